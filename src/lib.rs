@@ -1,0 +1,4 @@
+//! An embedded research database for LLM-agent trajectories, with step-wise training.
+
+pub mod diag;
+pub mod model;

@@ -1,0 +1,129 @@
+//! Messages, the atoms of a transcript.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// The roles a message can have. A role outside this list is kept as it came.
+pub mod role {
+    /// Instructions from whoever runs the model.
+    pub const SYSTEM: &str = "system";
+    /// OpenAI's newer word for instructions.
+    pub const DEVELOPER: &str = "developer";
+    /// The person, or the environment that plays one.
+    pub const USER: &str = "user";
+    /// The policy.
+    pub const ASSISTANT: &str = "assistant";
+    /// What a tool returned.
+    pub const TOOL: &str = "tool";
+}
+
+/// JSON kept as the text it came in, so that no number and no key order is lost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Json(String);
+
+impl Json {
+    /// Returns `text` as JSON.
+    ///
+    /// # Errors
+    /// The parser's message when `text` is not one JSON value.
+    pub fn parse(text: &str) -> Result<Json, serde_json::Error> {
+        serde_json::from_str::<&RawValue>(text).map(|raw| Json(raw.get().to_owned()))
+    }
+
+    /// Returns the JSON of a value.
+    pub fn of(value: &serde_json::Value) -> Json {
+        Json(value.to_string())
+    }
+
+    /// Returns text that a record of this program holds, unchecked: it was checked on the way in.
+    pub fn stored(text: String) -> Json {
+        Json(text)
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the parsed value; `null` for text that is not JSON, which `parse` never lets in.
+    pub fn to_value(&self) -> serde_json::Value {
+        serde_json::from_str(&self.0).unwrap_or(serde_json::Value::Null)
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Json(raw.get().to_owned()))
+    }
+}
+
+/// One call of a tool, as the policy wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolCall {
+    /// The identifier that results refer to, where the source has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The tool's name.
+    pub name: String,
+    /// The arguments as text: JSON where the policy wrote JSON, else exactly what it wrote.
+    pub arguments: String,
+}
+
+/// One message of a transcript: a turn of the prompt, an action, or a part of an observation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// Who speaks; see [`role`].
+    pub role: String,
+    /// The text; `None` where the source says null or nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// The list of parts, where the source wrote the content as one; `content` is then their text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Json>,
+    /// The reasoning before the content, where the source keeps it apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
+    /// The calls made by this message, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    /// For a tool's result: the call it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
+    /// The name of the tool or of the speaker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// For a tool's result: whether the source marks it as an error; `None` if it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<bool>,
+}
+
+impl Message {
+    /// Returns a message of `role` with text and nothing else.
+    pub fn new(role: &str, content: impl Into<String>) -> Message {
+        Message { role: role.to_owned(), content: Some(content.into()), ..Message::default() }
+    }
+
+    /// Returns the content, `""` where there is none.
+    pub fn text(&self) -> &str {
+        self.content.as_deref().unwrap_or("")
+    }
+
+    /// Returns the length of content, reasoning, names and arguments in Unicode scalars: what
+    /// `state_chars` adds up.
+    pub fn chars(&self) -> u64 {
+        let count = |text: &str| text.chars().count() as u64;
+        let calls: u64 =
+            self.tool_calls.iter().map(|call| count(&call.name) + count(&call.arguments)).sum();
+        count(self.text()) + self.reasoning.as_deref().map_or(0, count) + calls
+    }
+}
