@@ -1,4 +1,6 @@
 //! An embedded research database for LLM-agent trajectories, with step-wise training.
 
+pub mod codec;
 pub mod diag;
 pub mod model;
+pub mod store;

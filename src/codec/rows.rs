@@ -1,0 +1,224 @@
+//! From trajectories to the arrays of the stored columns.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, ListBuilder, RecordBatch,
+    StringViewBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+use super::table::ColumnType;
+use super::{CodecError, TableId, stored_columns};
+use crate::model::{Message, Step, Trajectory, role};
+
+impl ColumnType {
+    /// Returns the Arrow type of the column.
+    pub fn data_type(self) -> DataType {
+        match self {
+            ColumnType::Boolean => DataType::Boolean,
+            ColumnType::Integer => DataType::Int64,
+            ColumnType::Float => DataType::Float64,
+            ColumnType::Text => DataType::Utf8View,
+            ColumnType::TextList => {
+                DataType::List(Arc::new(Field::new_list_field(DataType::Utf8View, true)))
+            }
+            ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+        }
+    }
+}
+
+/// Returns whether a tool's result is an error: as its source marks it, else `None`.
+pub fn call_error(message: &Message) -> Option<bool> {
+    if message.role == role::TOOL { Some(message.error.unwrap_or(false)) } else { message.error }
+}
+
+fn schema(table: TableId) -> SchemaRef {
+    let columns = stored_columns(table);
+    let field = |c: &super::Column| Field::new(c.name, c.kind.data_type(), true);
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+}
+
+/// One builder a type, so that a row is written without dispatch by name.
+fn text_builder() -> StringViewBuilder {
+    StringViewBuilder::new().with_deduplicate_strings()
+}
+
+/// Builds the rows of `trajectories`.
+pub struct TrajectoryRows {
+    first_row: Int64Builder,
+    texts: [StringViewBuilder; 7],
+    integers: [Int64Builder; 4],
+    created_at: TimestampMicrosecondBuilder,
+}
+
+impl Default for TrajectoryRows {
+    fn default() -> TrajectoryRows {
+        TrajectoryRows {
+            first_row: Int64Builder::new(),
+            texts: std::array::from_fn(|_| text_builder()),
+            integers: std::array::from_fn(|_| Int64Builder::new()),
+            created_at: TimestampMicrosecondBuilder::new(),
+        }
+    }
+}
+
+impl TrajectoryRows {
+    /// Adds the row of `t`, whose steps begin at row `first_row`.
+    pub fn push(&mut self, t: &Trajectory, first_row: u64) {
+        self.first_row.append_value(first_row as i64);
+        let texts = [
+            Some(t.id.as_str()),
+            Some(t.source.as_str()),
+            t.split.as_deref(),
+            t.question_id.as_deref(),
+            t.status.map(|s| s.as_str()),
+            t.model.as_deref(),
+            t.run_id.as_deref(),
+        ];
+        for (builder, text) in self.texts.iter_mut().zip(texts) {
+            builder.append_option(text);
+        }
+        let n_steps = Some(t.steps.len() as i64);
+        let n_calls = Some(t.n_tool_calls() as i64);
+        let integers = [t.sample_index, t.round, n_steps, n_calls];
+        for (builder, integer) in self.integers.iter_mut().zip(integers) {
+            builder.append_option(integer);
+        }
+        self.created_at.append_option(t.created_at);
+    }
+
+    /// Returns the rows in the order of [`stored_columns`].
+    ///
+    /// # Errors
+    /// Arrow's message, should builders and columns ever differ.
+    pub fn finish(mut self) -> Result<RecordBatch, CodecError> {
+        let [id, source, split, question, status, model, run] =
+            self.texts.each_mut().map(|b| Arc::new(b.finish()) as ArrayRef);
+        let [sample, round, steps, calls] =
+            self.integers.each_mut().map(|b| Arc::new(b.finish()) as ArrayRef);
+        let first_row = Arc::new(self.first_row.finish()) as ArrayRef;
+        let created = Arc::new(self.created_at.finish()) as ArrayRef;
+        let arrays = vec![
+            first_row, id, source, split, question, status, model, sample, run, round, steps,
+            calls, created,
+        ];
+        finish(TableId::Trajectories, arrays)
+    }
+}
+
+fn finish(table: TableId, arrays: Vec<ArrayRef>) -> Result<RecordBatch, CodecError> {
+    RecordBatch::try_new(schema(table), arrays)
+        .map_err(|e| CodecError::damaged("rows", e.to_string()))
+}
+
+/// Builds the rows of `steps`.
+pub struct StepRows {
+    trajectory: Int64Builder,
+    step: Int64Builder,
+    is_final: BooleanBuilder,
+    tool: StringViewBuilder,
+    tools: ListBuilder<StringViewBuilder>,
+    n_calls: Int64Builder,
+    observation_error: BooleanBuilder,
+    chars: [Int64Builder; 3],
+    tokens: [Int64Builder; 2],
+    latency_ms: Float64Builder,
+    cost: Float64Builder,
+    finish_reason: StringViewBuilder,
+    state_is_prefix: BooleanBuilder,
+}
+
+impl Default for StepRows {
+    fn default() -> StepRows {
+        StepRows {
+            trajectory: Int64Builder::new(),
+            step: Int64Builder::new(),
+            is_final: BooleanBuilder::new(),
+            tool: text_builder(),
+            tools: ListBuilder::new(text_builder()),
+            n_calls: Int64Builder::new(),
+            observation_error: BooleanBuilder::new(),
+            chars: std::array::from_fn(|_| Int64Builder::new()),
+            tokens: std::array::from_fn(|_| Int64Builder::new()),
+            latency_ms: Float64Builder::new(),
+            cost: Float64Builder::new(),
+            finish_reason: text_builder(),
+            state_is_prefix: BooleanBuilder::new(),
+        }
+    }
+}
+
+impl StepRows {
+    /// Adds the rows of all steps of `t`, whose ordinal is `ordinal`.
+    pub fn push(&mut self, ordinal: u64, t: &Trajectory) {
+        let last = t.steps.len() as i64;
+        let mut state: i64 = t.prompt.iter().map(|m| m.chars() as i64).sum();
+        for (step, number) in t.steps.iter().zip(1i64..) {
+            let action = step.action.chars() as i64;
+            let observed: i64 = step.observation.iter().map(|m| m.chars() as i64).sum();
+            let before = match step.context {
+                None => state,
+                Some(_) => t.state(number as u32).iter().map(|m| m.chars() as i64).sum(),
+            };
+            self.trajectory.append_value(ordinal as i64);
+            self.step.append_value(number);
+            self.is_final.append_value(number == last);
+            for (builder, chars) in self.chars.iter_mut().zip([action, observed, before]) {
+                builder.append_value(chars);
+            }
+            self.push_step(step);
+            state += action + observed;
+        }
+    }
+
+    fn push_step(&mut self, step: &Step) {
+        let calls = &step.action.tool_calls;
+        self.tool.append_option(calls.first().map(|c| c.name.as_str()));
+        for call in calls {
+            self.tools.values().append_value(&call.name);
+        }
+        self.tools.append(true);
+        self.n_calls.append_value(calls.len() as i64);
+        let errors = step.observation.iter().filter_map(call_error);
+        self.observation_error.append_option(errors.reduce(|a, b| a || b));
+        let tokens = [step.action_tokens, step.observation_tokens];
+        for (builder, tokens) in self.tokens.iter_mut().zip(tokens) {
+            builder.append_option(tokens);
+        }
+        self.latency_ms.append_option(step.latency_ms);
+        self.cost.append_option(step.cost);
+        self.finish_reason.append_option(step.finish_reason.as_deref());
+        self.state_is_prefix.append_value(step.context.is_none());
+    }
+
+    /// Returns the rows in the order of [`stored_columns`].
+    ///
+    /// # Errors
+    /// Arrow's message, should builders and columns ever differ.
+    pub fn finish(mut self) -> Result<RecordBatch, CodecError> {
+        let [action, observation, state] =
+            self.chars.each_mut().map(|b| Arc::new(b.finish()) as ArrayRef);
+        let [action_tokens, observation_tokens] =
+            self.tokens.each_mut().map(|b| Arc::new(b.finish()) as ArrayRef);
+        let arrays: Vec<ArrayRef> = vec![
+            Arc::new(self.trajectory.finish()),
+            Arc::new(self.step.finish()),
+            Arc::new(self.is_final.finish()),
+            Arc::new(self.tool.finish()),
+            Arc::new(self.tools.finish()),
+            Arc::new(self.n_calls.finish()),
+            Arc::new(self.observation_error.finish()),
+            action,
+            observation,
+            state,
+            action_tokens,
+            observation_tokens,
+            Arc::new(self.latency_ms.finish()),
+            Arc::new(self.cost.finish()),
+            Arc::new(self.finish_reason.finish()),
+            Arc::new(self.state_is_prefix.finish()),
+        ];
+        finish(TableId::Steps, arrays)
+    }
+}

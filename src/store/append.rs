@@ -1,0 +1,299 @@
+//! Appending trajectories: one batch, one commit.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+
+use rayon::prelude::*;
+
+use super::engine::Changes;
+use super::label::{Fact, LabelReport, fact_changes};
+use super::open::Store;
+use super::state::State;
+use super::view::arrow_error;
+use super::StoreError;
+use crate::codec::{
+    BodyPlacer, Catalogue, Delta, Family, HeaderRecord, IdRecord, JudgeRecord, Key, LabelCell, LabelColumn,
+    Record, StepRecord, StepRows, TableId, TrajectoryRows, body_texts, encode_batch,
+};
+use crate::model::{Judge, Label, Target, Trajectory};
+
+/// A trajectory to be stored, with its labels.
+pub struct Incoming {
+    /// The trajectory; its id is not empty.
+    pub trajectory: Trajectory,
+    /// BLAKE3 of its canonical content.
+    pub content_hash: [u8; 32],
+    /// Its labels.
+    pub labels: Vec<Label>,
+}
+
+/// What became of a trajectory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It was stored under this ordinal.
+    Stored(u64),
+    /// The same content is there already, under this ordinal.
+    Same(u64),
+    /// Other content is there under the same source and id; nothing was overwritten.
+    Conflict(u64),
+}
+
+/// A trajectory that is new, and where it will be.
+struct New<'a> {
+    incoming: &'a Incoming,
+    ordinal: u64,
+    first_row: u64,
+    bodies: Vec<[u8; 16]>,
+    numbers: Vec<u64>,
+}
+
+impl Store {
+    /// Stores trajectories and labels in one durable commit. Labels of a trajectory that is there
+    /// already are added to it where they differ from its newest ones.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says; then nothing of the batch is stored.
+    pub fn append(
+        &self,
+        batch: &[Incoming],
+        judges: &[Judge],
+    ) -> Result<(Vec<Appended>, LabelReport), StoreError> {
+        let (outcome, facts) = {
+            let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            self.append_new(batch, judges)?
+        };
+        let mut report = self.label(&facts, &[])?;
+        for (appended, incoming) in outcome.iter().zip(batch) {
+            if matches!(appended, Appended::Stored(_)) {
+                report.added += incoming.labels.len() as u64;
+            }
+        }
+        self.fold_if_due()?;
+        Ok((outcome, report))
+    }
+
+    /// Stores what is new and returns the labels of what is not.
+    fn append_new(
+        &self,
+        batch: &[Incoming],
+        judges: &[Judge],
+    ) -> Result<(Vec<Appended>, Vec<Fact>), StoreError> {
+        let state = self.state();
+        let outcome = self.placed(batch, state.rows[0])?;
+        let mut first_row = state.rows[1];
+        let mut new: Vec<New<'_>> = Vec::new();
+        let mut facts = Vec::new();
+        for (appended, incoming) in outcome.iter().zip(batch) {
+            match *appended {
+                Appended::Stored(ordinal) => {
+                    let (bodies, numbers) = (Vec::new(), Vec::new());
+                    new.push(New { incoming, ordinal, first_row, bodies, numbers });
+                    first_row += incoming.trajectory.steps.len() as u64;
+                }
+                Appended::Same(ordinal) => {
+                    let labels = incoming.labels.iter().cloned();
+                    facts.extend(labels.map(|label| Fact { trajectory: ordinal, label }));
+                }
+                Appended::Conflict(_) => {}
+            }
+        }
+        if new.is_empty() && !unknown_judges(&state.catalogue, judges) {
+            return Ok((outcome, facts));
+        }
+        let mut changes = Changes::default();
+        let mut next = State { sequence: state.sequence + 1, ..state.as_ref().clone() };
+        let mut catalogue = state.catalogue.as_ref().clone();
+        add_judges(&mut catalogue, judges);
+        next.next_body = self.place_bodies(&mut new, next.next_body, &mut changes)?;
+        for encoded in new.par_iter().map(encode).collect::<Vec<Changes>>() {
+            changes.append(encoded);
+        }
+        let mut delta = Delta { first_rows: state.rows, ..Delta::default() };
+        let batches = rows(&new)?;
+        for (table, rows) in TableId::ALL.into_iter().zip(batches) {
+            delta.batches[table.code() as usize] =
+                encode_batch(&rows).map_err(StoreError::codec("delta"))?;
+            next.push_tail(table, rows).map_err(arrow_error)?;
+        }
+        delta.cells = label_changes(&new, &mut catalogue, next.sequence, &mut changes);
+        next.push_cells(delta.cells.clone());
+        changes.put(&Key::Delta(next.sequence), &delta);
+        add_sources(&mut catalogue, &new);
+        if catalogue != *state.catalogue {
+            changes.put(&Key::Meta("catalogue".to_owned()), &catalogue);
+            next.catalogue = Arc::new(catalogue);
+        }
+        self.publish(changes, next)?;
+        Ok((outcome, facts))
+    }
+
+    /// Says for each trajectory whether it is new, and gives new ones their ordinals.
+    fn placed(&self, batch: &[Incoming], next: u64) -> Result<Vec<Appended>, StoreError> {
+        let key = |t: &Trajectory| Key::Id(t.source.clone(), t.id.clone()).encode();
+        let keys: Vec<Vec<u8>> = batch.iter().map(|i| key(&i.trajectory)).collect();
+        let stored = self.engine.get_many(Family::Id, &keys)?;
+        let mut seen: HashMap<&[u8], (u64, [u8; 32])> = HashMap::new();
+        let mut ordinals = next..;
+        let mut outcome = Vec::with_capacity(batch.len());
+        for ((incoming, key), stored) in batch.iter().zip(&keys).zip(stored) {
+            let before = match stored {
+                Some(bytes) => {
+                    let record = IdRecord::decode(&bytes).map_err(StoreError::codec("id"))?;
+                    Some((record.ordinal, record.content_hash))
+                }
+                None => seen.get(key.as_slice()).copied(),
+            };
+            outcome.push(match before {
+                Some((ordinal, hash)) if hash == incoming.content_hash => Appended::Same(ordinal),
+                Some((ordinal, _)) => Appended::Conflict(ordinal),
+                None => {
+                    let ordinal = ordinals.next().unwrap_or(next);
+                    seen.insert(key, (ordinal, incoming.content_hash));
+                    Appended::Stored(ordinal)
+                }
+            });
+        }
+        Ok(outcome)
+    }
+
+    /// Gives every long text its number, a new one where it was never seen, and returns the
+    /// number after the last.
+    fn place_bodies(
+        &self,
+        new: &mut [New<'_>],
+        mut next: u64,
+        changes: &mut Changes,
+    ) -> Result<u64, StoreError> {
+        new.par_iter_mut().for_each(|n| {
+            n.bodies = body_texts(&n.incoming.trajectory).into_iter().map(body_hash).collect();
+        });
+        let mut numbers: HashMap<[u8; 16], u64> = HashMap::new();
+        let mut unseen: Vec<Vec<u8>> = Vec::new();
+        for hash in new.iter().flat_map(|n| &n.bodies) {
+            if numbers.insert(*hash, u64::MAX).is_none() {
+                unseen.push(hash.to_vec());
+            }
+        }
+        let stored = self.engine.get_many(Family::BodyId, &unseen)?;
+        for (hash, number) in unseen.iter().zip(stored) {
+            let Some(number) = number else { continue };
+            let damaged = || StoreError::Damaged {
+                place: format!("body_id {hash:02x?}"),
+                why: "its value is no number".to_owned(),
+            };
+            let number = number.try_into().map(u64::from_be_bytes).map_err(|_| damaged())?;
+            if let Some(slot) = <[u8; 16]>::try_from(hash.as_slice()).ok().and_then(|h| numbers.get_mut(&h)) {
+                *slot = number;
+            }
+        }
+        for n in new.iter_mut() {
+            let texts = body_texts(&n.incoming.trajectory);
+            for (hash, text) in n.bodies.iter().zip(texts) {
+                let slot = numbers.entry(*hash).or_insert(u64::MAX);
+                if *slot == u64::MAX {
+                    *slot = next;
+                    next += 1;
+                    changes.put_bytes(&Key::Body(*slot), text.as_bytes().to_vec());
+                    changes.put_bytes(&Key::BodyId(*hash), slot.to_be_bytes().to_vec());
+                }
+                n.numbers.push(*slot);
+            }
+        }
+        Ok(next)
+    }
+}
+
+/// Returns the name of a long text: the first 16 bytes of its BLAKE3.
+pub(super) fn body_hash(text: &str) -> [u8; 16] {
+    let mut short = [0; 16];
+    short.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..16]);
+    short
+}
+
+/// Returns the records of one trajectory.
+fn encode(new: &New<'_>) -> Changes {
+    let trajectory = &new.incoming.trajectory;
+    let mut changes = Changes::default();
+    let mut placer = BodyPlacer::new(&new.numbers);
+    let header = HeaderRecord::new(trajectory, new.first_row, &mut placer);
+    let id = Key::Id(trajectory.source.clone(), trajectory.id.clone());
+    let record = IdRecord { ordinal: new.ordinal, content_hash: new.incoming.content_hash };
+    changes.put(&id, &record);
+    changes.put(&Key::Trajectory(new.ordinal), &header);
+    for (step, number) in trajectory.steps.iter().zip(1..) {
+        let record = StepRecord::new(step, &mut placer);
+        changes.put(&Key::Step(new.ordinal, number), &record);
+    }
+    changes
+}
+
+/// Returns the rows of both tables.
+fn rows(new: &[New<'_>]) -> Result<[arrow::array::RecordBatch; 2], StoreError> {
+    let mut trajectories = TrajectoryRows::default();
+    let mut steps = StepRows::default();
+    for n in new {
+        trajectories.push(&n.incoming.trajectory, n.first_row);
+        steps.push(n.ordinal, &n.incoming.trajectory);
+    }
+    let failed = || StoreError::codec("rows");
+    Ok([trajectories.finish().map_err(failed())?, steps.finish().map_err(failed())?])
+}
+
+/// Adds the labels of new trajectories to the changes and returns their cells.
+fn label_changes(
+    new: &[New<'_>],
+    catalogue: &mut Catalogue,
+    sequence: u64,
+    changes: &mut Changes,
+) -> Vec<LabelCell> {
+    let mut cells = Vec::new();
+    for n in new {
+        for label in &n.incoming.labels {
+            let fact = Fact { trajectory: n.ordinal, label: label.clone() };
+            let row = match label.target {
+                Target::Trajectory => n.ordinal,
+                Target::Step(step) | Target::Sample { step, .. } => n.first_row + u64::from(step) - 1,
+            };
+            fact_changes(&fact, row, sequence, catalogue, changes, &mut cells);
+        }
+    }
+    cells
+}
+
+/// Returns the position of a label column, which is added when it is new.
+pub(super) fn label_column(
+    catalogue: &mut Catalogue,
+    name: &str,
+    judge: &str,
+    on_steps: bool,
+) -> u16 {
+    let same = |c: &LabelColumn| c.on_steps == on_steps && c.name == name && c.judge == judge;
+    if let Some(at) = catalogue.labels.iter().position(same) {
+        return at as u16;
+    }
+    catalogue.labels.push(LabelColumn { name: name.to_owned(), judge: judge.to_owned(), on_steps });
+    (catalogue.labels.len() - 1) as u16
+}
+
+fn unknown_judges(catalogue: &Catalogue, judges: &[Judge]) -> bool {
+    judges.iter().any(|j| !catalogue.judges.contains(&JudgeRecord::new(j)))
+}
+
+/// Adds judges that are not there. The first description of a name stays.
+pub(super) fn add_judges(catalogue: &mut Catalogue, judges: &[Judge]) {
+    for judge in judges {
+        let known = catalogue.judges.iter().any(|known| known.name() == judge.name);
+        if !known {
+            catalogue.judges.push(JudgeRecord::new(judge));
+        }
+    }
+}
+
+fn add_sources(catalogue: &mut Catalogue, new: &[New<'_>]) {
+    for n in new {
+        let source = &n.incoming.trajectory.source;
+        if !catalogue.sources.contains(source) {
+            catalogue.sources.push(source.clone());
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! RocksDB behind the few verbs the store needs.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBRecoveryMode, Direction, ErrorKind, IteratorMode, Options, WriteBatch, WriteOptions,
+};
+
+use super::StoreError;
+use crate::codec::{Family, Key, Record};
+
+/// How a database is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// One writer; a second one is refused.
+    Write,
+    /// Any number of readers beside a writer; they see what was there when they opened.
+    Read,
+}
+
+/// The open database and its families.
+pub(super) struct Engine {
+    db: DB,
+    writable: bool,
+    reads: [AtomicU64; Family::ALL.len()],
+}
+
+/// Changes that become visible, and durable, together.
+#[derive(Default)]
+pub(super) struct Changes {
+    puts: Vec<(Family, Vec<u8>, Vec<u8>)>,
+    deletes: Vec<(Family, Vec<u8>)>,
+}
+
+impl Changes {
+    pub fn put(&mut self, key: &Key, record: &impl Record) {
+        self.put_bytes(key, Record::encode(record));
+    }
+
+    pub fn put_bytes(&mut self, key: &Key, value: Vec<u8>) {
+        self.puts.push((key.family(), key.encode(), value));
+    }
+
+    pub fn delete(&mut self, key: &Key) {
+        self.deletes.push((key.family(), key.encode()));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.puts.is_empty() && self.deletes.is_empty()
+    }
+
+    pub fn append(&mut self, other: Changes) {
+        self.puts.extend(other.puts);
+        self.deletes.extend(other.deletes);
+    }
+}
+
+/// The part of the memory that RocksDB may use: blocks read, and writes not yet in files.
+pub(super) struct Memory {
+    pub cache_bytes: usize,
+    pub write_bytes: usize,
+}
+
+impl Engine {
+    /// Opens the database at `path`; `create` makes it when it is not there.
+    pub fn open(
+        path: &Path,
+        mode: Mode,
+        create: bool,
+        memory: &Memory,
+    ) -> Result<Engine, StoreError> {
+        let cache = Cache::new_lru_cache(memory.cache_bytes);
+        let options = database_options(create, memory);
+        let families = || {
+            Family::ALL.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(f, &cache)))
+        };
+        let opened = match mode {
+            Mode::Write => DB::open_cf_descriptors(&options, path, families()),
+            Mode::Read => DB::open_cf_descriptors_read_only(&options, path, families(), false),
+        };
+        let db = opened.map_err(|e| open_error(path, e))?;
+        let reads = std::array::from_fn(|_| AtomicU64::new(0));
+        Ok(Engine { db, writable: mode == Mode::Write, reads })
+    }
+
+    fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {
+        self.db.cf_handle(family.name()).ok_or_else(|| StoreError::Damaged {
+            place: format!("family {}", family.name()),
+            why: "it does not exist".to_owned(),
+        })
+    }
+
+    fn count(&self, family: Family, reads: usize) {
+        self.reads[family as usize].fetch_add(reads as u64, Ordering::Relaxed);
+    }
+
+    /// Returns how many values of `family` were read since the database was opened.
+    pub fn reads(&self, family: Family) -> u64 {
+        self.reads[family as usize].load(Ordering::Relaxed)
+    }
+
+    pub fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        self.count(key.family(), 1);
+        let found = self.db.get_cf(self.family(key.family())?, key.encode());
+        found.map_err(|e| read_error(key.family(), e))
+    }
+
+    pub fn record<R: Record>(&self, key: &Key) -> Result<Option<R>, StoreError> {
+        let bytes = self.get(key)?;
+        bytes.map(|b| Record::decode(&b).map_err(|e| StoreError::record(key, e))).transpose()
+    }
+
+    /// Returns the values of many keys of one family, in the order of the keys.
+    pub fn get_many(
+        &self,
+        family: Family,
+        keys: &[Vec<u8>],
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.count(family, keys.len());
+        let handle = self.family(family)?;
+        let values = self.db.batched_multi_get_cf(handle, keys, false);
+        let owned = |v: Result<Option<rocksdb::DBPinnableSlice<'_>>, rocksdb::Error>| {
+            v.map(|o| o.map(|s| s.to_vec())).map_err(|e| read_error(family, e))
+        };
+        values.into_iter().map(owned).collect()
+    }
+
+    /// Visits every entry of `family` whose key begins with `prefix`, in order, from `from` on.
+    pub fn scan(
+        &self,
+        family: Family,
+        prefix: &[u8],
+        from: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let start = if from > prefix { from } else { prefix };
+        let mode = IteratorMode::From(start, Direction::Forward);
+        let mut visited = 0;
+        for entry in self.db.iterator_cf(self.family(family)?, mode) {
+            let (key, value) = entry.map_err(|e| read_error(family, e))?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            visited += 1;
+            if !visit(&key, &value)? {
+                break;
+            }
+        }
+        self.count(family, visited);
+        Ok(())
+    }
+
+    /// Visits every key of `family`, in order.
+    pub fn scan_keys(
+        &self,
+        family: Family,
+        mut visit: impl FnMut(Key),
+    ) -> Result<(), StoreError> {
+        self.scan(family, &[], &[], |key, _| {
+            visit(Key::decode(family, key).map_err(StoreError::key)?);
+            Ok(true)
+        })
+    }
+
+    /// Returns the last key of `family`.
+    pub fn last_key(&self, family: Family) -> Result<Option<Key>, StoreError> {
+        match self.db.iterator_cf(self.family(family)?, IteratorMode::End).next() {
+            None => Ok(None),
+            Some(entry) => {
+                let (key, _) = entry.map_err(|e| read_error(family, e))?;
+                Ok(Some(Key::decode(family, &key).map_err(StoreError::key)?))
+            }
+        }
+    }
+
+    /// Writes all changes or none. `durable`: they survive a power cut once this returns.
+    pub fn write(&self, changes: Changes, durable: bool) -> Result<(), StoreError> {
+        if !self.writable {
+            return Err(StoreError::ReadOnly);
+        }
+        let mut batch = WriteBatch::default();
+        for (family, key, value) in &changes.puts {
+            batch.put_cf(self.family(*family)?, key, value);
+        }
+        for (family, key) in &changes.deletes {
+            batch.delete_cf(self.family(*family)?, key);
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(durable);
+        self.db.write_opt(batch, &options).map_err(write_error)
+    }
+
+    /// Returns the bytes of a family's files.
+    pub fn bytes(&self, family: Family) -> Result<u64, StoreError> {
+        let handle = self.family(family)?;
+        let property = rocksdb::properties::TOTAL_SST_FILES_SIZE;
+        let value = self.db.property_int_value_cf(handle, property);
+        Ok(value.map_err(|e| read_error(family, e))?.unwrap_or(0))
+    }
+
+    /// Waits until everything written is in files.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        for family in Family::ALL {
+            self.db.flush_cf(self.family(family)?).map_err(write_error)?;
+        }
+        Ok(())
+    }
+
+    /// Reads every block of every file and checks its checksum.
+    pub fn verify_checksums(&self) -> Result<(), StoreError> {
+        for family in Family::ALL {
+            let mut options = rocksdb::ReadOptions::default();
+            options.set_verify_checksums(true);
+            options.fill_cache(false);
+            let handle = self.family(family)?;
+            let entries = self.db.iterator_cf_opt(handle, options, IteratorMode::Start);
+            for entry in entries {
+                entry.map_err(|e| read_error(family, e))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn database_options(create: bool, memory: &Memory) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(create);
+    options.create_missing_column_families(create);
+    // The default would drop everything behind a damaged record in the middle without a word.
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_paranoid_checks(true);
+    options.set_db_write_buffer_size(memory.write_bytes);
+    options.set_max_total_wal_size(memory.write_bytes as u64 * 4);
+    options.set_max_background_jobs(4);
+    options.set_keep_log_file_num(2);
+    options.set_max_open_files(512);
+    options
+}
+
+/// Texts compress well and are read in neighbouring groups; scalars are decoded whole.
+fn family_options(family: Family, cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_format_version(5);
+    let block_bytes = match family {
+        Family::Body | Family::Step | Family::Trajectory => 32 << 10,
+        _ => 8 << 10,
+    };
+    table.set_block_size(block_bytes);
+    if matches!(family, Family::Id | Family::BodyId) {
+        table.set_bloom_filter(10.0, false);
+    }
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_compression_type(DBCompressionType::Zstd);
+    options.set_compression_options(-14, 1, 0, 0);
+    options.set_write_buffer_size(64 << 20);
+    options
+}
+
+fn open_error(path: &Path, error: rocksdb::Error) -> StoreError {
+    let text = error.to_string();
+    if text.contains("LOCK") || text.to_lowercase().contains("lock ") {
+        return StoreError::Locked { path: path.to_owned() };
+    }
+    match error.kind() {
+        ErrorKind::Corruption => {
+            StoreError::Damaged { place: path.display().to_string(), why: text }
+        }
+        _ => StoreError::Environment { doing: format!("opening {}", path.display()), why: text },
+    }
+}
+
+fn read_error(family: Family, error: rocksdb::Error) -> StoreError {
+    match error.kind() {
+        ErrorKind::Corruption => StoreError::Damaged {
+            place: format!("family {}", family.name()),
+            why: error.to_string(),
+        },
+        _ => StoreError::Environment {
+            doing: format!("reading family {}", family.name()),
+            why: error.to_string(),
+        },
+    }
+}
+
+fn write_error(error: rocksdb::Error) -> StoreError {
+    let why = error.to_string();
+    match error.kind() {
+        ErrorKind::Corruption => StoreError::Damaged { place: "write".to_owned(), why },
+        _ => StoreError::Environment { doing: "writing".to_owned(), why },
+    }
+}

@@ -1,0 +1,264 @@
+//! Folding: what is in deltas becomes columns.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef};
+use arrow::compute::concat;
+
+use super::StoreError;
+use super::engine::Changes;
+use super::open::Store;
+use super::state::State;
+use super::view::{ColumnRef, arrow_error, chunk_key, data_type, entry, overlay, read_chunk};
+use crate::codec::{
+    CHUNK_ROWS, Catalogue, ChunkEntry, ChunkStats, ColumnEntry, Family, Key, Manifest, TableId,
+    encode_column, stored_columns,
+};
+
+/// A commit folds when one of these is reached: rows of a table, label values.
+const TAIL_ROWS_MAX: u64 = CHUNK_ROWS;
+const CELLS_MAX: usize = CHUNK_ROWS as usize;
+
+/// The end of a bulk load folds when this many rows wait: fewer are cheaper left as deltas.
+const SETTLE_ROWS_MIN: u64 = 4_096;
+
+impl Store {
+    /// Folds what a bulk load left behind, if it is worth it.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says; the deltas then still hold everything.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        let state = self.state();
+        let rows = TableId::ALL.map(|t| state.tail_rows(t)).into_iter().max().unwrap_or(0);
+        let waiting = rows.max(state.cell_count() as u64);
+        if waiting < SETTLE_ROWS_MIN { Ok(()) } else { self.fold() }
+    }
+
+    /// Folds if the deltas have grown enough.
+    pub(super) fn fold_if_due(&self) -> Result<(), StoreError> {
+        let state = self.state();
+        let rows_due = TableId::ALL.iter().any(|t| state.tail_rows(*t) >= TAIL_ROWS_MAX);
+        if rows_due || state.cell_count() >= CELLS_MAX { self.fold() } else { Ok(()) }
+    }
+
+    /// Writes every row and label value of the deltas into columns and drops the deltas.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says; the deltas then still hold everything.
+    pub fn fold(&self) -> Result<(), StoreError> {
+        let mut retired = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let state = self.state();
+        let mut folding = Folding {
+            store: self,
+            state: &state,
+            version: state.sequence + 1,
+            manifest: state.manifest.as_ref().clone(),
+            changes: Changes::default(),
+            replaced: Vec::new(),
+        };
+        folding.run()?;
+        let Folding { mut changes, replaced, manifest, .. } = folding;
+        self.engine.scan_keys(Family::Delta, |key| changes.delete(&key))?;
+        changes.put(&Key::Meta("manifest".to_owned()), &manifest);
+        let next = State {
+            epoch: Arc::new(()),
+            sequence: state.sequence + 1,
+            rows: state.rows,
+            next_body: state.next_body,
+            catalogue: state.catalogue.clone(),
+            manifest: Arc::new(manifest),
+            tails: [Vec::new(), Vec::new()],
+            cells: Vec::new(),
+        };
+        let epoch = Arc::downgrade(&state.epoch);
+        drop(state);
+        self.publish(changes, next)?;
+        retired.0.push((epoch, replaced));
+        self.delete_retired(&mut retired.0)
+    }
+
+    /// Deletes the chunk versions whose last view has ended. A view of a later epoch never names
+    /// them, one of an earlier epoch may: they wait for all epochs before.
+    fn delete_retired(
+        &self,
+        retired: &mut Vec<(std::sync::Weak<()>, Vec<Key>)>,
+    ) -> Result<(), StoreError> {
+        let mut changes = Changes::default();
+        while retired.first().is_some_and(|(epoch, _)| epoch.strong_count() == 0) {
+            for key in retired.remove(0).1 {
+                changes.delete(&key);
+            }
+        }
+        if changes.is_empty() { Ok(()) } else { self.engine.write(changes, false) }
+    }
+}
+
+/// Returns the keys of every live chunk.
+pub(super) fn live_keys(state: &State) -> HashSet<Key> {
+    let mut keys = HashSet::new();
+    for column in all_columns(&state.catalogue) {
+        let chunks = entry(&state.manifest, column).map(|e| e.chunks.as_slice()).unwrap_or_default();
+        for (chunk, live) in chunks.iter().enumerate() {
+            if let Some(live) = live {
+                keys.insert(chunk_key(column, chunk as u32, live.version));
+            }
+        }
+    }
+    keys
+}
+
+/// Returns every column there is.
+pub(super) fn all_columns(catalogue: &Catalogue) -> Vec<ColumnRef> {
+    let stored = TableId::ALL.into_iter().flat_map(|table| {
+        (0..stored_columns(table).len()).map(move |at| ColumnRef::Stored(table, at as u16))
+    });
+    let labels = (0..catalogue.labels.len()).map(|at| ColumnRef::Label(at as u16));
+    stored.chain(labels).collect()
+}
+
+/// Returns the table that a column belongs to.
+pub(super) fn table_of(catalogue: &Catalogue, column: ColumnRef) -> TableId {
+    match column {
+        ColumnRef::Stored(table, _) => table,
+        ColumnRef::Label(at) => match catalogue.labels.get(at as usize) {
+            Some(label) if !label.on_steps => TableId::Trajectories,
+            _ => TableId::Steps,
+        },
+    }
+}
+
+struct Folding<'a> {
+    store: &'a Store,
+    state: &'a State,
+    version: u64,
+    manifest: Manifest,
+    changes: Changes,
+    replaced: Vec<Key>,
+}
+
+impl Folding<'_> {
+    fn run(&mut self) -> Result<(), StoreError> {
+        let catalogue = &self.state.catalogue;
+        self.manifest.label_columns.resize(catalogue.labels.len(), ColumnEntry::default());
+        for column in all_columns(catalogue) {
+            let table = table_of(catalogue, column);
+            let rows = self.state.rows[table.code() as usize];
+            for chunk in self.touched(table, column) {
+                let first_row = chunk as u64 * CHUNK_ROWS;
+                let array = self.new_chunk(table, column, chunk, first_row, rows)?;
+                self.write_chunk(column, chunk, &array)?;
+            }
+        }
+        self.manifest.folded_rows = self.state.rows;
+        Ok(())
+    }
+
+    /// Returns the chunks that new rows or new label values reach into.
+    fn touched(&self, table: TableId, column: ColumnRef) -> Vec<u32> {
+        let at = table.code() as usize;
+        let (folded, rows) = (self.manifest.folded_rows[at], self.state.rows[at]);
+        let grown = if rows > folded { folded / CHUNK_ROWS..rows.div_ceil(CHUNK_ROWS) } else { 0..0 };
+        let mut chunks: Vec<u32> = grown.map(|c| c as u32).collect();
+        if let ColumnRef::Label(label) = column {
+            let cells = self.state.cells_of(label, 0, u64::MAX);
+            chunks.extend(cells.map(|c| (c.row / CHUNK_ROWS) as u32));
+            chunks.sort_unstable();
+            chunks.dedup();
+        }
+        chunks
+    }
+
+    fn new_chunk(
+        &self,
+        table: TableId,
+        column: ColumnRef,
+        chunk: u32,
+        first_row: u64,
+        rows: u64,
+    ) -> Result<ArrayRef, StoreError> {
+        let end = rows.min(first_row + CHUNK_ROWS);
+        let folded = self.manifest.folded_rows[table.code() as usize];
+        let mut parts: Vec<ArrayRef> = Vec::new();
+        if folded > first_row {
+            parts.push(self.old_chunk(column, chunk, folded.min(end) - first_row)?);
+        }
+        match column {
+            ColumnRef::Stored(_, at) => parts.extend(self.tail_parts(table, at, first_row, end)),
+            ColumnRef::Label(_) if end > folded.max(first_row) => {
+                let missing = (end - folded.max(first_row)) as usize;
+                parts.push(arrow::array::new_null_array(&data_type(column), missing));
+            }
+            ColumnRef::Label(_) => {}
+        }
+        let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+        let whole = concat(&parts).map_err(arrow_error)?;
+        let ColumnRef::Label(label) = column else { return Ok(whole) };
+        let cells = self.state.cells_of(label, first_row, end - first_row);
+        Ok(overlay(&whole, cells.map(|c| ((c.row - first_row) as usize, c.value))))
+    }
+
+    fn old_chunk(
+        &self,
+        column: ColumnRef,
+        chunk: u32,
+        rows: u64,
+    ) -> Result<ArrayRef, StoreError> {
+        let kind = data_type(column);
+        let old = entry(&self.manifest, column).and_then(|e| e.chunks.get(chunk as usize));
+        match old {
+            Some(Some(live)) => {
+                let key = chunk_key(column, chunk, live.version);
+                read_chunk(&self.store.engine, &key, &kind, rows)
+            }
+            _ => Ok(arrow::array::new_null_array(&kind, rows as usize)),
+        }
+    }
+
+    /// Returns the parts of the tail that lie in rows `first_row .. end`.
+    fn tail_parts(&self, table: TableId, at: u16, first_row: u64, end: u64) -> Vec<ArrayRef> {
+        let tails = &self.state.tails[table.code() as usize];
+        let part = |tail: &Arc<super::state::TailBatch>| {
+            let rows = tail.batch.num_rows() as u64;
+            let from = first_row.max(tail.first_row);
+            let to = end.min(tail.first_row + rows);
+            let array = tail.batch.column(at as usize);
+            (from < to).then(|| array.slice((from - tail.first_row) as usize, (to - from) as usize))
+        };
+        tails.iter().filter_map(part).collect()
+    }
+
+    fn write_chunk(
+        &mut self,
+        column: ColumnRef,
+        chunk: u32,
+        array: &ArrayRef,
+    ) -> Result<(), StoreError> {
+        let version = self.version;
+        let columns = match column {
+            ColumnRef::Stored(table, at) => {
+                self.manifest.columns[table.code() as usize].get_mut(at as usize)
+            }
+            ColumnRef::Label(at) => self.manifest.label_columns.get_mut(at as usize),
+        };
+        let Some(ColumnEntry { chunks }) = columns else {
+            let why = "the manifest has no such column".to_owned();
+            return Err(StoreError::Damaged { place: format!("{column:?}"), why });
+        };
+        if chunks.len() <= chunk as usize {
+            chunks.resize(chunk as usize + 1, None);
+        }
+        let slot = &mut chunks[chunk as usize];
+        if let Some(old) = slot.take() {
+            self.replaced.push(chunk_key(column, chunk, old.version));
+        }
+        if array.null_count() == array.len() {
+            return Ok(());
+        }
+        let key = chunk_key(column, chunk, version);
+        let bytes = encode_column(array).map_err(|e| StoreError::record(&key, e))?;
+        self.changes.put_bytes(&key, bytes);
+        *slot = Some(ChunkEntry { version, stats: ChunkStats::of(array) });
+        Ok(())
+    }
+}

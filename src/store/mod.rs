@@ -1,0 +1,41 @@
+//! The store: RocksDB is the only truth, columns included.
+//!
+//! ```text
+//!   commit n      records, ids, bodies ─┐
+//!                 delta n (scalars) ────┼─ one synced batch, sequence := n
+//!                 labels ───────────────┘
+//!                                            rows of a table
+//!   fold          deltas ──► columns         ├── chunk 0 ──┼── chunk 1 ──┼─ tail (deltas) ─┤
+//!                                             65,536 rows    the last one    in memory, as
+//!                                             as one Arrow   may be short    Arrow batches
+//!                                             array a column
+//! ```
+//! - A **view** is the state at one sequence: the live version of every chunk and the batches of the
+//!   tail. Statements hold a view; commits and folds make a new one and never change an old one.
+//! - A chunk is immutable. Folding writes new versions; the old ones are deleted when no view holds
+//!   the state that names them, or when the database is opened next.
+//! - Labels are facts in the `label` family and, the newest of each judge, values of a column. Values
+//!   given since the last fold lie over the column as cells.
+
+mod append;
+mod cache;
+mod catalogue;
+mod engine;
+mod error;
+mod fold;
+mod label;
+mod open;
+mod read;
+mod state;
+mod verify;
+mod view;
+
+pub use append::{Appended, Incoming};
+pub use engine::Mode;
+pub use error::StoreError;
+pub use label::{Fact, LabelReport};
+pub use open::{Limits, Store};
+pub use read::runs_of;
+pub use state::Segment;
+pub use verify::{Finding, VerifyReport};
+pub use view::{ColumnRef, View};

@@ -1,0 +1,259 @@
+//! Opening, creating and publishing.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+
+use super::StoreError;
+use super::cache::ArrayCache;
+use super::engine::{Changes, Engine, Memory, Mode};
+use super::state::State;
+use super::view::{CacheKey, View};
+use crate::codec::{
+    Catalogue, Delta, FORMAT_VERSION, Family, Key, Manifest, Record, TableId, decode_batch, stored_columns,
+};
+
+/// The file that says what the directory is; written last when a database is created.
+const MARKER: &str = "SWIRLDB";
+
+/// How much memory the store may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes for blocks read, writes not yet in files and decoded chunks together.
+    pub memory_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { memory_bytes: 1 << 30 }
+    }
+}
+
+/// An open database.
+pub struct Store {
+    pub(super) path: PathBuf,
+    pub(super) engine: Engine,
+    pub(super) cache: ArrayCache<CacheKey>,
+    pub(super) identity: [u8; 16],
+    state: RwLock<Arc<State>>,
+    /// Held by whoever commits; it guards the versions that wait for their last view to end.
+    pub(super) writer: Mutex<Retired>,
+}
+
+/// Chunk versions that are no longer live, each with the epoch that still may name them.
+#[derive(Default)]
+pub(super) struct Retired(pub Vec<(Weak<()>, Vec<Key>)>);
+
+impl Store {
+    /// Creates a database in the directory `path`, which must be missing or empty. `identity` is
+    /// a random number that names it for ever.
+    ///
+    /// # Errors
+    /// [`StoreError::NotADatabase`] when something else is there.
+    pub fn create(
+        path: &Path,
+        identity: [u8; 16],
+        limits: Limits,
+    ) -> Result<Arc<Store>, StoreError> {
+        std::fs::create_dir_all(path).map_err(StoreError::io("creating", path))?;
+        let mut entries = std::fs::read_dir(path).map_err(StoreError::io("reading", path))?;
+        if entries.any(|e| e.is_ok_and(|e| e.file_name() != "records")) {
+            let why = "the directory is not empty".to_owned();
+            return Err(StoreError::NotADatabase { path: path.to_owned(), why });
+        }
+        let engine = Engine::open(&path.join("records"), Mode::Write, true, &memory(limits))?;
+        let mut changes = Changes::default();
+        changes.put_bytes(&Key::Meta("identity".to_owned()), identity.to_vec());
+        changes.put_bytes(&Key::Meta("sequence".to_owned()), 0u64.to_be_bytes().to_vec());
+        changes.put(&Key::Meta("manifest".to_owned()), &empty_manifest());
+        changes.put(&Key::Meta("catalogue".to_owned()), &Catalogue::default());
+        engine.write(changes, true)?;
+        drop(engine);
+        write_marker(path)?;
+        Store::open(path, Mode::Write, limits)
+    }
+
+    /// Opens the database in the directory `path`.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], `NotADatabase`, `Newer`, `Locked`, or what was found damaged.
+    pub fn open(path: &Path, mode: Mode, limits: Limits) -> Result<Arc<Store>, StoreError> {
+        read_marker(path)?;
+        let engine = Engine::open(&path.join("records"), mode, false, &memory(limits))?;
+        let identity = meta(&engine, "identity")?;
+        let state = load_state(&engine)?;
+        let store = Store {
+            path: path.to_owned(),
+            engine,
+            cache: ArrayCache::new(limits.memory_bytes / 4),
+            identity,
+            state: RwLock::new(Arc::new(state)),
+            writer: Mutex::new(Retired::default()),
+        };
+        if mode == Mode::Write {
+            store.sweep()?;
+        }
+        Ok(Arc::new(store))
+    }
+
+    /// Returns the directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the random number that names this database.
+    pub fn identity(&self) -> [u8; 16] {
+        self.identity
+    }
+
+    /// Returns the state now, to be read for as long as it is held.
+    pub fn view(self: &Arc<Store>) -> View {
+        View::new(self.clone(), self.state())
+    }
+
+    /// Returns how many values of a family were read since the database was opened.
+    pub fn reads(&self, family: Family) -> u64 {
+        self.engine.reads(family)
+    }
+
+    /// Returns the bytes of a family's files.
+    ///
+    /// # Errors
+    /// What RocksDB says.
+    pub fn bytes(&self, family: Family) -> Result<u64, StoreError> {
+        self.engine.bytes(family)
+    }
+
+    /// Writes everything in memory to files.
+    ///
+    /// # Errors
+    /// What RocksDB says; the data is then still in the log.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.engine.flush()
+    }
+
+    pub(super) fn state(&self) -> Arc<State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes `changes` durably with `next`'s sequence and makes `next` the state. Readers see
+    /// either all of it or nothing; after a crash the same holds.
+    pub(super) fn publish(&self, mut changes: Changes, next: State) -> Result<(), StoreError> {
+        let sequence = next.sequence.to_be_bytes().to_vec();
+        changes.put_bytes(&Key::Meta("sequence".to_owned()), sequence);
+        self.engine.write(changes, true)?;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        Ok(())
+    }
+
+    /// Deletes chunk versions that the manifest does not name: a process ended before it could.
+    fn sweep(&self) -> Result<(), StoreError> {
+        let state = self.state();
+        let live = super::fold::live_keys(&state);
+        let mut changes = Changes::default();
+        self.engine.scan_keys(Family::Column, |key| {
+            if !live.contains(&key) {
+                changes.delete(&key);
+            }
+        })?;
+        if changes.is_empty() { Ok(()) } else { self.engine.write(changes, true) }
+    }
+}
+
+fn memory(limits: Limits) -> Memory {
+    Memory { cache_bytes: limits.memory_bytes / 4, write_bytes: limits.memory_bytes / 4 }
+}
+
+fn empty_manifest() -> Manifest {
+    let columns = TableId::ALL.map(|t| vec![Default::default(); stored_columns(t).len()]);
+    Manifest { columns, ..Manifest::default() }
+}
+
+fn write_marker(path: &Path) -> Result<(), StoreError> {
+    let marker = path.join(MARKER);
+    let text = format!("swirldb format {FORMAT_VERSION}\n");
+    std::fs::write(&marker, text).map_err(StoreError::io("writing", &marker))
+}
+
+fn read_marker(path: &Path) -> Result<(), StoreError> {
+    let not_a_database =
+        |why: &str| StoreError::NotADatabase { path: path.to_owned(), why: why.to_owned() };
+    if !path.exists() {
+        return Err(StoreError::Missing { path: path.to_owned() });
+    }
+    if !path.is_dir() {
+        return Err(not_a_database("it is a file; a database is a directory"));
+    }
+    let marker = path.join(MARKER);
+    let text = match std::fs::read_to_string(&marker) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(not_a_database(&format!("it has no file {MARKER}")));
+        }
+        Err(e) => return Err(StoreError::io("reading", &marker)(e)),
+    };
+    let version = text.strip_prefix("swirldb format ").and_then(|v| v.trim().parse().ok());
+    match version {
+        Some(FORMAT_VERSION) => Ok(()),
+        Some(found) if found > FORMAT_VERSION => {
+            Err(StoreError::Newer { path: path.to_owned(), found })
+        }
+        _ => Err(not_a_database(&format!("its file {MARKER} says {text:?}"))),
+    }
+}
+
+fn meta<const N: usize>(engine: &Engine, name: &str) -> Result<[u8; N], StoreError> {
+    let key = Key::Meta(name.to_owned());
+    let damaged =
+        |why: &str| StoreError::Damaged { place: format!("meta {name}"), why: why.to_owned() };
+    let bytes = engine.get(&key)?.ok_or_else(|| damaged("it is missing"))?;
+    bytes.try_into().map_err(|_| damaged("it has the wrong length"))
+}
+
+fn meta_record<R: Record>(engine: &Engine, name: &str) -> Result<R, StoreError> {
+    let missing =
+        || StoreError::Damaged { place: format!("meta {name}"), why: "it is missing".into() };
+    engine.record(&Key::Meta(name.to_owned()))?.ok_or_else(missing)
+}
+
+/// Builds the state from manifest and deltas.
+fn load_state(engine: &Engine) -> Result<State, StoreError> {
+    let sequence = u64::from_be_bytes(meta(engine, "sequence")?);
+    let manifest: Manifest = meta_record(engine, "manifest")?;
+    let catalogue = Arc::new(meta_record(engine, "catalogue")?);
+    let next_body = match engine.last_key(Family::Body)? {
+        Some(Key::Body(last)) => last + 1,
+        _ => 0,
+    };
+    let rows = manifest.folded_rows;
+    let manifest = Arc::new(manifest);
+    let tails = [Vec::new(), Vec::new()];
+    let epoch = Arc::new(());
+    let cells = Vec::new();
+    let mut state = State { epoch, sequence, rows, next_body, manifest, catalogue, tails, cells };
+    engine.scan(Family::Delta, &[], &[], |key, value| {
+        let place = || format!("delta {key:02x?}");
+        let delta = Delta::decode(value).map_err(StoreError::codec(place()))?;
+        for table in TableId::ALL {
+            let at = table.code() as usize;
+            if delta.batches[at].is_empty() {
+                continue;
+            }
+            if delta.first_rows[at] != state.rows[at] {
+                let why = format!(
+                    "rows of {} begin at {}, expected {}",
+                    table.name(),
+                    delta.first_rows[at],
+                    state.rows[at]
+                );
+                return Err(StoreError::Damaged { place: place(), why });
+            }
+            let batch = decode_batch(&delta.batches[at]).map_err(StoreError::codec(place()))?;
+            state
+                .push_tail(table, batch)
+                .map_err(|e| StoreError::Damaged { place: place(), why: e.to_string() })?;
+        }
+        state.push_cells(delta.cells);
+        Ok(true)
+    })?;
+    Ok(state)
+}

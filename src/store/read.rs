@@ -1,0 +1,184 @@
+//! Fetching records: trajectories, steps and the texts they refer to.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::StoreError;
+use super::view::View;
+use crate::codec::{Family, HeaderRecord, IdRecord, Key, Record, StepRecord, TableId};
+use crate::model::{Label, Step, Trajectory};
+
+impl View {
+    /// Returns the ordinal and content hash of a trajectory.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn find(&self, source: &str, id: &str) -> Result<Option<(u64, [u8; 32])>, StoreError> {
+        let key = Key::Id(source.to_owned(), id.to_owned());
+        let record: Option<IdRecord> = self.store.engine.record(&key)?;
+        let seen = record.filter(|r| r.ordinal < self.rows(TableId::Trajectories));
+        Ok(seen.map(|r| (r.ordinal, r.content_hash)))
+    }
+
+    /// Returns the ordinals of the trajectories of that id, one a source at most, with their
+    /// sources.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn find_in_any_source(&self, id: &str) -> Result<Vec<(String, u64)>, StoreError> {
+        let mut found = Vec::new();
+        for source in &self.catalogue().sources {
+            if let Some((ordinal, _)) = self.find(source, id)? {
+                found.push((source.clone(), ordinal));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the headers of trajectories, in the order asked for.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn headers(&self, ordinals: &[u64]) -> Result<Vec<HeaderRecord>, StoreError> {
+        let keys: Vec<Key> = ordinals.iter().map(|o| Key::Trajectory(*o)).collect();
+        self.records(Family::Trajectory, &keys)
+    }
+
+    /// Returns steps as stored, in the order asked for: pairs of ordinal and step.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn step_records(&self, steps: &[(u64, u32)]) -> Result<Vec<StepRecord>, StoreError> {
+        let keys: Vec<Key> = steps.iter().map(|(o, s)| Key::Step(*o, *s)).collect();
+        self.records(Family::Step, &keys)
+    }
+
+    /// Returns steps, in the order asked for. With `texts` false the observations' long texts are
+    /// not fetched and stand as `""`.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn steps(&self, steps: &[(u64, u32)], texts: bool) -> Result<Vec<Step>, StoreError> {
+        let records = self.step_records(steps)?;
+        let bodies = match texts {
+            true => self.bodies(records.iter().flat_map(StepRecord::bodies))?,
+            false => HashMap::new(),
+        };
+        let text = |n| if texts { bodies.get(&n).cloned() } else { Some(String::new()) };
+        let step = |r: StepRecord| r.into_step(&text).map_err(StoreError::codec("step"));
+        records.into_iter().map(step).collect()
+    }
+
+    /// Returns whole trajectories, in the order asked for.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn trajectories(&self, ordinals: &[u64]) -> Result<Vec<Trajectory>, StoreError> {
+        let headers = self.headers(ordinals)?;
+        let mut records = Vec::with_capacity(headers.len());
+        for (ordinal, header) in ordinals.iter().zip(&headers) {
+            records.push(self.steps_of(*ordinal, header.n_steps)?);
+        }
+        let header_bodies = headers.iter().flat_map(|h| h.bodies().collect::<Vec<_>>());
+        let step_bodies = records.iter().flatten().flat_map(StepRecord::bodies);
+        let bodies = self.bodies(header_bodies.chain(step_bodies))?;
+        let text = |n| bodies.get(&n).cloned();
+        let whole = |(header, steps): (HeaderRecord, Vec<StepRecord>)| {
+            let failed = || StoreError::codec("trajectory");
+            let mut t = header.into_trajectory(&text).map_err(failed())?;
+            let steps = steps.into_iter().map(|s| s.into_step(&text));
+            t.steps = steps.collect::<Result<_, _>>().map_err(failed())?;
+            Ok(t)
+        };
+        headers.into_iter().zip(records).map(whole).collect()
+    }
+
+    /// Returns a trajectory's labels up to this view, with their sequences.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn labels_of(&self, trajectory: u64) -> Result<Vec<(u64, Label)>, StoreError> {
+        let labels = self.store.labels_of(trajectory)?;
+        Ok(labels.into_iter().filter(|(sequence, _)| *sequence <= self.sequence()).collect())
+    }
+
+    /// Returns the content hashes of trajectories, in the order asked for.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn content_hashes(&self, ordinals: &[u64]) -> Result<Vec<[u8; 32]>, StoreError> {
+        let headers = self.headers(ordinals)?;
+        let keys: Vec<Key> = headers.into_iter().map(|h| Key::Id(h.source, h.id)).collect();
+        let records: Vec<IdRecord> = self.records(Family::Id, &keys)?;
+        Ok(records.into_iter().map(|r| r.content_hash).collect())
+    }
+
+    /// Returns the long texts of those numbers.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says; a number that is not there is simply absent.
+    pub fn bodies(
+        &self,
+        numbers: impl Iterator<Item = u64>,
+    ) -> Result<HashMap<u64, String>, StoreError> {
+        let mut numbers: Vec<u64> = numbers.collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let keys: Vec<Vec<u8>> = numbers.iter().map(|n| Key::Body(*n).encode()).collect();
+        let values = self.store.engine.get_many(Family::Body, &keys)?;
+        let mut bodies = HashMap::with_capacity(numbers.len());
+        for (number, value) in numbers.into_iter().zip(values) {
+            let Some(bytes) = value else { continue };
+            let text = String::from_utf8(bytes).map_err(|e| StoreError::Damaged {
+                place: format!("body {number}"),
+                why: e.to_string(),
+            })?;
+            bodies.insert(number, text);
+        }
+        Ok(bodies)
+    }
+
+    fn steps_of(&self, ordinal: u64, n_steps: u32) -> Result<Vec<StepRecord>, StoreError> {
+        let mut steps = Vec::with_capacity(n_steps.min(1 << 16) as usize);
+        let prefix = Key::trajectory_prefix(ordinal);
+        self.store.engine.scan(Family::Step, &prefix, &[], |key, value| {
+            let place = || format!("step {key:02x?}");
+            steps.push(StepRecord::decode(value).map_err(StoreError::codec(place()))?);
+            Ok(true)
+        })?;
+        if steps.len() == n_steps as usize {
+            return Ok(steps);
+        }
+        let why = format!("{} steps, its header says {n_steps}", steps.len());
+        Err(StoreError::Damaged { place: format!("trajectory {ordinal}"), why })
+    }
+
+    fn records<R: Record>(&self, family: Family, keys: &[Key]) -> Result<Vec<R>, StoreError> {
+        let encoded: Vec<Vec<u8>> = keys.iter().map(Key::encode).collect();
+        let values = self.store.engine.get_many(family, &encoded)?;
+        let record = |(key, value): (&Key, Option<Vec<u8>>)| {
+            let missing =
+                || StoreError::Damaged { place: format!("{key:?}"), why: "it is missing".into() };
+            Record::decode(&value.ok_or_else(missing)?).map_err(|e| StoreError::record(key, e))
+        };
+        keys.iter().zip(values).map(record).collect()
+    }
+}
+
+/// Splits rows into runs whose texts are fetched together: a run ends when its texts, of `chars`
+/// each, reach `chars_max`.
+pub fn runs_of(chars: &[i64], chars_max: i64) -> Vec<Range<usize>> {
+    let mut runs = Vec::new();
+    let (mut start, mut sum) = (0, 0);
+    for (at, length) in chars.iter().enumerate() {
+        sum += length;
+        if sum >= chars_max {
+            runs.push(start..at + 1);
+            (start, sum) = (at + 1, 0);
+        }
+    }
+    if start < chars.len() {
+        runs.push(start..chars.len());
+    }
+    runs
+}

@@ -1,0 +1,263 @@
+//! Reading the columns of one state.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, Float64Builder, Int64Array, UInt64Array, new_null_array,
+};
+use arrow::compute::{concat, take};
+use arrow::datatypes::{DataType, Float64Type};
+
+use super::open::Store;
+use super::state::{Place, Segment, State};
+use super::{StoreError, engine};
+use crate::codec::{
+    Catalogue, ChunkEntry, ChunkStats, ColumnEntry, Key, LabelColumn, Manifest, TableId, decode_column,
+    stored_columns,
+};
+
+/// One column on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ColumnRef {
+    /// A stored column: its table and position in [`stored_columns`].
+    Stored(TableId, u16),
+    /// A label column: its position in [`View::labels`].
+    Label(u16),
+}
+
+/// What an array in the cache is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct CacheKey {
+    column: ColumnRef,
+    chunk: u32,
+    version: u64,
+}
+
+/// The store at one sequence. Holding it keeps everything it names.
+#[derive(Clone)]
+pub struct View {
+    pub(super) store: Arc<Store>,
+    pub(super) state: Arc<State>,
+}
+
+impl View {
+    pub(super) fn new(store: Arc<Store>, state: Arc<State>) -> View {
+        View { store, state }
+    }
+
+    /// Returns the sequence of the last commit seen.
+    pub fn sequence(&self) -> u64 {
+        self.state.sequence
+    }
+
+    /// Returns the number of rows of a table.
+    pub fn rows(&self, table: TableId) -> u64 {
+        self.state.rows[table.code() as usize]
+    }
+
+    /// Returns the runs of rows of a table, in row order.
+    pub fn segments(&self, table: TableId) -> Vec<Segment> {
+        self.state.segments(table)
+    }
+
+    /// Returns the label columns.
+    pub fn labels(&self) -> &[LabelColumn] {
+        &self.state.catalogue.labels
+    }
+
+    /// Returns the names known at this sequence.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.state.catalogue
+    }
+
+    /// Returns the store this is a view of.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Returns the stored column of that name.
+    pub fn stored(&self, table: TableId, name: &str) -> Option<ColumnRef> {
+        let at = stored_columns(table).iter().position(|c| c.name == name)?;
+        Some(ColumnRef::Stored(table, at as u16))
+    }
+
+    /// Returns what is known of a column's values in a segment without reading it.
+    pub fn stats(&self, segment: &Segment, column: ColumnRef) -> Option<&ChunkStats> {
+        let Place::Chunk(chunk) = segment.place else { return None };
+        if let ColumnRef::Label(label) = column {
+            let mut cells = self.state.cells_of(label, segment.first_row, segment.rows);
+            if cells.next().is_some() {
+                return None;
+            }
+        }
+        let entry = self.entry(column)?.chunks.get(chunk as usize)?.as_ref()?;
+        Some(&entry.stats)
+    }
+
+    /// Returns a column's values in a segment of its own table.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn column(&self, segment: &Segment, column: ColumnRef) -> Result<ArrayRef, StoreError> {
+        let base = match (segment.place, column) {
+            (Place::Chunk(chunk), _) => self.chunk(segment, column, chunk)?,
+            (Place::Tail(at), ColumnRef::Stored(table, index)) => {
+                let tail = &self.state.tails[table.code() as usize][at];
+                tail.batch.column(index as usize).clone()
+            }
+            (Place::Tail(_), ColumnRef::Label(_)) => {
+                new_null_array(&DataType::Float64, segment.rows as usize)
+            }
+        };
+        match column {
+            ColumnRef::Label(label) => Ok(self.overlaid(segment, label, base)),
+            ColumnRef::Stored(..) => Ok(base),
+        }
+    }
+
+    /// Returns a column of trajectories for the rows of a segment of steps: each step gets its
+    /// trajectory's value.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn widened(&self, steps: &Segment, column: ColumnRef) -> Result<ArrayRef, StoreError> {
+        let ordinals = self.column(steps, ColumnRef::Stored(TableId::Steps, 0))?;
+        let ordinals = integers(&ordinals)?;
+        let first = ordinals.value(0) as u64;
+        let last = ordinals.value(ordinals.len() - 1) as u64;
+        let mut parts: Vec<ArrayRef> = Vec::new();
+        let mut base = first;
+        for segment in self.segments(TableId::Trajectories) {
+            let end = segment.first_row + segment.rows;
+            if end <= first || segment.first_row > last {
+                continue;
+            }
+            if parts.is_empty() {
+                base = segment.first_row;
+            }
+            parts.push(self.column(&segment, column)?);
+        }
+        let values = match parts.as_slice() {
+            [one] => one.clone(),
+            several => {
+                let several: Vec<&dyn Array> = several.iter().map(AsRef::as_ref).collect();
+                concat(&several).map_err(arrow_error)?
+            }
+        };
+        let at = ordinals.values().iter().map(|o| (*o as u64).saturating_sub(base));
+        let at = UInt64Array::from_iter_values(at);
+        take(&values, &at, None).map_err(arrow_error)
+    }
+
+    /// Returns the type of a column.
+    pub fn data_type(&self, column: ColumnRef) -> DataType {
+        data_type(column)
+    }
+
+    fn entry(&self, column: ColumnRef) -> Option<&ColumnEntry> {
+        entry(&self.state.manifest, column)
+    }
+
+    fn chunk(
+        &self,
+        segment: &Segment,
+        column: ColumnRef,
+        chunk: u32,
+    ) -> Result<ArrayRef, StoreError> {
+        let kind = data_type(column);
+        let entry = self.entry(column).and_then(|e| e.chunks.get(chunk as usize));
+        let Some(Some(ChunkEntry { version, .. })) = entry else {
+            return Ok(new_null_array(&kind, segment.rows as usize));
+        };
+        let cache_key = CacheKey { column, chunk, version: *version };
+        if let Some(array) = self.store.cache.get(&cache_key) {
+            return Ok(array);
+        }
+        let key = chunk_key(column, chunk, *version);
+        let array = read_chunk(&self.store.engine, &key, &kind, segment.rows)?;
+        self.store.cache.insert(cache_key, &array);
+        Ok(array)
+    }
+
+    fn overlaid(&self, segment: &Segment, label: u16, base: ArrayRef) -> ArrayRef {
+        let mut cells =
+            self.state.cells_of(label, segment.first_row, segment.rows).peekable();
+        if cells.peek().is_none() {
+            return base;
+        }
+        overlay(&base, cells.map(|c| ((c.row - segment.first_row) as usize, c.value)))
+    }
+}
+
+/// Returns the values of a label column with newer values laid over them.
+pub(super) fn overlay(
+    base: &ArrayRef,
+    cells: impl Iterator<Item = (usize, f64)>,
+) -> ArrayRef {
+    use arrow::array::AsArray;
+    let old = base.as_primitive::<Float64Type>();
+    let mut values: Vec<Option<f64>> = old.iter().collect();
+    for (at, value) in cells {
+        if let Some(slot) = values.get_mut(at) {
+            *slot = Some(value);
+        }
+    }
+    let mut builder = Float64Builder::with_capacity(values.len());
+    for value in values {
+        builder.append_option(value);
+    }
+    Arc::new(builder.finish())
+}
+
+pub(super) fn data_type(column: ColumnRef) -> DataType {
+    match column {
+        ColumnRef::Stored(table, at) => {
+            stored_columns(table).get(at as usize).map_or(DataType::Null, |c| c.kind.data_type())
+        }
+        ColumnRef::Label(_) => DataType::Float64,
+    }
+}
+
+pub(super) fn entry(manifest: &Manifest, column: ColumnRef) -> Option<&ColumnEntry> {
+    match column {
+        ColumnRef::Stored(table, at) => {
+            manifest.columns.get(table.code() as usize)?.get(at as usize)
+        }
+        ColumnRef::Label(label) => manifest.label_columns.get(label as usize),
+    }
+}
+
+/// Returns where a chunk of a column is: labels are numbered from 1,000 on, in the table of
+/// steps for all of them, since a label column's number is unique in the database.
+pub(super) fn chunk_key(column: ColumnRef, chunk: u32, version: u64) -> Key {
+    const FIRST_LABEL: u16 = 1_000;
+    match column {
+        ColumnRef::Stored(table, at) => Key::Column { table, column: at, chunk, version },
+        ColumnRef::Label(at) => {
+            Key::Column { table: TableId::Steps, column: FIRST_LABEL + at, chunk, version }
+        }
+    }
+}
+
+pub(super) fn read_chunk(
+    engine: &engine::Engine,
+    key: &Key,
+    kind: &DataType,
+    rows: u64,
+) -> Result<ArrayRef, StoreError> {
+    let missing =
+        || StoreError::Damaged { place: format!("{key:?}"), why: "it is missing".into() };
+    let bytes = engine.get(key)?.ok_or_else(missing)?;
+    decode_column(&bytes, kind, rows).map_err(|e| StoreError::record(key, e))
+}
+
+pub(super) fn arrow_error(error: arrow::error::ArrowError) -> StoreError {
+    StoreError::Damaged { place: "column".into(), why: error.to_string() }
+}
+
+pub(super) fn integers(array: &ArrayRef) -> Result<&Int64Array, StoreError> {
+    array.as_any().downcast_ref::<Int64Array>().ok_or_else(|| StoreError::Damaged {
+        place: "column".into(),
+        why: format!("type {}, expected Int64", array.data_type()),
+    })
+}
