@@ -3,4 +3,5 @@
 pub mod codec;
 pub mod diag;
 pub mod model;
+pub mod query;
 pub mod store;

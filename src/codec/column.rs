@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringViewArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch,
+    StringViewArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
@@ -55,12 +55,7 @@ impl ChunkStats {
             DataType::Utf8View => text_bounds(array),
             _ => (None, None),
         };
-        ChunkStats {
-            rows: array.len() as u32,
-            nulls: array.null_count() as u32,
-            min,
-            max,
-        }
+        ChunkStats { rows: array.len() as u32, nulls: array.null_count() as u32, min, max }
     }
 }
 
@@ -97,9 +92,7 @@ fn float_bounds(array: &dyn Array) -> (Option<Scalar>, Option<Scalar>) {
 
 fn text_bounds(array: &dyn Array) -> (Option<Scalar>, Option<Scalar>) {
     let Some(texts) = downcast::<StringViewArray>(array) else { return (None, None) };
-    let short = |t: &str| {
-        (t.len() <= STATS_TEXT_BYTES_MAX).then(|| Scalar::Text(t.to_owned()))
-    };
+    let short = |t: &str| (t.len() <= STATS_TEXT_BYTES_MAX).then(|| Scalar::Text(t.to_owned()));
     let min = texts.iter().flatten().min().and_then(short);
     let max = texts.iter().flatten().max().and_then(short);
     (min, max)
@@ -145,7 +138,8 @@ fn compact(array: &ArrayRef) -> ArrayRef {
         return Arc::new(texts.gc());
     }
     let Some(lists) = downcast::<ListArray>(array) else { return array.clone() };
-    let (from, to) = (lists.value_offsets()[0] as usize, lists.value_offsets()[lists.len()] as usize);
+    let (from, to) =
+        (lists.value_offsets()[0] as usize, lists.value_offsets()[lists.len()] as usize);
     let values = compact(&lists.values().slice(from, to - from));
     let lengths = OffsetBuffer::from_lengths(lists.offsets().lengths());
     let DataType::List(field) = lists.data_type() else { return array.clone() };
@@ -156,11 +150,7 @@ fn compact(array: &ArrayRef) -> ArrayRef {
 ///
 /// # Errors
 /// [`CodecError::Damaged`] for anything but one column of type `expected` and `rows` rows.
-pub fn decode_column(
-    bytes: &[u8],
-    expected: &DataType,
-    rows: u64,
-) -> Result<ArrayRef, CodecError> {
+pub fn decode_column(bytes: &[u8], expected: &DataType, rows: u64) -> Result<ArrayRef, CodecError> {
     let batch = decode_batch(bytes)?;
     let found = (batch.num_columns(), batch.num_rows() as u64);
     if found != (1, rows) {

@@ -12,9 +12,9 @@ mod table;
 pub use column::{ChunkStats, Scalar, decode_batch, decode_column, encode_batch, encode_column};
 pub use key::{Family, Key, TableId};
 pub use record::{
-    BodyPlacer, Catalogue, ChunkEntry, ColumnEntry, DatasetRecord, DatasetRow, Delta, HeaderRecord, IdRecord,
-    INLINE_BYTES_MAX, JudgeRecord, LabelCell, LabelColumn, LabelRecord, Manifest, MessageRecord,
-    MetricRecord, Record, RunRecord, RunStatus, StepRecord, Text, body_texts,
+    BodyPlacer, Catalogue, ChunkEntry, ColumnEntry, DatasetRecord, DatasetRow, Delta, HeaderRecord,
+    INLINE_BYTES_MAX, IdRecord, JudgeRecord, LabelCell, LabelColumn, LabelRecord, Manifest,
+    MessageRecord, MetricRecord, Record, RunRecord, RunStatus, StepRecord, Text, body_texts,
 };
 pub use rows::{StepRows, TrajectoryRows, call_error};
 pub use table::{

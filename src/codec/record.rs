@@ -251,9 +251,10 @@ impl HeaderRecord {
     ) -> Result<Trajectory, CodecError> {
         let status = match self.status.as_deref() {
             None => None,
-            Some(word) => Some(Status::parse(word).ok_or_else(|| {
-                CodecError::damaged(Self::WHAT, format!("status '{word}'"))
-            })?),
+            Some(word) => Some(
+                Status::parse(word)
+                    .ok_or_else(|| CodecError::damaged(Self::WHAT, format!("status '{word}'")))?,
+            ),
         };
         let prompt: Result<Vec<Message>, CodecError> =
             self.prompt.into_iter().map(|m| m.into_message(bodies)).collect();
@@ -457,9 +458,10 @@ impl JudgeRecord {
     /// [`CodecError::Damaged`] when its kind is none.
     pub fn judge(&self) -> Result<Judge, CodecError> {
         let kinds = [JudgeKind::Human, JudgeKind::Model, JudgeKind::Program, JudgeKind::Source];
-        let kind = kinds.into_iter().find(|k| k.as_str() == self.kind).ok_or_else(|| {
-            CodecError::damaged("judge record", format!("kind '{}'", self.kind))
-        })?;
+        let kind = kinds
+            .into_iter()
+            .find(|k| k.as_str() == self.kind)
+            .ok_or_else(|| CodecError::damaged("judge record", format!("kind '{}'", self.kind)))?;
         Ok(Judge {
             name: self.name.clone(),
             kind,

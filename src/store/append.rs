@@ -5,15 +5,15 @@ use std::sync::{Arc, PoisonError};
 
 use rayon::prelude::*;
 
+use super::StoreError;
 use super::engine::Changes;
 use super::label::{Fact, LabelReport, fact_changes};
 use super::open::Store;
 use super::state::State;
 use super::view::arrow_error;
-use super::StoreError;
 use crate::codec::{
-    BodyPlacer, Catalogue, Delta, Family, HeaderRecord, IdRecord, JudgeRecord, Key, LabelCell, LabelColumn,
-    Record, StepRecord, StepRows, TableId, TrajectoryRows, body_texts, encode_batch,
+    BodyPlacer, Catalogue, Delta, Family, HeaderRecord, IdRecord, JudgeRecord, Key, LabelCell,
+    LabelColumn, Record, StepRecord, StepRows, TableId, TrajectoryRows, body_texts, encode_batch,
 };
 use crate::model::{Judge, Label, Target, Trajectory};
 
@@ -182,7 +182,9 @@ impl Store {
                 why: "its value is no number".to_owned(),
             };
             let number = number.try_into().map(u64::from_be_bytes).map_err(|_| damaged())?;
-            if let Some(slot) = <[u8; 16]>::try_from(hash.as_slice()).ok().and_then(|h| numbers.get_mut(&h)) {
+            if let Some(slot) =
+                <[u8; 16]>::try_from(hash.as_slice()).ok().and_then(|h| numbers.get_mut(&h))
+            {
                 *slot = number;
             }
         }
@@ -252,7 +254,9 @@ fn label_changes(
             let fact = Fact { trajectory: n.ordinal, label: label.clone() };
             let row = match label.target {
                 Target::Trajectory => n.ordinal,
-                Target::Step(step) | Target::Sample { step, .. } => n.first_row + u64::from(step) - 1,
+                Target::Step(step) | Target::Sample { step, .. } => {
+                    n.first_row + u64::from(step) - 1
+                }
             };
             fact_changes(&fact, row, sequence, catalogue, changes, &mut cells);
         }

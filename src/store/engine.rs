@@ -153,11 +153,7 @@ impl Engine {
     }
 
     /// Visits every key of `family`, in order.
-    pub fn scan_keys(
-        &self,
-        family: Family,
-        mut visit: impl FnMut(Key),
-    ) -> Result<(), StoreError> {
+    pub fn scan_keys(&self, family: Family, mut visit: impl FnMut(Key)) -> Result<(), StoreError> {
         self.scan(family, &[], &[], |key, _| {
             visit(Key::decode(family, key).map_err(StoreError::key)?);
             Ok(true)

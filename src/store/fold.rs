@@ -98,7 +98,8 @@ impl Store {
 pub(super) fn live_keys(state: &State) -> HashSet<Key> {
     let mut keys = HashSet::new();
     for column in all_columns(&state.catalogue) {
-        let chunks = entry(&state.manifest, column).map(|e| e.chunks.as_slice()).unwrap_or_default();
+        let chunks =
+            entry(&state.manifest, column).map(|e| e.chunks.as_slice()).unwrap_or_default();
         for (chunk, live) in chunks.iter().enumerate() {
             if let Some(live) = live {
                 keys.insert(chunk_key(column, chunk as u32, live.version));
@@ -158,7 +159,8 @@ impl Folding<'_> {
     fn touched(&self, table: TableId, column: ColumnRef) -> Vec<u32> {
         let at = table.code() as usize;
         let (folded, rows) = (self.manifest.folded_rows[at], self.state.rows[at]);
-        let grown = if rows > folded { folded / CHUNK_ROWS..rows.div_ceil(CHUNK_ROWS) } else { 0..0 };
+        let grown =
+            if rows > folded { folded / CHUNK_ROWS..rows.div_ceil(CHUNK_ROWS) } else { 0..0 };
         let mut chunks: Vec<u32> = grown.map(|c| c as u32).collect();
         if let ColumnRef::Label(label) = column {
             let cells = self.state.cells_of(label, 0, u64::MAX);
@@ -198,12 +200,7 @@ impl Folding<'_> {
         Ok(overlay(&whole, cells.map(|c| ((c.row - first_row) as usize, c.value))))
     }
 
-    fn old_chunk(
-        &self,
-        column: ColumnRef,
-        chunk: u32,
-        rows: u64,
-    ) -> Result<ArrayRef, StoreError> {
+    fn old_chunk(&self, column: ColumnRef, chunk: u32, rows: u64) -> Result<ArrayRef, StoreError> {
         let kind = data_type(column);
         let old = entry(&self.manifest, column).and_then(|e| e.chunks.get(chunk as usize));
         match old {

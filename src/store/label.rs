@@ -7,9 +7,7 @@ use super::append::{add_judges, label_column};
 use super::engine::Changes;
 use super::open::Store;
 use super::state::State;
-use crate::codec::{
-    Catalogue, Delta, Family, HeaderRecord, Key, LabelCell, LabelRecord, Record,
-};
+use crate::codec::{Catalogue, Delta, Family, HeaderRecord, Key, LabelCell, LabelRecord, Record};
 use crate::model::{Judge, Label, Target};
 
 /// A label of a stored trajectory.

@@ -9,7 +9,8 @@ use super::engine::{Changes, Engine, Memory, Mode};
 use super::state::State;
 use super::view::{CacheKey, View};
 use crate::codec::{
-    Catalogue, Delta, FORMAT_VERSION, Family, Key, Manifest, Record, TableId, decode_batch, stored_columns,
+    Catalogue, Delta, FORMAT_VERSION, Family, Key, Manifest, Record, TableId, decode_batch,
+    stored_columns,
 };
 
 /// The file that says what the directory is; written last when a database is created.

@@ -95,11 +95,7 @@ impl Walk<'_> {
     }
 
     /// Runs a part of the walk; what stops it is a finding, and the next part still runs.
-    fn checked(
-        &mut self,
-        part: &str,
-        run: impl FnOnce(&mut Self) -> Result<(), StoreError>,
-    ) {
+    fn checked(&mut self, part: &str, run: impl FnOnce(&mut Self) -> Result<(), StoreError>) {
         if let Err(error) = run(self) {
             self.found(part, error.to_string());
         }

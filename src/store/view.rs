@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, Float64Builder, Int64Array, UInt64Array, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, Float64Builder, Int64Array, UInt64Array, new_null_array};
 use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Float64Type};
 
@@ -12,8 +10,8 @@ use super::open::Store;
 use super::state::{Place, Segment, State};
 use super::{StoreError, engine};
 use crate::codec::{
-    Catalogue, ChunkEntry, ChunkStats, ColumnEntry, Key, LabelColumn, Manifest, TableId, decode_column,
-    stored_columns,
+    Catalogue, ChunkEntry, ChunkStats, ColumnEntry, Key, LabelColumn, Manifest, TableId,
+    decode_column, stored_columns,
 };
 
 /// One column on disk.
@@ -180,8 +178,7 @@ impl View {
     }
 
     fn overlaid(&self, segment: &Segment, label: u16, base: ArrayRef) -> ArrayRef {
-        let mut cells =
-            self.state.cells_of(label, segment.first_row, segment.rows).peekable();
+        let mut cells = self.state.cells_of(label, segment.first_row, segment.rows).peekable();
         if cells.peek().is_none() {
             return base;
         }
@@ -190,10 +187,7 @@ impl View {
 }
 
 /// Returns the values of a label column with newer values laid over them.
-pub(super) fn overlay(
-    base: &ArrayRef,
-    cells: impl Iterator<Item = (usize, f64)>,
-) -> ArrayRef {
+pub(super) fn overlay(base: &ArrayRef, cells: impl Iterator<Item = (usize, f64)>) -> ArrayRef {
     use arrow::array::AsArray;
     let old = base.as_primitive::<Float64Type>();
     let mut values: Vec<Option<f64>> = old.iter().collect();
@@ -245,8 +239,7 @@ pub(super) fn read_chunk(
     kind: &DataType,
     rows: u64,
 ) -> Result<ArrayRef, StoreError> {
-    let missing =
-        || StoreError::Damaged { place: format!("{key:?}"), why: "it is missing".into() };
+    let missing = || StoreError::Damaged { place: format!("{key:?}"), why: "it is missing".into() };
     let bytes = engine.get(key)?.ok_or_else(missing)?;
     decode_column(&bytes, kind, rows).map_err(|e| StoreError::record(key, e))
 }
@@ -260,4 +253,10 @@ pub(super) fn integers(array: &ArrayRef) -> Result<&Int64Array, StoreError> {
         place: "column".into(),
         why: format!("type {}, expected Int64", array.data_type()),
     })
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "View({})", self.sequence())
+    }
 }

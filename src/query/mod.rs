@@ -1,0 +1,3 @@
+//! Planning and running queries: SQL with pipes over the tables of a view.
+
+pub mod table;

@@ -1,0 +1,15 @@
+//! The tables that statements read, over a view of the store.
+//!
+//! `trajectories`, `steps` and `subtrajectories` are read through one scan that takes projection,
+//! filters and limit into the store: scalars first, records only for rows that survive. The other
+//! tables are small or derived and are streamed.
+
+mod columns;
+mod prune;
+mod reading;
+mod scan;
+mod streamed;
+
+pub use columns::{LabelNames, ScanTable, TableColumn, table_columns};
+pub use scan::{RowFinder, ScanProvider};
+pub use streamed::{StreamedTable, provider as streamed_provider};

@@ -1,0 +1,349 @@
+//! The scan as DataFusion sees it: a table provider, and the plan it makes.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::compute::SortOptions;
+use arrow::datatypes::{Int64Type, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Column, DFSchema, Result, ScalarValue};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::expressions::Column as PhysicalColumn;
+use datafusion::physical_expr::{
+    EquivalenceProperties, Partitioning, PhysicalExpr, PhysicalSortExpr,
+};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+    ReplaceChildrenOptions,
+};
+
+use super::columns::{ScanTable, TableColumn, schema_of, table_columns};
+use super::prune;
+use super::reading::{Reading, ScanPlan, external};
+use crate::codec::TableId;
+use crate::store::{Segment, View};
+
+/// Finds the rows of steps that a full-text predicate keeps.
+pub trait RowFinder: Send + Sync {
+    /// Returns the rows, ascending, whose `column` holds `words`; `None` where the index cannot
+    /// say and each row must be looked at.
+    ///
+    /// # Errors
+    /// What the words or the index have wrong.
+    fn rows(&self, column: &str, words: &str) -> Result<Option<Arc<Vec<u64>>>>;
+}
+
+/// A table read through the scan.
+pub struct ScanProvider {
+    view: View,
+    table: ScanTable,
+    columns: Vec<TableColumn>,
+    finder: Arc<dyn RowFinder>,
+}
+
+impl ScanProvider {
+    /// Returns the table over a view; `named` as in [`table_columns`].
+    pub fn new(
+        view: &View,
+        table: ScanTable,
+        named: &[String],
+        finder: Arc<dyn RowFinder>,
+    ) -> ScanProvider {
+        let columns = table_columns(view, table, named);
+        ScanProvider { view: view.clone(), table, columns, finder }
+    }
+
+    /// Returns the columns that a predicate reads.
+    fn columns_of(&self, predicate: &Expr) -> Vec<TableColumn> {
+        let used = predicate.column_refs();
+        let of = |c: &&TableColumn| used.iter().any(|u| u.name == c.name);
+        self.columns.iter().filter(of).cloned().collect()
+    }
+
+    /// Makes a physical predicate over exactly `columns`.
+    fn physical(
+        &self,
+        state: &dyn Session,
+        filters: Vec<Expr>,
+    ) -> Result<Option<(Vec<TableColumn>, Arc<dyn PhysicalExpr>)>> {
+        let Some(predicate) = conjunction(filters) else { return Ok(None) };
+        let columns = self.columns_of(&predicate);
+        let schema = DFSchema::try_from(schema_of(&columns).as_ref().clone())?;
+        let physical = state.create_physical_expr(unqualified(predicate)?, &schema)?;
+        Ok(Some((columns, physical)))
+    }
+
+    /// Finds the rows of a predicate `matches(column, 'words')`, where the index can.
+    fn found(&self, predicate: &Expr) -> Result<Option<Arc<Vec<u64>>>> {
+        let Expr::ScalarFunction(call) = predicate else { return Ok(None) };
+        let (name, args) = (call.func.name(), call.args.as_slice());
+        match (name, args, self.table.rows_of()) {
+            ("matches", [Expr::Column(column), Expr::Literal(words, _)], TableId::Steps) => {
+                let words = match words {
+                    ScalarValue::Utf8(Some(w)) | ScalarValue::Utf8View(Some(w)) => w,
+                    _ => return Ok(None),
+                };
+                self.finder.rows(&column.name, words)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn plan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<ScanPlan> {
+        let output = match projection {
+            Some(at) => at.iter().map(|i| self.columns[*i].clone()).collect(),
+            None => self.columns.clone(),
+        };
+        let (mut scalars, mut records, mut row_sets) = (Vec::new(), Vec::new(), Vec::new());
+        for predicate in filters {
+            if let Some(rows) = self.found(predicate)? {
+                row_sets.push(rows);
+            } else if self.columns_of(predicate).iter().all(|c| c.origin.is_scalar()) {
+                scalars.push(predicate.clone());
+            } else {
+                records.push(predicate.clone());
+            }
+        }
+        let scalar_filter = self.physical(state, scalars)?;
+        let record_filter = self.physical(state, records)?;
+        let mut segments = self.view.segments(self.table.rows_of());
+        if let Some((columns, predicate)) = &scalar_filter {
+            let kept = prune::kept(&self.view, columns, &segments, predicate)?;
+            let mut kept = kept.into_iter();
+            segments.retain(|_| kept.next().unwrap_or(true));
+        }
+        for set in &row_sets {
+            segments.retain(|s| holds_any(set, s));
+        }
+        let (view, table) = (self.view.clone(), self.table);
+        Ok(ScanPlan {
+            view,
+            table,
+            output,
+            scalar_filter,
+            record_filter,
+            row_sets,
+            segments,
+            limit,
+        })
+    }
+}
+
+fn holds_any(set: &[u64], segment: &Segment) -> bool {
+    let first = set.partition_point(|r| *r < segment.first_row);
+    set.get(first).is_some_and(|r| *r < segment.first_row + segment.rows)
+}
+
+/// Returns the expression with plain column names: predicates come qualified by their table.
+fn unqualified(predicate: Expr) -> Result<Expr> {
+    use datafusion::common::tree_node::{Transformed, TreeNode};
+    let plain = |e: Expr| match e {
+        Expr::Column(c) => Ok(Transformed::yes(Expr::Column(Column::from_name(c.name)))),
+        other => Ok(Transformed::no(other)),
+    };
+    Ok(predicate.transform(plain)?.data)
+}
+
+impl fmt::Debug for ScanProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ScanProvider({})", self.table.name())
+    }
+}
+
+#[async_trait]
+impl TableProvider for ScanProvider {
+    fn schema(&self) -> SchemaRef {
+        schema_of(&self.columns)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        // Every predicate over one row is evaluated by the scan itself, exactly.
+        let exact = |f: &&Expr| match f.is_volatile() {
+            true => TableProviderFilterPushDown::Unsupported,
+            false => TableProviderFilterPushDown::Exact,
+        };
+        Ok(filters.iter().map(exact).collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = self.plan(state, projection, filters, limit)?;
+        let partitions = partitions(&plan, state.config_options().execution.target_partitions)?;
+        Ok(Arc::new(ScanExec::new(plan, partitions)))
+    }
+}
+
+/// Splits the rows of a scan into ranges of about equal size that begin where a trajectory does.
+fn partitions(plan: &ScanPlan, wanted: usize) -> Result<Vec<Range<u64>>> {
+    let rows: u64 = plan.segments.iter().map(|s| s.rows).sum();
+    let whole = 0..plan.view.rows(plan.table.rows_of());
+    // A small scan is over before a second thread has begun.
+    const PARTITION_ROWS_MIN: u64 = 16_384;
+    let wanted = (wanted as u64).min(rows / PARTITION_ROWS_MIN).max(1);
+    let mut starts = vec![whole.start];
+    let (mut seen, mut next) = (0, 1);
+    for segment in &plan.segments {
+        while next < wanted && rows * next / wanted < seen + segment.rows {
+            let row = segment.first_row + (rows * next / wanted - seen);
+            let start = trajectory_start(plan, segment, row)?;
+            if starts.last().is_some_and(|last| *last < start) {
+                starts.push(start);
+            }
+            next += 1;
+        }
+        seen += segment.rows;
+    }
+    let ends = starts.iter().skip(1).copied().chain([whole.end]).collect::<Vec<_>>();
+    Ok(starts.into_iter().zip(ends).map(|(start, end)| start..end).collect())
+}
+
+/// Returns the first row of the trajectory that `row` belongs to.
+fn trajectory_start(plan: &ScanPlan, segment: &Segment, row: u64) -> Result<u64> {
+    if plan.table == ScanTable::Trajectories {
+        return Ok(row);
+    }
+    let Some(step) = plan.view.stored(TableId::Steps, "step") else { return Ok(row) };
+    let steps = plan.view.column(segment, step).map_err(external)?;
+    let step = steps.as_primitive::<Int64Type>().value((row - segment.first_row) as usize);
+    Ok((row + 1).saturating_sub(step as u64))
+}
+
+/// The scan as a physical plan.
+pub struct ScanExec {
+    plan: Arc<ScanPlan>,
+    partitions: Vec<Range<u64>>,
+    properties: Arc<PlanProperties>,
+}
+
+impl ScanExec {
+    fn new(plan: ScanPlan, partitions: Vec<Range<u64>>) -> ScanExec {
+        let schema = schema_of(&plan.output);
+        let ordered = ["_trajectory", "_step"].into_iter().map_while(|name| {
+            let at = schema.index_of(name).ok()?;
+            let column = Arc::new(PhysicalColumn::new(name, at));
+            let options = SortOptions { descending: false, nulls_first: false };
+            Some(PhysicalSortExpr { expr: column, options })
+        });
+        let ordered: Vec<PhysicalSortExpr> = ordered.collect();
+        let equivalence = match ordered.is_empty() {
+            true => EquivalenceProperties::new(schema),
+            false => EquivalenceProperties::new_with_orderings(schema, [ordered]),
+        };
+        let partitioning = Partitioning::UnknownPartitioning(partitions.len());
+        let (emission, bounded) = (EmissionType::Incremental, Boundedness::Bounded);
+        let properties = PlanProperties::new(equivalence, partitioning, emission, bounded);
+        ScanExec { plan: Arc::new(plan), partitions, properties: Arc::new(properties) }
+    }
+}
+
+impl fmt::Debug for ScanExec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ScanExec({})", self.plan.table.name())
+    }
+}
+
+impl DisplayAs for ScanExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = &self.plan;
+        let of = |scalar: bool| {
+            let columns = plan.output.iter().filter(|c| c.origin.is_scalar() == scalar);
+            columns.map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        write!(f, "Scan: {} columns=[{}]", plan.table.name(), of(true))?;
+        if plan.output.iter().any(|c| !c.origin.is_scalar()) {
+            write!(f, " records=[{}]", of(false))?;
+        }
+        if let Some((_, predicate)) = &plan.scalar_filter {
+            write!(f, " filter={predicate}")?;
+        }
+        for rows in &plan.row_sets {
+            write!(f, " full_text={} rows", rows.len())?;
+        }
+        if let Some((_, predicate)) = &plan.record_filter {
+            write!(f, " record_filter={predicate}")?;
+        }
+        let all = plan.view.segments(plan.table.rows_of()).len();
+        if plan.segments.len() < all {
+            write!(f, " segments={}/{all}", plan.segments.len())?;
+        }
+        if let Some(limit) = plan.limit {
+            write!(f, " limit={limit}")?;
+        }
+        write!(f, " partitions={}", self.partitions.len())
+    }
+}
+
+impl ExecutionPlan for ScanExec {
+    fn name(&self) -> &str {
+        "ScanExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        for (_, predicate) in self.plan.scalar_filter.iter().chain(&self.plan.record_filter) {
+            if f(predicate)? == TreeNodeRecursion::Stop {
+                return Ok(TreeNodeRecursion::Stop);
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        self.replace_children(children, options)
+    }
+
+    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let rows = self.partitions.get(partition).cloned().unwrap_or(0..0);
+        let reading = Reading::new(self.plan.clone(), rows);
+        let stream = futures::stream::iter(reading);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
+    }
+}
