@@ -110,9 +110,7 @@ pub enum ExchangeError {
         found: &'static str,
     },
     /// No format, or more than one, fits what the file begins with.
-    #[error(
-        "{}: {found}; name the format with --as ({})", path.display(), Format::names().join(", ")
-    )]
+    #[error("{}: {found}; --as names the format: {}", path.display(), Format::names().join(", "))]
     Unrecognised {
         /// The file.
         path: PathBuf,

@@ -60,10 +60,9 @@ const BINARY: [(&[u8], &str); 6] = [
     (b"BZh", "a bzip2 file"),
 ];
 
-/// What chat, agentprocess, taubench and swirl records have, for messages.
-const EXPECTED: &str = "expected chat records (messages, or prompt and completion), agentprocess \
-                        records (messages or record_id, and step_labels), taubench records \
-                        (task_id and traj) or swirl records";
+/// What gives the formats away, for messages.
+const EXPECTED: &str = "expected chat (messages, or prompt and completion), agentprocess \
+                        (step_labels too), taubench (task_id and traj) or swirl";
 
 /// Returns the format and framing of a file that begins with `head`.
 ///
@@ -77,6 +76,13 @@ pub(super) fn recognise(head: &[u8], told: Option<Format>) -> Result<(Format, Fr
     let mut several: Option<String> = None;
     let mut first = true;
     for line in scan::lines_from(head) {
+        if first && scan::is_spread(line) {
+            return Err(format!(
+                "found one JSON object over several lines, with the fields {}; expected one \
+                 record a line or a list of records",
+                crate::diag::list_some(scan::top_keys(line).iter().map(String::as_str))
+            ));
+        }
         let framing = if first { framing_of(line) } else { Framing::Lines };
         first = false;
         if let Some(format) = told {

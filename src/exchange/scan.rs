@@ -97,6 +97,16 @@ fn string_end(text: &[u8], from: usize) -> Option<usize> {
     }
 }
 
+/// Whether `text` begins with an object that is spread over several lines: its first line does
+/// not end it, and the next one goes on with a field.
+pub(super) fn is_spread(text: &[u8]) -> bool {
+    let mut lines = text.splitn(2, |byte| *byte == b'\n');
+    let (Some(line), Some(rest)) = (lines.next(), lines.next()) else { return false };
+    let line = line.trim_ascii_end();
+    let open = line == b"{" || line.ends_with(b",") || line.ends_with(b"{") || line.ends_with(b"[");
+    line.starts_with(b"{") && open && !trim_start(rest).starts_with(b"{\"")
+}
+
 /// Returns the path of the field that the text before `offset` leads into or ends with, such as
 /// `messages[3].content`; `""` for the text as a whole.
 pub(super) fn path_at(text: &str, offset: usize) -> String {
