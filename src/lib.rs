@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod diag;
+pub mod exchange;
 pub mod model;
 pub mod query;
 pub mod store;

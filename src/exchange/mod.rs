@@ -1,0 +1,63 @@
+//! Foreign formats in and out.
+//!
+//! [`open`] reads one file and yields its records in batches, in the order of the file, in memory
+//! that does not grow with it. Compression and format are recognised from the content. A record
+//! that cannot be read is a [`BadRecord`] with its place and field among the good ones.
+//!
+//! | format | what it reads |
+//! |---|---|
+//! | `chat` | `messages[{role, content, tool_calls, ...}]` a line, bare lists of messages, `prompt` and `completion`; labels by message index as below |
+//! | `agentprocess` | the same with `step_labels`, `final_label`, and judges' files of such labels |
+//! | `taubench` | an array (or lines) of `task_id`, `trial`, `reward`, `info`, `traj` |
+//! | `swirl` | what [`NativeWriter`] writes, without loss |
+//!
+//! # How a chat record becomes a trajectory
+//!
+//! Every assistant message behind the prompt is a step; the prompt is what stands before the
+//! first, or the explicit `prompt` list. Content is kept verbatim (`<think>` included); of a list
+//! of parts the text is joined by newlines and the list kept beside it. Arguments of calls are
+//! text: a string's content, or an object as it was written. Fields that the model has no place
+//! for go into `meta`, those of messages under `message_fields` by index.
+//!
+//! # Adding a format
+//!
+//! 1. Write a module with a type that implements [`Parser`]: the text of one line or array
+//!    element in, [`Record`]s or a [`Fault`] out. Where records hold chat messages, `line.rs`
+//!    takes them apart and `fields.rs` takes the other fields by name.
+//! 2. Add a variant to [`Format`], with its word, and the fields that give it away to
+//!    `format.rs`; name its parser in `parser.rs`.
+//! 3. Add files with its traps to `fixtures/` and goldens to `tests/exchange.rs`.
+//!
+//! Reading, decompression, threads, limits and places of errors come with it.
+
+mod agentprocess;
+mod blocks;
+mod chat;
+mod chat_writer;
+mod entries;
+mod error;
+mod fields;
+mod format;
+mod input;
+mod json;
+mod labels;
+mod line;
+mod message;
+mod native;
+mod output;
+mod parser;
+mod reader;
+mod record;
+mod scan;
+mod taubench;
+mod timestamp;
+
+pub use chat_writer::ChatWriter;
+pub use error::{BadRecord, ExchangeError, Fault, Place};
+pub use format::Format;
+pub use input::Progress;
+pub use native::{NATIVE_VERSION, NativeWriter, content_hash};
+pub use output::{OutputFile, create};
+pub use parser::{Names, Parser};
+pub use reader::{Batch, ReadOptions, Reader, open};
+pub use record::{Imported, LabelPlace, LabelRecord, PlacedLabel, Record};

@@ -1,0 +1,40 @@
+//! What a new format has to bring.
+
+use super::agentprocess::AgentProcess;
+use super::chat::Chat;
+use super::error::{Fault, Place};
+use super::format::Format;
+use super::native::Native;
+use super::record::Record;
+use super::taubench::TauBench;
+
+/// Reads the records of one format. Several threads share one parser.
+pub trait Parser: Send + Sync {
+    /// Returns what the text of one record holds: a line without its end, or an element of an
+    /// array. White space around it is gone; it is not empty.
+    ///
+    /// # Errors
+    /// The field and what is wrong with it. A record is taken whole or not at all.
+    fn parse(&self, text: &str, place: Place) -> Result<Vec<Record>, Fault>;
+}
+
+/// What trajectories are called beyond what their records say.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// The source of every record, whatever it says.
+    pub source: Option<String>,
+    /// The split of every record, whatever it says.
+    pub split: Option<String>,
+    /// The source of records that name none: the file's name without its extensions.
+    pub stem: String,
+}
+
+/// Returns the parser of a format.
+pub(super) fn of(format: Format, names: Names) -> Box<dyn Parser> {
+    match format {
+        Format::Chat => Box::new(Chat::new(names)),
+        Format::AgentProcess => Box::new(AgentProcess::new(names)),
+        Format::TauBench => Box::new(TauBench::new(names)),
+        Format::Swirl => Box::new(Native::new(names)),
+    }
+}

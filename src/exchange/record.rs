@@ -1,0 +1,129 @@
+//! What a reader yields.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Place;
+use crate::model::{Judge, Label, LabelName, Target, Trajectory};
+
+/// One record of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A trajectory with the labels that stand beside it.
+    Trajectory(Box<Imported>),
+    /// Labels of a trajectory that stands elsewhere.
+    Labels(Box<LabelRecord>),
+    /// A judge, named by labels before or after it.
+    Judge(Judge),
+}
+
+/// A trajectory with the labels and judges of its record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Imported {
+    /// Where it stood.
+    pub place: Place,
+    /// The trajectory. Its `id` is empty where the source has none; see
+    /// [`content_hash`](super::content_hash).
+    pub trajectory: Trajectory,
+    /// Its labels.
+    pub labels: Vec<Label>,
+    /// The judges of those labels, as far as the record tells.
+    pub judges: Vec<Judge>,
+}
+
+/// Labels of a trajectory that stands elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelRecord {
+    /// Where it stood.
+    pub place: Place,
+    /// The source of the trajectory, as far as the record tells.
+    pub source: Option<String>,
+    /// The trajectory's identifier within its source.
+    pub id: String,
+    /// The labels.
+    pub labels: Vec<PlacedLabel>,
+    /// The judges of those labels.
+    pub judges: Vec<Judge>,
+}
+
+/// What a label of a trajectory elsewhere speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelPlace {
+    /// The whole trajectory.
+    Trajectory,
+    /// One step, from 1.
+    Step(u32),
+    /// The step whose action is this message of the transcript, from 0.
+    Message(usize),
+}
+
+/// A label of a trajectory elsewhere: a [`Label`] whose target may be a message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlacedLabel {
+    /// What it speaks of.
+    pub place: LabelPlace,
+    /// Which property it values.
+    pub name: LabelName,
+    /// Who gave it.
+    pub judge: String,
+    /// The value; in [0, 1] for `process` and `outcome`.
+    pub value: f64,
+    /// The source's own value, where it was mapped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
+    /// The verdict in the judge's own word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rationale: Option<String>,
+    /// The run that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+}
+
+impl PlacedLabel {
+    /// Returns the label of `trajectory` that this is.
+    ///
+    /// # Errors
+    /// A sentence, where the trajectory has no such step or the message is no action.
+    pub fn resolve(&self, trajectory: &Trajectory) -> Result<Label, String> {
+        let target = match self.place {
+            LabelPlace::Trajectory => Target::Trajectory,
+            LabelPlace::Step(step) => {
+                let steps = trajectory.steps.len();
+                if step == 0 || step as usize > steps {
+                    return Err(format!("found a label of step {step}; expected 1 to {steps}"));
+                }
+                Target::Step(step)
+            }
+            LabelPlace::Message(index) => Target::Step(action_at(trajectory, index)?),
+        };
+        Ok(Label {
+            target,
+            name: self.name.clone(),
+            judge: self.judge.clone(),
+            value: self.value,
+            raw: self.raw.clone(),
+            verdict: self.verdict.clone(),
+            rationale: self.rationale.clone(),
+            run_id: self.run_id.clone(),
+        })
+    }
+}
+
+/// Returns the step whose action is message `index`, or a sentence that says what is there.
+fn action_at(trajectory: &Trajectory, index: usize) -> Result<u32, String> {
+    trajectory.step_of_message(index).ok_or_else(|| match trajectory.transcript().nth(index) {
+        Some(message) => format!(
+            "message {index} is no action but a {} message; expected the index of a generated \
+             assistant message, counted from 0",
+            message.role
+        ),
+        None => format!(
+            "there is no message {index}: the transcript has {}, counted from 0",
+            trajectory.transcript().count()
+        ),
+    })
+}
