@@ -1,0 +1,64 @@
+# swirldb: `make demo` and `make test` do all set-up themselves; `make help` lists the rest.
+#
+# Every target that builds uses cargo's dev profile (Cargo.toml), so that RocksDB, candle and
+# DataFusion are compiled once; the first time takes about 20 minutes on two cores.
+# CARGO_TARGET_DIR is honoured; without it cargo uses ./target.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# rustup's folder, for shells that do not have it on their path.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+CARGO ?= cargo
+PYTHON ?= python3
+DEMO ?= demo
+CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/swirldb
+TOOLS := $(CACHE)/tools
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+
+.PHONY: help setup build demo test lint fmt model bench clean-demo clean-model
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Check for cargo, a C++ compiler and libclang; install what apt has
+	@bash scripts/setup.sh
+
+build: setup ## Build the program
+	$(CARGO) build --locked
+
+demo: setup ## Import, query, save a dataset and train on it, in under two minutes after the build
+	$(CARGO) run --locked -- demo $(DEMO)
+
+test: setup ## Run all tests
+	$(CARGO) test --locked
+
+lint: setup $(CARGO_DENY) ## Formatting, clippy, and the dependencies' bans, licences and sources
+	@bash scripts/setup.sh rustfmt clippy
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO_DENY) --locked --log-level error check bans licenses sources
+
+$(CARGO_DENY): | setup
+	@echo "lint: building cargo-deny $(CARGO_DENY_VERSION) into $(TOOLS), once"
+	$(CARGO) install --quiet --locked --debug --root $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION) \
+		--target-dir $(TOOLS)/build cargo-deny@$(CARGO_DENY_VERSION)
+	rm -rf $(TOOLS)/build
+
+fmt: ## Format the code
+	$(CARGO) fmt
+
+model: ## Fetch SmolLM2-135M-Instruct (98 MB) into models/ and check it
+	@$(PYTHON) scripts/model.py
+
+bench: build ## Measure against DuckDB and SQLite; ARGS="--steps 20000 --write" (benches/README.md)
+	@$(PYTHON) benches/run.py $(ARGS)
+
+clean-demo: ## Remove what the demo wrote
+	rm -rf $(DEMO)
+
+clean-model: ## Remove the fetched model
+	rm -rf models
