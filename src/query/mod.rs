@@ -1,3 +1,17 @@
 //! Planning and running queries: SQL with pipes over the tables of a view.
+//!
+//! `syntax` turns a text into statements over the SQL parser's tree; `names` finds the tables,
+//! columns and labels in it; `engine` plans it with DataFusion over `table`, which reads the store,
+//! and runs it; `error` puts what went wrong into the user's words.
 
+mod engine;
+mod error;
+mod functions;
+mod names;
+pub mod syntax;
 pub mod table;
+
+pub use engine::{
+    Cancel, DATASET_SCHEMA, Engine, FunctionCatalog, Prepared, Scope, column_names, row_count,
+};
+pub use error::{QueryError, TextPlace};

@@ -120,9 +120,22 @@ impl View {
     /// Damage, or what the disk says.
     pub fn widened(&self, steps: &Segment, column: ColumnRef) -> Result<ArrayRef, StoreError> {
         let ordinals = self.column(steps, ColumnRef::Stored(TableId::Steps, 0))?;
-        let ordinals = integers(&ordinals)?;
-        let first = ordinals.value(0) as u64;
-        let last = ordinals.value(ordinals.len() - 1) as u64;
+        self.of_trajectories(column, integers(&ordinals)?.values())
+    }
+
+    /// Returns a column of trajectories for any ordinals, in the order asked for.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn of_trajectories(
+        &self,
+        column: ColumnRef,
+        ordinals: &[i64],
+    ) -> Result<ArrayRef, StoreError> {
+        let (Some(first), Some(last)) = (ordinals.iter().min(), ordinals.iter().max()) else {
+            return Ok(arrow::array::new_empty_array(&data_type(column)));
+        };
+        let (first, last) = (*first as u64, *last as u64);
         let mut parts: Vec<ArrayRef> = Vec::new();
         let mut base = first;
         for segment in self.segments(TableId::Trajectories) {
@@ -142,7 +155,7 @@ impl View {
                 concat(&several).map_err(arrow_error)?
             }
         };
-        let at = ordinals.values().iter().map(|o| (*o as u64).saturating_sub(base));
+        let at = ordinals.iter().map(|o| (*o as u64).saturating_sub(base));
         let at = UInt64Array::from_iter_values(at);
         take(&values, &at, None).map_err(arrow_error)
     }

@@ -47,6 +47,8 @@ pub struct ScanProvider {
     table: ScanTable,
     columns: Vec<TableColumn>,
     finder: Arc<dyn RowFinder>,
+    /// The rows there are, ascending; `None`: all.
+    restriction: Option<Arc<Vec<u64>>>,
 }
 
 impl ScanProvider {
@@ -58,7 +60,15 @@ impl ScanProvider {
         finder: Arc<dyn RowFinder>,
     ) -> ScanProvider {
         let columns = table_columns(view, table, named);
-        ScanProvider { view: view.clone(), table, columns, finder }
+        let restriction = None;
+        ScanProvider { view: view.clone(), table, columns, finder, restriction }
+    }
+
+    /// Returns the table with only some of its rows, which ascend.
+    #[must_use]
+    pub fn restricted(mut self, rows: Arc<Vec<u64>>) -> ScanProvider {
+        self.restriction = Some(rows);
+        self
     }
 
     /// Returns the columns that a predicate reads.
@@ -108,7 +118,8 @@ impl ScanProvider {
             Some(at) => at.iter().map(|i| self.columns[*i].clone()).collect(),
             None => self.columns.clone(),
         };
-        let (mut scalars, mut records, mut row_sets) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut scalars, mut records) = (Vec::new(), Vec::new());
+        let mut row_sets: Vec<Arc<Vec<u64>>> = self.restriction.iter().cloned().collect();
         for predicate in filters {
             if let Some(rows) = self.found(predicate)? {
                 row_sets.push(rows);

@@ -1,0 +1,37 @@
+//! What can go wrong with a database.
+
+use crate::exchange::ExchangeError;
+use crate::store::StoreError;
+use crate::text::TextError;
+
+/// A failure of the database.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// Of the store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Of the text index.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// Of a file that is read or written.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// The text index knows a commit that the store does not.
+    #[error(
+        "the text index has seen commit {text}, the store ends at commit {store}: acknowledged data \
+         was lost; restore the database from a backup, or delete its folder 'text' to go on with \
+         what is left"
+    )]
+    TextAhead {
+        /// The commit the index has seen.
+        text: u64,
+        /// The store's last commit.
+        store: u64,
+    },
+    /// Rows that are no steps of stored trajectories, or come twice.
+    #[error("{0}")]
+    Selection(String),
+    /// It was asked to stop.
+    #[error("stopped")]
+    Stopped,
+}

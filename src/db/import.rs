@@ -1,0 +1,269 @@
+//! Import: records of a file become trajectories and labels, batch by batch.
+
+use std::ops::ControlFlow;
+
+use rayon::prelude::*;
+
+use super::database::Database;
+use super::DbError;
+use crate::exchange::{BadRecord, Imported, LabelRecord, Place, Reader, Record, content_hash};
+use crate::model::{Judge, Label};
+use crate::store::{Appended, Fact, Incoming, StoreError, View};
+
+/// Trajectories of one commit at most; a batch of the reader ends one too.
+const COMMIT_TRAJECTORIES: usize = 8_192;
+
+/// What an import did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImportReport {
+    /// Trajectories stored.
+    pub trajectories: u64,
+    /// Their steps.
+    pub steps: u64,
+    /// Their tool calls.
+    pub tool_calls: u64,
+    /// Labels stored.
+    pub labels: u64,
+    /// Trajectories that were there already with the same content.
+    pub unchanged: u64,
+    /// Labels that were there already.
+    pub labels_unchanged: u64,
+    /// Records that could not be read.
+    pub skipped: u64,
+    /// Trajectories whose id is taken by other content.
+    pub conflicts: u64,
+}
+
+/// Something the user must hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incident {
+    /// A record that could not be read; it was skipped.
+    Bad(BadRecord),
+    /// A trajectory whose source and id are taken by other content; it was skipped.
+    Conflict {
+        /// Where it stands.
+        place: Place,
+        /// Its source.
+        source: String,
+        /// Its id.
+        id: String,
+    },
+}
+
+/// What is told while an import runs.
+pub enum ImportEvent<'a> {
+    /// A record was skipped.
+    Incident(&'a Incident),
+    /// A commit is done; this is the report so far.
+    Committed(&'a ImportReport),
+}
+
+/// Watches an import; `Break` ends it after the commit at hand.
+pub type ImportObserver<'a> = dyn FnMut(ImportEvent<'_>) -> ControlFlow<()> + 'a;
+
+/// Imports all records of `reader`. With `strict` the first bad record or conflict ends the
+/// import with what came before it stored. What is there already changes nothing.
+///
+/// # Errors
+/// What reader and store say; commits before the error stay.
+pub fn import(
+    database: &Database,
+    reader: Reader,
+    strict: bool,
+    observer: &mut ImportObserver<'_>,
+) -> Result<ImportReport, DbError> {
+    let report = ImportReport::default();
+    let mut import = Import { database, strict, observer, report };
+    let mut pending = Pending::default();
+    for batch in reader {
+        // What was read before the error is good and stays.
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(error) => {
+                import.commit(&mut pending)?;
+                return Err(error.into());
+            }
+        };
+        let full = pending.records.len() + batch.len() > COMMIT_TRAJECTORIES;
+        if full && import.commit(&mut pending)?.is_break() {
+            return Ok(import.report);
+        }
+        for record in batch {
+            if import.take(record, &mut pending)?.is_break() {
+                import.commit(&mut pending)?;
+                return Ok(import.report);
+            }
+        }
+        let large = pending.records.len() >= COMMIT_TRAJECTORIES / 8;
+        if large && import.commit(&mut pending)?.is_break() {
+            return Ok(import.report);
+        }
+    }
+    import.commit(&mut pending)?;
+    database.store().settle()?;
+    Ok(import.report)
+}
+
+/// What was read and is not yet committed.
+#[derive(Default)]
+struct Pending {
+    records: Vec<Imported>,
+    judges: Vec<Judge>,
+}
+
+struct Import<'a, 'b> {
+    database: &'a Database,
+    strict: bool,
+    observer: &'a mut ImportObserver<'b>,
+    report: ImportReport,
+}
+
+impl Import<'_, '_> {
+    fn take(
+        &mut self,
+        record: Result<Record, BadRecord>,
+        pending: &mut Pending,
+    ) -> Result<ControlFlow<()>, DbError> {
+        match record {
+            Err(bad) => Ok(self.incident(Incident::Bad(bad))),
+            Ok(Record::Judge(judge)) => {
+                add_judges(&mut pending.judges, vec![judge]);
+                Ok(ControlFlow::Continue(()))
+            }
+            Ok(Record::Trajectory(mut imported)) => {
+                add_judges(&mut pending.judges, std::mem::take(&mut imported.judges));
+                if let Some(message) = imported.labels.iter().find_map(unfit) {
+                    let field = Some("labels".to_owned());
+                    let bad = BadRecord { place: imported.place, field, message };
+                    return Ok(self.incident(Incident::Bad(bad)));
+                }
+                pending.records.push(*imported);
+                Ok(ControlFlow::Continue(()))
+            }
+            Ok(Record::Labels(labels)) => {
+                // They may speak of a trajectory that was read just before them.
+                if !pending.records.is_empty() && self.commit(pending)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                self.label(*labels)
+            }
+        }
+    }
+
+    fn incident(&mut self, incident: Incident) -> ControlFlow<()> {
+        match incident {
+            Incident::Bad(_) => self.report.skipped += 1,
+            Incident::Conflict { .. } => self.report.conflicts += 1,
+        }
+        let told = (self.observer)(ImportEvent::Incident(&incident));
+        if self.strict { ControlFlow::Break(()) } else { told }
+    }
+
+    /// Stores labels of a trajectory that is in the store.
+    fn label(&mut self, record: LabelRecord) -> Result<ControlFlow<()>, DbError> {
+        let view = self.database.view();
+        let resolved = match find(&view, &record)? {
+            Err(message) => Err(message),
+            Ok(ordinal) => {
+                let trajectory = view.trajectories(&[ordinal])?.pop();
+                let labels = record.labels.iter().map(|l| match &trajectory {
+                    Some(t) => l.resolve(t).and_then(|l| unfit(&l).map_or(Ok(l), Err)),
+                    None => Err(format!("trajectory {ordinal} is gone")),
+                });
+                labels.collect::<Result<Vec<Label>, String>>().map(|labels| (ordinal, labels))
+            }
+        };
+        let (trajectory, labels) = match resolved {
+            Ok(found) => found,
+            Err(message) => {
+                let bad = BadRecord { place: record.place, field: None, message };
+                return Ok(self.incident(Incident::Bad(bad)));
+            }
+        };
+        let facts: Vec<Fact> =
+            labels.into_iter().map(|label| Fact { trajectory, label }).collect();
+        let report = self.database.store().label(&facts, &record.judges)?;
+        self.report.labels += report.added;
+        self.report.labels_unchanged += report.same;
+        Ok((self.observer)(ImportEvent::Committed(&self.report)))
+    }
+
+    /// Stores what is pending in one commit.
+    fn commit(&mut self, pending: &mut Pending) -> Result<ControlFlow<()>, DbError> {
+        let records = std::mem::take(&mut pending.records);
+        let judges = std::mem::take(&mut pending.judges);
+        if records.is_empty() && judges.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let (places, incoming): (Vec<Place>, Vec<Incoming>) =
+            records.into_par_iter().map(incoming).unzip();
+        let (outcome, labels) = self.database.store().append(&incoming, &judges)?;
+        self.report.labels += labels.added;
+        self.report.labels_unchanged += labels.same;
+        let mut stop = false;
+        for ((appended, place), new) in outcome.iter().zip(places).zip(&incoming) {
+            match appended {
+                Appended::Stored(_) => {
+                    self.report.trajectories += 1;
+                    self.report.steps += new.trajectory.steps.len() as u64;
+                    self.report.tool_calls += new.trajectory.n_tool_calls();
+                }
+                Appended::Same(_) => self.report.unchanged += 1,
+                Appended::Conflict(_) => {
+                    let (source, id) = (new.trajectory.source.clone(), new.trajectory.id.clone());
+                    stop |= self.incident(Incident::Conflict { place, source, id }).is_break();
+                }
+            }
+        }
+        let told = (self.observer)(ImportEvent::Committed(&self.report));
+        Ok(if stop { ControlFlow::Break(()) } else { told })
+    }
+}
+
+/// Returns the record as the store takes it: with its content hash, and a name made of that
+/// where the source gives none.
+fn incoming(imported: Imported) -> (Place, Incoming) {
+    let mut trajectory = imported.trajectory;
+    let content_hash = content_hash(&trajectory);
+    if trajectory.id.is_empty() {
+        trajectory.id = content_hash[..16].iter().map(|b| format!("{b:02x}")).collect();
+    }
+    (imported.place, Incoming { trajectory, content_hash, labels: imported.labels })
+}
+
+fn add_judges(judges: &mut Vec<Judge>, more: Vec<Judge>) {
+    for judge in more {
+        if !judges.contains(&judge) {
+            judges.push(judge);
+        }
+    }
+}
+
+/// Returns what is wrong with a label's value, if anything is.
+fn unfit(label: &Label) -> Option<String> {
+    if !label.value.is_finite() {
+        return Some(format!("label '{}' is {}; expected a number", label.name, label.value));
+    }
+    let verdict = label.name.is_verdict() && !(0.0..=1.0).contains(&label.value);
+    verdict.then(|| format!("label '{}' is {}; expected 0 to 1", label.name, label.value))
+}
+
+/// Finds the trajectory that labels speak of: in the source they name, else wherever its id is.
+fn find(view: &View, record: &LabelRecord) -> Result<Result<u64, String>, StoreError> {
+    if let Some(source) = &record.source
+        && let Some((ordinal, _)) = view.find(source, &record.id)?
+    {
+        return Ok(Ok(ordinal));
+    }
+    let found = view.find_in_any_source(&record.id)?;
+    let id = &record.id;
+    Ok(match found.as_slice() {
+        [(_, ordinal)] => Ok(*ordinal),
+        [] => Err(format!("no trajectory '{id}' is stored; import the trajectories first")),
+        several => {
+            let sources: Vec<&str> = several.iter().map(|(source, _)| source.as_str()).collect();
+            let sources = sources.join(", ");
+            Err(format!("trajectory '{id}' is in several sources ({sources}); give --source"))
+        }
+    })
+}

@@ -1,0 +1,16 @@
+//! The database: store and text index in step, and what is built on both.
+//!
+//! Nothing above this floor sees the store's bytes or the index; nothing below it knows that both
+//! exist. The text index may lag behind the store (it catches up when a statement needs it) and
+//! never runs ahead of it: an index that knows a later commit than the store means that
+//! acknowledged data was lost, and that is an error with a name.
+
+mod database;
+mod dataset;
+mod error;
+mod import;
+
+pub use database::{Database, TextProgress};
+pub use dataset::{DatasetDraft, NewRow};
+pub use error::DbError;
+pub use import::{ImportEvent, ImportObserver, ImportReport, Incident, import};

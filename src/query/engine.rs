@@ -1,0 +1,445 @@
+//! From a parsed query to rows: names resolved, planned, run, cancelled.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::common::{DataFusionError, TableReference};
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement as PlannedStatement;
+use datafusion::sql::sqlparser::ast;
+use futures::StreamExt;
+use tokio::runtime::Runtime;
+
+use super::error::{QueryError, planning_error};
+use super::functions;
+use super::names::{self, Names};
+use super::syntax::{Catalog, QueryStatement, STEP, TRAJECTORY};
+use super::table::{
+    LabelNames, RowFinder, ScanProvider, ScanTable, StreamedTable, streamed_provider,
+    table_columns,
+};
+use crate::codec::TableId;
+use crate::db::{Database, DbError};
+use crate::store::View;
+use crate::text::TextQuery;
+
+/// How often a running query looks whether it was cancelled.
+const CANCEL_EVERY: Duration = Duration::from_millis(20);
+
+/// The schema whose tables are the saved datasets: `FROM dataset.name`.
+pub const DATASET_SCHEMA: &str = "dataset";
+
+/// Plans and runs queries.
+pub struct Engine {
+    base: SessionState,
+    runtime: Runtime,
+}
+
+/// Tells a running query to stop. Shared by whoever may cancel and whoever runs.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks for the end of what runs.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Forgets an earlier request.
+    pub fn clear(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the end was asked for.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a query reads from, and what it may use.
+pub struct Scope<'a> {
+    /// The database.
+    pub database: &'a Arc<Database>,
+    /// The state it reads.
+    pub view: &'a View,
+    /// Cancels it.
+    pub cancel: &'a Cancel,
+    /// The whole text that the statement is part of: places in messages refer to it.
+    pub text: &'a str,
+}
+
+/// A planned query.
+pub struct Prepared {
+    logical: LogicalPlan,
+    physical: Arc<dyn ExecutionPlan>,
+    context: SessionContext,
+    shown: Vec<usize>,
+    schema: SchemaRef,
+    undecided: Arc<AtomicU64>,
+    /// The label columns the statement names, as `name@judge`.
+    pub labels: Vec<String>,
+}
+
+impl Engine {
+    /// Makes an engine that uses at most `memory_bytes` for sorting, grouping and joining (beyond
+    /// that it spills to temporary files) and `threads` threads.
+    ///
+    /// # Errors
+    /// The operating system refuses threads or a temporary folder.
+    pub fn new(memory_bytes: usize, threads: usize) -> Result<Engine, QueryError> {
+        let environment = |e: &dyn std::fmt::Display| QueryError::Environment(e.to_string());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads.max(1))
+            .thread_name("query")
+            .enable_time()
+            .build()
+            .map_err(|e| environment(&e))?;
+        let pool = Arc::new(FairSpillPool::new(memory_bytes));
+        let runtime_env =
+            RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(|e| environment(&e))?;
+        let mut config = SessionConfig::new()
+            .with_target_partitions(threads.max(1))
+            .with_default_catalog_and_schema("swirl", "public")
+            .with_information_schema(false);
+        let options = config.options_mut();
+        options.sql_parser.collect_spans = true;
+        // An ORDER BY inside a pipe keeps its meaning.
+        options.sql_parser.enable_subquery_sort_elimination = false;
+        // Rows come out of the store in order: merging partitions is cheaper than sorting again.
+        options.optimizer.prefer_existing_sort = true;
+        let base = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(runtime_env)
+            .with_default_features()
+            .build();
+        Ok(Engine { base, runtime })
+    }
+
+    /// Returns what the parser asks about names.
+    pub fn catalog(&self) -> FunctionCatalog<'_> {
+        FunctionCatalog { state: &self.base }
+    }
+
+    /// Returns the names of all functions.
+    pub fn function_names(&self) -> Vec<String> {
+        let scalar = self.base.scalar_functions().keys();
+        let aggregate = self.base.aggregate_functions().keys();
+        let window = self.base.window_functions().keys();
+        let mut names: Vec<String> = scalar.chain(aggregate).chain(window).cloned().collect();
+        names.extend([functions::MATCHES, functions::EVERY].map(str::to_owned));
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Plans a query.
+    ///
+    /// # Errors
+    /// What is wrong with it, with its place where that can be said; damage in the store.
+    pub fn prepare(
+        &self,
+        scope: &Scope<'_>,
+        query: &QueryStatement,
+    ) -> Result<Prepared, QueryError> {
+        self.prepare_query(scope, query.query.as_ref().clone())
+    }
+
+    /// Plans a query with one more column: `expression`, of the query's columns, called `name`.
+    ///
+    /// # Errors
+    /// As [`Engine::prepare`]; places refer to the expression where the mistake is in it.
+    pub fn prepare_extended(
+        &self,
+        scope: &Scope<'_>,
+        query: &QueryStatement,
+        expression: &str,
+        name: &str,
+    ) -> Result<Prepared, QueryError> {
+        let extended = names::extended(query.query.as_ref().clone(), expression, name)?;
+        self.prepare_query(scope, extended)
+    }
+
+    fn prepare_query(
+        &self,
+        scope: &Scope<'_>,
+        query: ast::Query,
+    ) -> Result<Prepared, QueryError> {
+        let names = Names::of(&query);
+        let known = |table: &str| known_table(scope, table);
+        names.check_tables(&table_names(scope), &known)?;
+        let undecided = Arc::new(AtomicU64::new(0));
+        let context = self.context(scope, &names, &undecided)?;
+        let statement = PlannedStatement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
+        let state = context.state();
+        let refused = |e: DataFusionError| planning_error(e, scope, &names, self);
+        let planned = self.runtime.block_on(async {
+            let logical = state.statement_to_plan(statement).await?;
+            let physical = state.create_physical_plan(&logical).await?;
+            Ok((logical, physical))
+        });
+        let (logical, physical) = planned.map_err(refused)?;
+        let schema = physical.schema();
+        let hidden = |name: &str| name == TRAJECTORY || name == STEP;
+        let shown: Vec<usize> = (0..schema.fields().len())
+            .filter(|at| !hidden(schema.field(*at).name()))
+            .collect();
+        let labels = names.labels(&LabelNames::new(scope.view.catalogue()));
+        Ok(Prepared { logical, physical, context, shown, schema, undecided, labels })
+    }
+
+    fn context(
+        &self,
+        scope: &Scope<'_>,
+        names: &Names,
+        undecided: &Arc<AtomicU64>,
+    ) -> Result<SessionContext, QueryError> {
+        let internal = |e: DataFusionError| QueryError::Bug(e.to_string());
+        let context = SessionContext::new_with_state(self.base.clone());
+        context.register_udf(functions::matches());
+        context.register_udf(functions::sample_key(scope.view));
+        context.register_udaf(functions::every(undecided.clone()));
+        let finder = Arc::new(Finder {
+            database: scope.database.clone(),
+            view: scope.view.clone(),
+            cancel: scope.cancel.clone(),
+        });
+        let public = Arc::new(MemorySchemaProvider::new());
+        for table in ScanTable::ALL {
+            let provider = ScanProvider::new(scope.view, table, &names.columns, finder.clone());
+            public.register_table(table.name().to_owned(), Arc::new(provider)).map_err(internal)?;
+        }
+        for table in StreamedTable::ALL {
+            let provider = streamed_provider(scope.view, table).map_err(internal)?;
+            public.register_table(table.name().to_owned(), provider).map_err(internal)?;
+        }
+        let catalog = context.catalog("swirl").ok_or_else(|| QueryError::Bug("catalog".into()))?;
+        catalog.register_schema("public", public).map_err(internal)?;
+        let datasets = Arc::new(MemorySchemaProvider::new());
+        for name in &names.datasets {
+            if let Some(provider) = dataset_table(scope, name, names, finder.clone())? {
+                datasets.register_table(name.clone(), provider).map_err(internal)?;
+            }
+        }
+        catalog.register_schema(DATASET_SCHEMA, datasets).map_err(internal)?;
+        Ok(context)
+    }
+
+    /// Runs a query and hands its batches to `visit`, hidden columns included, until `visit`
+    /// breaks. Returns the number of rows handed over.
+    ///
+    /// # Errors
+    /// [`QueryError::Cancelled`]; what fails while rows are made.
+    pub fn run(
+        &self,
+        prepared: &Prepared,
+        cancel: &Cancel,
+        visit: &mut dyn FnMut(&RecordBatch) -> Result<ControlFlow<()>, QueryError>,
+    ) -> Result<u64, QueryError> {
+        self.runtime.block_on(async {
+            let task = prepared.context.task_ctx();
+            let mut stream = execute_stream(prepared.physical.clone(), task)?;
+            let mut rows = 0;
+            loop {
+                let next = tokio::time::timeout(CANCEL_EVERY, stream.next()).await;
+                if cancel.is_cancelled() {
+                    return Err(QueryError::Cancelled);
+                }
+                let Ok(next) = next else { continue };
+                let Some(batch) = next else { return Ok(rows) };
+                let batch = batch.map_err(QueryError::from)?;
+                rows += batch.num_rows() as u64;
+                if visit(&batch)?.is_break() {
+                    return Ok(rows);
+                }
+            }
+        })
+    }
+
+    /// Returns the plan of a query as text. `analyze`: after it ran, with what each part did.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub fn explain(
+        &self,
+        prepared: &Prepared,
+        analyze: bool,
+        cancel: &Cancel,
+    ) -> Result<String, QueryError> {
+        if !analyze {
+            let logical = prepared.context.state().optimize(&prepared.logical)?;
+            let physical = displayable(prepared.physical.as_ref()).indent(false);
+            return Ok(format!("{}\n\n{physical}", logical.display_indent()));
+        }
+        let rows = self.run(prepared, cancel, &mut |_| Ok(ControlFlow::Continue(())))?;
+        let plan = datafusion::physical_plan::display::DisplayableExecutionPlan::with_metrics(
+            prepared.physical.as_ref(),
+        );
+        Ok(format!("{}rows: {rows}\n", plan.indent(false)))
+    }
+}
+
+impl Prepared {
+    /// Returns the columns that are shown.
+    pub fn schema(&self) -> Schema {
+        let fields = self.shown.iter().map(|at| self.schema.field(*at).clone());
+        Schema::new(fields.collect::<Vec<_>>())
+    }
+
+    /// Returns all columns, hidden ones included.
+    pub fn full_schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// Returns a batch with the columns that are shown.
+    ///
+    /// # Errors
+    /// A bug: the batch is not of this query.
+    pub fn shown(&self, batch: &RecordBatch) -> Result<RecordBatch, QueryError> {
+        batch.project(&self.shown).map_err(|e| QueryError::Bug(e.to_string()))
+    }
+
+    /// Returns how many trajectories `every` left out, in the rows made so far, because a step
+    /// had no label.
+    pub fn undecided(&self) -> u64 {
+        self.undecided.load(Ordering::Relaxed)
+    }
+}
+
+/// What the parser asks about names, answered by the functions the engine has.
+pub struct FunctionCatalog<'a> {
+    state: &'a SessionState,
+}
+
+impl Catalog for FunctionCatalog<'_> {
+    fn is_aggregate(&self, name: &str) -> bool {
+        name == functions::EVERY || self.state.aggregate_functions().contains_key(name)
+    }
+
+    fn is_scalar(&self, name: &str) -> bool {
+        name == functions::MATCHES || self.state.scalar_functions().contains_key(name)
+    }
+
+    fn has_identity(&self, table: &str) -> bool {
+        let scanned = ScanTable::ALL.iter().any(|t| t.name() == table);
+        scanned
+            || table == StreamedTable::ToolCalls.name()
+            || table.starts_with(&format!("{DATASET_SCHEMA}."))
+    }
+}
+
+/// Asks the text index for the rows of full-text predicates.
+struct Finder {
+    database: Arc<Database>,
+    view: View,
+    cancel: Cancel,
+}
+
+impl RowFinder for Finder {
+    fn rows(
+        &self,
+        column: &str,
+        words: &str,
+    ) -> datafusion::common::Result<Option<Arc<Vec<u64>>>> {
+        if !crate::text::COLUMNS.contains(&column) {
+            return Ok(None);
+        }
+        let query = TextQuery::parse(words)
+            .map_err(|d| functions::words_error(words, &d.message))?;
+        let mut go_on = |_: u64, _: u64| !self.cancel.is_cancelled();
+        let rows = self.database.text_rows(&self.view, column, &query, &mut go_on);
+        let rows = rows.map_err(|e| DataFusionError::External(Box::new(e)))?;
+        Ok(rows.map(Arc::new))
+    }
+}
+
+fn table_names(scope: &Scope<'_>) -> Vec<String> {
+    let scanned = ScanTable::ALL.iter().map(|t| t.name().to_owned());
+    let streamed = StreamedTable::ALL.iter().map(|t| t.name().to_owned());
+    let datasets = scope.database.store().datasets().unwrap_or_default();
+    let datasets = datasets.into_iter().map(|d| format!("{DATASET_SCHEMA}.{}", d.name));
+    scanned.chain(streamed).chain(datasets).collect()
+}
+
+fn known_table(scope: &Scope<'_>, table: &str) -> bool {
+    match table.split_once('.') {
+        Some((DATASET_SCHEMA, name)) => {
+            scope.database.store().dataset(name).is_ok_and(|d| d.is_some())
+        }
+        _ => {
+            ScanTable::ALL.iter().any(|t| t.name() == table)
+                || StreamedTable::ALL.iter().any(|t| t.name() == table)
+        }
+    }
+}
+
+/// Returns the saved rows as a table with the columns of subtrajectories, or `None` where there
+/// is no such dataset.
+fn dataset_table(
+    scope: &Scope<'_>,
+    name: &str,
+    names: &Names,
+    finder: Arc<dyn RowFinder>,
+) -> Result<Option<Arc<dyn TableProvider>>, QueryError> {
+    let store = scope.database.store();
+    let failed = |e| QueryError::Database(Box::new(DbError::Store(e)));
+    if store.dataset(name).map_err(failed)?.is_none() {
+        return Ok(None);
+    }
+    let saved = store.dataset_rows(name).map_err(failed)?;
+    let mut ordinals: Vec<u64> = saved.iter().map(|r| r.trajectory).collect();
+    ordinals.sort_unstable();
+    ordinals.dedup();
+    let headers = scope.view.headers(&ordinals).map_err(failed)?;
+    let first: HashMap<u64, u64> =
+        ordinals.into_iter().zip(headers.iter().map(|h| h.first_row)).collect();
+    let row = |r: &crate::codec::DatasetRow| {
+        first.get(&r.trajectory).map(|first| first + u64::from(r.step) - 1)
+    };
+    let mut rows: Vec<u64> = saved.iter().filter_map(row).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    let table = ScanTable::Subtrajectories;
+    let provider = ScanProvider::new(scope.view, table, &names.columns, finder);
+    Ok(Some(Arc::new(provider.restricted(Arc::new(rows)))))
+}
+
+/// Returns every name that may stand for a column of `table`, for "did you mean" and completion.
+pub fn column_names(view: &View, table: &str) -> Vec<String> {
+    let Some(table) = ScanTable::ALL.into_iter().find(|t| t.name() == table) else {
+        let streamed = StreamedTable::ALL.into_iter().find(|t| t.name() == table);
+        let columns = streamed.map(StreamedTable::columns).unwrap_or_default();
+        let shown = columns.iter().map(|(name, _, _)| (*name).to_owned());
+        return shown.filter(|name| !name.starts_with('_')).collect();
+    };
+    let columns = table_columns(view, table, &[]);
+    columns.into_iter().filter(|c| !c.hidden).map(|c| c.name).collect()
+}
+
+/// Returns the number of rows of a table that the store knows without reading.
+pub fn row_count(view: &View, table: &str) -> Option<u64> {
+    match table {
+        "trajectories" => Some(view.rows(TableId::Trajectories)),
+        "steps" | "subtrajectories" => Some(view.rows(TableId::Steps)),
+        _ => None,
+    }
+}
+
+/// Returns the plain name of a table as the engine knows it.
+pub(super) fn plain_name(reference: &TableReference) -> String {
+    match reference.schema() {
+        Some(DATASET_SCHEMA) => format!("{DATASET_SCHEMA}.{}", reference.table()),
+        _ => reference.table().to_owned(),
+    }
+}

@@ -1,0 +1,188 @@
+//! The names in a query: tables, columns, labels.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Visit, Visitor,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Span as ParsedSpan, Token};
+
+use super::engine::DATASET_SCHEMA;
+use super::error::{QueryError, TextPlace};
+use super::table::LabelNames;
+use crate::diag::{Diagnostic, did_you_mean, list_some};
+
+/// What a query names.
+#[derive(Default)]
+pub(super) struct Names {
+    /// Every name that may be a column, as the engine looks it up.
+    pub columns: Vec<String>,
+    /// The datasets read as tables.
+    pub datasets: Vec<String>,
+    tables: Vec<(String, ParsedSpan)>,
+    places: BTreeMap<String, ParsedSpan>,
+    ctes: Vec<String>,
+}
+
+impl Names {
+    /// Returns the names in `query`.
+    pub fn of(query: &Query) -> Names {
+        let mut names = Names::default();
+        let _: ControlFlow<()> = query.visit(&mut names);
+        names
+    }
+
+    /// Returns where a column is named first.
+    pub fn place(&self, column: &str) -> Option<ParsedSpan> {
+        self.places.get(column).copied()
+    }
+
+    /// Checks that every table exists.
+    ///
+    /// # Errors
+    /// `unknown-table`, with the nearest of `all`.
+    pub fn check_tables(
+        &self,
+        all: &[String],
+        known: &dyn Fn(&str) -> bool,
+    ) -> Result<(), QueryError> {
+        let unknown =
+            self.tables.iter().find(|(name, _)| !self.ctes.contains(name) && !known(name));
+        let Some((name, span)) = unknown else { return Ok(()) };
+        let mut diagnostic = Diagnostic::new("unknown-table", format!("unknown table '{name}'"));
+        let all = || all.iter().map(String::as_str);
+        let dataset = format!("{DATASET_SCHEMA}.{name}");
+        diagnostic = match did_you_mean(name, all()) {
+            _ if all().any(|t| t == dataset) => {
+                diagnostic.help(format!("the dataset is read as '{dataset}'"))
+            }
+            Some(near) => diagnostic.help(format!("did you mean '{near}'?")),
+            None => diagnostic.help(format!("tables: {}", list_some(all()))),
+        };
+        Err(QueryError::Placed(diagnostic, TextPlace::Parsed(*span)))
+    }
+
+    /// Returns the labels that the query names, as `name@judge`.
+    pub fn labels(&self, labels: &LabelNames<'_>) -> Vec<String> {
+        let mut found = Vec::new();
+        for column in &self.columns {
+            let name = column.strip_prefix("trajectory.").unwrap_or(column);
+            let resolved = match name.split_once('@') {
+                Some((label, judge)) => {
+                    let judges = [true, false].map(|on_steps| labels.judges(label, on_steps));
+                    judges.concat().contains(&judge).then(|| name.to_owned())
+                }
+                None => {
+                    let judge = |on_steps| labels.default_judge(name, on_steps);
+                    judge(true).or_else(|| judge(false)).map(|judge| format!("{name}@{judge}"))
+                }
+            };
+            found.extend(resolved.filter(|r| !found.contains(r)));
+        }
+        found
+    }
+
+    fn column(&mut self, ident: &Ident) {
+        let name = normal(ident);
+        self.places.entry(name.clone()).or_insert(ident.span);
+        if !self.columns.contains(&name) {
+            self.columns.push(name);
+        }
+    }
+}
+
+/// Returns a name as the engine looks it up: in lower case unless it was quoted.
+fn normal(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
+impl Visitor for Names {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.ctes.extend(ctes.map(|cte| normal(&cte.alias.name)));
+        if let SetExpr::Select(select) = query.body.as_ref() {
+            for item in &select.projection {
+                let (SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options)) = item
+                else {
+                    continue;
+                };
+                let replaced = options.opt_replace.iter().flat_map(|r| &r.items);
+                for element in replaced {
+                    self.column(&element.column_name);
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        let parts: Vec<&Ident> = relation.0.iter().filter_map(ObjectNamePart::as_ident).collect();
+        if let [schema, table] = parts.as_slice()
+            && normal(schema) == DATASET_SCHEMA
+        {
+            self.datasets.push(normal(table));
+        }
+        let name = parts.iter().map(|p| normal(p)).collect::<Vec<_>>().join(".");
+        if let Some(first) = parts.first() {
+            self.tables.push((name, first.span));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Identifier(ident) => self.column(ident),
+            Expr::CompoundIdentifier(parts) => {
+                if let Some(last) = parts.last() {
+                    self.column(last);
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Returns `SELECT *, (expression) AS name FROM (query)`.
+///
+/// # Errors
+/// The expression is not one SQL expression.
+pub(super) fn extended(query: Query, expression: &str, name: &str) -> Result<Query, QueryError> {
+    let refused = |why: String| {
+        let message = format!("'{expression}' is no expression of SQL: {why}");
+        QueryError::Placed(Diagnostic::new("expression", message), TextPlace::None)
+    };
+    let dialect = GenericDialect {};
+    let parsed = Parser::new(&dialect).try_with_sql(expression);
+    let mut parser = parsed.map_err(|e| refused(e.to_string()))?;
+    let expr = parser.parse_expr().map_err(|e| refused(e.to_string()))?;
+    let rest = parser.peek_token();
+    if rest.token != Token::EOF {
+        return Err(refused(format!("'{}' was not expected behind it", rest.token)));
+    }
+    let text = format!("SELECT *, ({expr}) AS {} FROM (SELECT 1) AS rows", quoted(name));
+    let mut outer = match Parser::new(&dialect).try_with_sql(&text).and_then(|mut p| p.parse_query()) {
+        Ok(outer) => outer,
+        Err(error) => return Err(refused(error.to_string())),
+    };
+    if let SetExpr::Select(select) = outer.body.as_mut()
+        && let Some(table) = select.from.first_mut()
+        && let datafusion::sql::sqlparser::ast::TableFactor::Derived { subquery, .. } =
+            &mut table.relation
+    {
+        **subquery = query;
+    }
+    Ok(*outer)
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
