@@ -3,3 +3,4 @@
 pub mod diag;
 pub mod exchange;
 pub mod model;
+pub mod synth;
