@@ -1,8 +1,14 @@
 //! An embedded research database for LLM-agent trajectories, with step-wise training.
 
 pub mod codec;
+pub mod db;
 pub mod diag;
 pub mod exchange;
+pub mod lm;
 pub mod model;
 pub mod query;
+pub mod render;
 pub mod store;
+pub mod synth;
+pub mod text;
+pub mod train;

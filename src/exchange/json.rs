@@ -36,14 +36,17 @@ pub(super) fn fault(error: &serde_json::Error, text: &str, within: &str) -> Faul
 }
 
 /// Returns an error of the parser over `text` as a sentence.
-fn explain(error: &serde_json::Error, text: &str) -> String {
+pub(super) fn explain(error: &serde_json::Error, text: &str) -> String {
     let said = error.to_string();
     let said = match said.rfind(" at line ") {
         Some(end) if error.line() > 0 => &said[..end],
         _ => &said,
     };
     if error.is_data() {
-        return said.to_owned();
+        return match said.strip_prefix("invalid type: ") {
+            Some(types) => format!("found {}", types.replacen(", expected", "; expected", 1)),
+            None => said.to_owned(),
+        };
     }
     let line = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or("");
     let column = error.column();
@@ -53,6 +56,9 @@ fn explain(error: &serde_json::Error, text: &str) -> String {
     let near = column.saturating_sub(2)..(column + 1).min(line.len());
     if line.as_bytes().get(near).is_some_and(|bytes| bytes.contains(&0)) {
         return format!("found a NUL byte near column {column}; expected text");
+    }
+    if said == "trailing characters" {
+        return format!("found more behind the end of the record, at column {column}");
     }
     match word_at(line, column.saturating_sub(1)) {
         Some(word) => format!("found {word} at column {column}, which is not JSON"),

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::error::{Fault, Place};
 use super::fields::Fields;
 use super::json::{self, ObjectText, Text};
-use super::message::ChatMessage;
+use super::message::{ChatMessage, Messages};
 use super::parser::Names;
 use super::record::Imported;
 use crate::model::role;
@@ -42,7 +42,10 @@ impl<'a> Line<'a> {
 
 /// Parses a list of messages that stands at field `within` of its record.
 pub(super) fn messages_of<'a>(text: &'a str, within: &str) -> Result<Vec<ChatMessage<'a>>, Fault> {
-    serde_json::from_str(text).map_err(|error| json::fault(&error, text, within))
+    match serde_json::from_str(text) {
+        Ok(Messages(messages)) => Ok(messages),
+        Err(error) => Err(json::fault(&error, text, within)),
+    }
 }
 
 struct LineSeed {
@@ -68,7 +71,7 @@ impl<'de> Visitor<'de> for LineSeed {
         let mut line = Line { messages: None, fields: Fields::default() };
         while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
             if key == self.messages_field && line.messages.is_none() {
-                line.messages = Some(map.next_value()?);
+                line.messages = Some(map.next_value::<Messages<'de>>()?.0);
             } else {
                 line.fields.push(key, map.next_value()?);
             }

@@ -18,6 +18,33 @@ pub(super) struct ChatMessage<'a> {
     pub(super) rest: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
+/// The messages of a record, in order.
+pub(super) struct Messages<'a>(pub(super) Vec<ChatMessage<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Messages<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MessagesVisitor).map(Messages)
+    }
+}
+
+struct MessagesVisitor;
+
+impl<'de> Visitor<'de> for MessagesVisitor {
+    type Value = Vec<ChatMessage<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of messages")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut messages = Vec::new();
+        while let Some(message) = list.next_element()? {
+            messages.push(message);
+        }
+        Ok(messages)
+    }
+}
+
 /// Returns the role in the words of the model; one outside the list is kept.
 fn role_of(word: &str) -> &str {
     match word {
@@ -213,8 +240,8 @@ fn read_part(raw: &RawValue) -> Result<Part, String> {
     if !raw.get().starts_with('{') {
         return Err(format!("found {} as a part; expected a string or object", json::kind(raw)));
     }
-    let fields: PartFields<'_> =
-        serde_json::from_str(raw.get()).map_err(|error| format!("in a part: {error}"))?;
+    let fields: PartFields<'_> = serde_json::from_str(raw.get())
+        .map_err(|error| format!("in a part: {}", json::explain(&error, raw.get())))?;
     match fields.kind.as_deref() {
         Some("thinking" | "reasoning") => {
             Ok(fields.thinking.or(fields.text).map_or(Part::Other, Part::Reasoning))
@@ -234,7 +261,9 @@ fn read_part(raw: &RawValue) -> Result<Part, String> {
 /// Returns arguments as text: a string's content, any other value as it was written.
 fn arguments_text(raw: &RawValue) -> Result<String, String> {
     match raw.get().as_bytes().first() {
-        Some(b'"') => serde_json::from_str(raw.get()).map_err(|error| error.to_string()),
+        Some(b'"') => {
+            serde_json::from_str(raw.get()).map_err(|error| json::explain(&error, raw.get()))
+        }
         Some(b'n') => Ok(String::new()),
         _ => json::kept_text(raw.get()),
     }
@@ -263,7 +292,7 @@ impl<'de> Visitor<'de> for CallsVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Vec<ToolCall>, E> {
-        serde_json::from_str(text).map(|Calls(calls)| calls).map_err(in_string)
+        serde_json::from_str(text).map(|Calls(calls)| calls).map_err(|e| in_string(&e, text))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<ToolCall>, A::Error> {
@@ -275,9 +304,10 @@ impl<'de> Visitor<'de> for CallsVisitor {
     }
 }
 
-/// Returns the error of JSON that stands within a JSON string.
-fn in_string<E: Error>(error: serde_json::Error) -> E {
-    E::custom(format!("in the JSON within this string: {error}"))
+/// Returns the error of JSON that stands within a JSON string. Its own line and column would be
+/// taken for places of the record.
+fn in_string<E: Error>(error: &serde_json::Error, text: &str) -> E {
+    E::custom(format!("in the JSON within this string: {}", json::explain(error, text)))
 }
 
 /// One call: `{id, type, function{name, arguments}}`, the same without `function` around name
@@ -300,7 +330,7 @@ impl<'de> Visitor<'de> for CallVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<ToolCall, E> {
-        serde_json::from_str(text).map(|Call(call)| call).map_err(in_string)
+        serde_json::from_str(text).map(|Call(call)| call).map_err(|e| in_string(&e, text))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ToolCall, A::Error> {

@@ -1,0 +1,37 @@
+//! Invented names.
+
+use std::collections::HashSet;
+
+use super::draw::Draw;
+
+const ONSETS: [&str; 24] = [
+    "b", "br", "d", "dr", "f", "g", "gl", "h", "k", "kl", "l", "m", "n", "p", "pr", "r", "s", "sk",
+    "st", "t", "tr", "v", "w", "z",
+];
+const VOWELS: [&str; 8] = ["a", "e", "i", "o", "u", "ae", "ei", "ou"];
+const CODAS: [&str; 14] = ["", "", "l", "m", "n", "r", "s", "t", "nd", "rk", "lm", "sk", "th", "x"];
+
+/// Makes names, none twice.
+#[derive(Default)]
+pub(super) struct Names(HashSet<String>);
+
+impl Names {
+    /// Returns a new word of `syllables` syllables, or more where those are used up, capitalised.
+    pub(super) fn word(&mut self, draw: &mut Draw, syllables: usize) -> String {
+        const TRIES: usize = 20;
+        let mut tries = 0;
+        loop {
+            let mut word = String::new();
+            for _ in 0..syllables + tries / TRIES {
+                let (onset, vowel) = (*draw.pick(&ONSETS), *draw.pick(&VOWELS));
+                word.extend([onset, vowel]);
+            }
+            word.extend([*draw.pick(&CODAS)]);
+            let word = word[..1].to_uppercase() + &word[1..];
+            if self.0.insert(word.clone()) {
+                return word;
+            }
+            tries += 1;
+        }
+    }
+}
