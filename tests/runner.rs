@@ -1,3 +1,5 @@
 //! The one test binary; each module holds the tests of one capability.
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test may stop and may speak")]
 
+mod text;
 mod tidy;

@@ -1,0 +1,20 @@
+//! Full text: which step rows hold these words, from an index or from the text itself.
+//!
+//! The index is derived data: one tantivy index in a directory of the database, which can be
+//! deleted and rebuilt from the store at any time. `words` is the analysis that both ways of
+//! answering share, `query` the predicate and its evaluation on one text, `index` the same
+//! predicate over all rows. Nothing outside this module names tantivy.
+
+mod error;
+mod fields;
+mod guard;
+mod index;
+mod query;
+mod read_only;
+mod words;
+
+pub use error::TextError;
+pub use fields::COLUMNS;
+pub use index::{CHECKED_BYTES_MAX, Position, TextIndex};
+pub use query::TextQuery;
+pub use words::{ANALYSIS_VERSION, WORD_BYTES_MAX, Words};
