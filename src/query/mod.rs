@@ -1,0 +1,3 @@
+//! Queries: statements as typed, and what becomes of them.
+
+pub mod syntax;
