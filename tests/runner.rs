@@ -3,3 +3,5 @@
 
 mod text;
 mod tidy;
+
+mod syntax;

@@ -1,0 +1,44 @@
+//! The language: from text to statements over the SQL parser's tree.
+//!
+//! The life of a statement, as far as it goes here:
+//!
+//! 1. [`tokens`]: the text is cut into tokens with byte ranges, and at semicolons into statements.
+//! 2. [`limits`]: brackets are matched; what is too long or too deep stops here.
+//! 3. [`teach`]: spellings from elsewhere (`==`, `&&`, a `|` for `|>`) are named with the right one.
+//! 4. [`reader`]: the query before the first pipe goes to the SQL parser; queries in parentheses
+//!    that have pipes of their own are read first.
+//! 5. [`stages`], [`ours`]: every pipe stage becomes one SELECT over the query before it.
+//! 6. [`refuse`]: what the engine would pass over in silence is refused.
+//! 7. [`identity`], [`order`]: the hidden columns and the order of rows are carried through.
+//!
+//! What comes out is SQL without pipes, in the SQL parser's tree with the places of the text as
+//! typed, for the engine to plan.
+//!
+//! Invariants. Nothing here knows a table's columns. Nothing is ignored: a part of a statement
+//! either has its meaning in the tree or is an error. No input ends in a panic or an overflow.
+
+mod build;
+mod catalog;
+mod errors;
+mod functions;
+mod identity;
+mod limits;
+mod order;
+mod ours;
+mod reader;
+mod refuse;
+mod stages;
+mod statement;
+mod teach;
+mod tokens;
+
+pub use build::{STEP, TRAJECTORY};
+pub use catalog::Catalog;
+pub use limits::Limits;
+pub use ours::SAMPLE_KEY;
+pub use statement::{
+    Literal, Name, QueryStatement, ShowWhat, StageSpan, Statement, StatementKind, Then,
+    TrainOption, parse, parse_within,
+};
+pub use teach::unresolved_name;
+pub use tokens::{Open, Places, Split, split};

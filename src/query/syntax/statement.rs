@@ -1,0 +1,336 @@
+//! Statements: what a text asks for.
+
+use datafusion::sql::sqlparser::ast::Query;
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::ours::Cursor;
+use super::reader::{Reader, is_reserved};
+use super::tokens::{Lexed, Lexeme, lex};
+use super::{Catalog, Limits, identity, limits, refuse, teach};
+use crate::diag::{Diagnostic, Span};
+
+/// One statement of a text.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// Its place in the text, without the semicolon.
+    pub span: Span,
+    /// The statement as typed.
+    pub text: String,
+    /// What it asks for.
+    pub kind: StatementKind,
+}
+
+/// What a statement asks for.
+#[derive(Clone, Debug)]
+pub enum StatementKind {
+    /// Rows, and perhaps something done with them.
+    Query(QueryStatement),
+    /// How rows would be found: `EXPLAIN [ANALYZE] query`.
+    Explain {
+        /// Whether the query is run and measured.
+        analyze: bool,
+        /// The query. With [`Then::Train`] it is the training that is explained.
+        query: QueryStatement,
+    },
+    /// The columns of a table: `DESCRIBE table`.
+    Describe {
+        /// The table.
+        table: Name,
+    },
+    /// A list: `SHOW TABLES`.
+    Show(ShowWhat),
+}
+
+/// What SHOW lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShowWhat {
+    /// The tables.
+    Tables,
+    /// The columns of one table.
+    Columns {
+        /// The table.
+        table: Name,
+    },
+    /// The datasets.
+    Datasets,
+    /// One dataset.
+    Dataset {
+        /// Its name.
+        name: Name,
+    },
+    /// The runs.
+    Runs,
+    /// The judges.
+    Judges,
+    /// The names of labels, with their judges.
+    Labels,
+    /// The functions.
+    Functions,
+}
+
+/// A query, ready for the engine.
+#[derive(Clone, Debug)]
+pub struct QueryStatement {
+    /// The query as plain SQL: no pipes, the hidden columns carried.
+    pub query: Box<Query>,
+    /// Whether the rows are in an order that the statement fixes, beyond trajectory and step.
+    pub ordered: bool,
+    /// Whether the rows carry `_trajectory` and `_step`.
+    pub identity: bool,
+    /// What is done with the rows.
+    pub then: Option<Then>,
+    /// Every pipe stage of the outermost query, in order.
+    pub stages: Vec<StageSpan>,
+    /// The part of the text that finds the rows: all of the query but SAVE and TRAIN.
+    pub selection: Span,
+    /// The seeds of the samples of the outermost query, in order.
+    pub seeds: Vec<u64>,
+}
+
+/// A pipe stage and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageSpan {
+    /// Its first word, in capitals.
+    pub name: String,
+    /// The stage without its pipe.
+    pub span: Span,
+}
+
+/// A name and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// The name, in lower case unless it was quoted.
+    pub text: String,
+    /// Its place.
+    pub span: Span,
+}
+
+/// What is done with the rows of a query.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Then {
+    /// They are frozen as a dataset: `SAVE AS name [WITH DUPLICATES]`.
+    Save {
+        /// The dataset.
+        name: Name,
+        /// Whether a row may come twice.
+        with_duplicates: bool,
+    },
+    /// A model is trained on them: `TRAIN WITH (...) [AS name]`.
+    Train {
+        /// The options in the order of the text; no name comes twice.
+        options: Vec<TrainOption>,
+        /// The run's name.
+        name: Option<Name>,
+    },
+}
+
+/// One `name = value` of TRAIN.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainOption {
+    /// The option.
+    pub name: Name,
+    /// What it is set to.
+    pub value: Literal,
+    /// The value's place.
+    pub span: Span,
+}
+
+/// A value written out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Literal {
+    /// A finite number.
+    Number(f64),
+    /// A text.
+    Text(String),
+    /// True or false.
+    Bool(bool),
+}
+
+/// Reads all statements of `text`, within the default limits.
+///
+/// # Errors
+///
+/// The first mistake, with its place in `text`.
+pub fn parse(text: &str, catalog: &dyn Catalog) -> Result<Vec<Statement>, Diagnostic> {
+    parse_within(text, catalog, &Limits::default())
+}
+
+/// Reads all statements of `text`, within `limits`.
+///
+/// # Errors
+///
+/// The first mistake, with its place in `text`; `too-long` and `too-deep` where a limit is passed.
+pub fn parse_within(
+    text: &str,
+    catalog: &dyn Catalog,
+    limits: &Limits,
+) -> Result<Vec<Statement>, Diagnostic> {
+    if text.len() > limits.length_max {
+        let message = format!(
+            "the text has {} bytes; statements of up to {} bytes are read",
+            text.len(),
+            limits.length_max
+        );
+        return Err(Diagnostic::new("too-long", message));
+    }
+    let lexed = lex(text);
+    let mut statements = Vec::new();
+    let pieces = lexed.tokens.split(|lexeme| lexeme.is(&Token::SemiColon));
+    let count = lexed.tokens.iter().filter(|lexeme| lexeme.is(&Token::SemiColon)).count();
+    for (number, lexemes) in pieces.enumerate() {
+        if number == count
+            && let Some((_, error)) = &lexed.open
+        {
+            return Err(error.clone());
+        }
+        if let Some(first) = lexemes.first() {
+            let partner = limits::partners(lexemes, limits)?;
+            let reader = Reader { text, lexemes, partner, catalog, limits };
+            check_tokens(&reader, &lexed)?;
+            let kind = kind(&reader)?;
+            let span = reader.span(0..lexemes.len()).to(first.span);
+            statements.push(Statement { span, text: text[span.start..span.end].into(), kind });
+        }
+    }
+    Ok(statements)
+}
+
+/// Holds what can be held before the SQL parser: depth, reserved names, foreign spellings, hints.
+fn check_tokens(reader: &Reader<'_>, lexed: &Lexed) -> Result<(), Diagnostic> {
+    limits::check_depth(reader.lexemes, reader.limits)?;
+    let all = reader.span(0..reader.lexemes.len());
+    for comment in &lexed.comments {
+        let text = &reader.text[comment.span.start..comment.span.end];
+        if comment.span.start > all.start && comment.span.end < all.end {
+            refuse::hint(text, comment.span)?;
+        }
+    }
+    for lexeme in reader.lexemes {
+        if let Some(word) = lexeme.word()
+            && is_reserved(&word.value)
+        {
+            let message = format!("'{}' is a name that only swirldb writes", word.value);
+            return Err(Diagnostic::new("reserved-name", message)
+                .at(lexeme.span)
+                .help("the columns trajectory_id and step say where a row comes from"));
+        }
+    }
+    teach::foreign_spelling(reader)
+}
+
+/// Reads what a statement asks for, by its first word.
+fn kind(reader: &Reader<'_>) -> Result<StatementKind, Diagnostic> {
+    let lexemes = reader.lexemes;
+    let first = &lexemes[0];
+    let word = first.word().filter(|w| w.quote_style.is_none()).map(|w| w.value.to_uppercase());
+    let rest = 1..lexemes.len();
+    match word.as_deref() {
+        Some("EXPLAIN") => explain(reader),
+        Some("DESCRIBE" | "DESC") => {
+            let mut cursor = Cursor::new(reader, rest);
+            let _ = cursor.take_word("TABLE");
+            let table = cursor.name("the name of a table")?;
+            cursor.end()?;
+            Ok(StatementKind::Describe { table })
+        }
+        Some("SHOW") => show(reader).map(StatementKind::Show),
+        Some("SELECT" | "FROM" | "WITH" | "VALUES" | "TABLE") => {
+            query(reader, 0).map(StatementKind::Query)
+        }
+        None if first.is(&Token::LParen) => query(reader, 0).map(StatementKind::Query),
+        _ => Err(teach::unknown_statement(reader, 0)),
+    }
+}
+
+/// `EXPLAIN [ANALYZE] query`
+fn explain(reader: &Reader<'_>) -> Result<StatementKind, Diagnostic> {
+    let second = reader.lexemes.get(1);
+    let is = |word: &str| second.is_some_and(|lexeme| lexeme.is_word(word));
+    if is("FUNNEL") {
+        return Err(teach::not_yet("EXPLAIN FUNNEL", reader.span_at(1)));
+    }
+    let analyze = is("ANALYZE") || is("ANALYSE");
+    let start = 1 + usize::from(analyze);
+    match reader.lexemes.get(start) {
+        Some(lexeme) if begins_query(lexeme) => {
+            Ok(StatementKind::Explain { analyze, query: query(reader, start)? })
+        }
+        Some(lexeme) => {
+            let message = format!("expected a query to explain, found '{}'", reader.typed(start));
+            Err(Diagnostic::new("syntax", message)
+                .at(lexeme.span)
+                .help("EXPLAIN FROM steps |> ..., or EXPLAIN ANALYZE FROM steps |> ..."))
+        }
+        None => {
+            let message = "expected a query to explain, found the end of the statement";
+            Err(Diagnostic::new("syntax", message).at(reader.span_at(start)))
+        }
+    }
+}
+
+fn begins_query(lexeme: &Lexeme) -> bool {
+    lexeme.is(&Token::LParen)
+        || ["SELECT", "FROM", "WITH", "VALUES", "TABLE"].iter().any(|word| lexeme.is_word(word))
+}
+
+/// `SHOW TABLES`, `SHOW COLUMNS FROM table`, `SHOW DATASET name`, ...
+fn show(reader: &Reader<'_>) -> Result<ShowWhat, Diagnostic> {
+    let mut cursor = Cursor::new(reader, 1..reader.lexemes.len());
+    let lists = [
+        ("TABLES", ShowWhat::Tables),
+        ("DATASETS", ShowWhat::Datasets),
+        ("RUNS", ShowWhat::Runs),
+        ("JUDGES", ShowWhat::Judges),
+        ("LABELS", ShowWhat::Labels),
+        ("FUNCTIONS", ShowWhat::Functions),
+    ];
+    for (word, what) in lists {
+        if cursor.take_word(word) {
+            cursor.end()?;
+            return Ok(what);
+        }
+    }
+    if cursor.take_word("COLUMNS") {
+        if !cursor.take_word("FROM") && !cursor.take_word("IN") {
+            return Err(cursor.expected("FROM and a table").help("SHOW COLUMNS FROM steps"));
+        }
+        let table = cursor.name("the name of a table")?;
+        cursor.end()?;
+        return Ok(ShowWhat::Columns { table });
+    }
+    if cursor.take_word("DATASET") {
+        let name = cursor.name("the name of a dataset")?;
+        cursor.end()?;
+        return Ok(ShowWhat::Dataset { name });
+    }
+    Err(teach::unknown_show(reader, 1))
+}
+
+/// Reads the query that begins at the token `start`.
+fn query(reader: &Reader<'_>, start: usize) -> Result<QueryStatement, Diagnostic> {
+    let end = reader.lexemes.len();
+    let mut chain = reader.chain(start..end, true)?;
+    let then = chain.then.take();
+    let stages = std::mem::take(&mut chain.stages);
+    let seeds = std::mem::take(&mut chain.seeds);
+    let selection = match (&then, stages.split_last()) {
+        (Some(_), Some((last, before))) => {
+            let pipe = reader.lexemes.partition_point(|l| l.span.start < last.span.start);
+            debug_assert!(before.len() < stages.len());
+            reader.span(start..pipe.saturating_sub(1))
+        }
+        _ => reader.span(start..end),
+    };
+    let mut query = chain.into_query();
+    refuse::check(reader, &query)?;
+    let carried = identity::carry(reader, &mut query)?;
+    Ok(QueryStatement {
+        query: Box::new(query),
+        ordered: carried.ordered,
+        identity: carried.identity,
+        then,
+        stages,
+        selection,
+        seeds,
+    })
+}
