@@ -27,7 +27,7 @@ use super::choice::Vocabulary;
 use super::error::RenderError;
 use super::hermes::Form;
 use super::json;
-use super::segment::{Rendered, RenderedSequence};
+use super::segment::{Rendered, RenderedSequence, Segment};
 use super::turns::{TurnForm, cut_state, fixed_head};
 
 /// The renderer's name in options and messages.
@@ -183,6 +183,9 @@ impl TemplateRenderer {
         let full = self.render(&messages, tools, false, step, shield)?;
         let lost =
             |reason: &str| RenderError::Lossy { step, renderer: NAME, reason: reason.to_owned() };
+        if prompt.is_empty() {
+            return Err(lost("the template writes nothing before the action"));
+        }
         let turn = full
             .strip_prefix(prompt.as_str())
             .ok_or_else(|| lost("the text does not begin with its state and generation prompt"))?;
@@ -293,11 +296,9 @@ impl TemplateRenderer {
         let mut at = 0;
         let mut push = |piece: &str, step: Option<u32>| {
             for (text, covered) in shield.split(piece) {
-                sequence.segments.extend((!text.is_empty()).then(|| super::segment::Segment {
-                    text,
-                    control: !covered,
-                    step,
-                }));
+                if !text.is_empty() {
+                    sequence.segments.push(Segment { text, control: !covered, step });
+                }
             }
         };
         for member in members {

@@ -70,8 +70,9 @@ pub fn evaluate(
     for indexes in cut_by_tokens(sequences, &order, tokens_per_batch) {
         let batch = Batch::new(sequences, &indexes);
         let values: Vec<f32> = batch.log_probs(&decoder)?.to_vec1()?;
-        let score = |(_, _, span, own): (_, _, &super::sequence::ActionSpan, &[f32])| {
-            ActionScore { row: span.row.clone(), log_probs: own.to_vec() }
+        let score = |(_, _, span, own): (_, _, &super::sequence::ActionSpan, &[f32])| ActionScore {
+            row: span.row.clone(),
+            log_probs: own.to_vec(),
         };
         evaluation.actions.extend(batch.split(&values).map(score));
     }

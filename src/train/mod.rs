@@ -28,7 +28,7 @@ mod sequence;
 mod thread;
 
 pub use config::{
-    BatchBy, Baseline, ConfigError, KlType, LossAggregation, Objective, OptionValue, Scheduler,
+    Baseline, BatchBy, ConfigError, KlType, LossAggregation, Objective, OptionValue, Scheduler,
     TrainConfig, Truncation,
 };
 pub use error::{Kept, TrainError};

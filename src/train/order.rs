@@ -77,9 +77,8 @@ impl<'a> Course<'a> {
             index: 0,
             steps_of_epoch: Vec::new(),
         };
-        course.steps_total = max_steps.unwrap_or_else(|| {
-            (0..epochs).map(|epoch| course.steps_of(epoch).len() as u64).sum()
-        });
+        course.steps_total = max_steps
+            .unwrap_or_else(|| (0..epochs).map(|epoch| course.steps_of(epoch).len() as u64).sum());
         course.steps_of_epoch = course.steps_of(0);
         course
     }

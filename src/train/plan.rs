@@ -224,10 +224,9 @@ impl Weighed {
                     Some(base) if chosen.weight - base == 0.0 && config.kl() == 0.0 => {
                         weighed.zero_weight += 1;
                     }
-                    Some(base) => steps.push(ChosenStep {
-                        step: chosen.step,
-                        weight: chosen.weight - base,
-                    }),
+                    Some(base) => {
+                        steps.push(ChosenStep { step: chosen.step, weight: chosen.weight - base })
+                    }
                 }
             }
             if !steps.is_empty() {

@@ -46,25 +46,18 @@ pub struct Run<'a> {
 /// # Errors
 /// A folder with checkpoints of another run, numbers that are not finite, a variable without a
 /// gradient, a model or a file system that fails. Checkpoints written before stay as they are.
-pub fn train(
-    run: &Run<'_>,
-    observer: &mut (dyn Observer + Send),
-) -> Result<Outcome, TrainError> {
+pub fn train(run: &Run<'_>, observer: &mut (dyn Observer + Send)) -> Result<Outcome, TrainError> {
     run_on_large_stack(|| train_here(run, observer))?
 }
 
 /// The loop: start or resume, then step, evaluate and save until the end or until stopped.
-fn train_here(
-    run: &Run<'_>,
-    observer: &mut (dyn Observer + Send),
-) -> Result<Outcome, TrainError> {
+fn train_here(run: &Run<'_>, observer: &mut (dyn Observer + Send)) -> Result<Outcome, TrainError> {
     let config = run.config;
     let due = |every: Option<u64>, step: u64| every.is_some_and(|n| step.is_multiple_of(n));
     let mut trainer = Trainer::new(run)?;
     let total = trainer.course.steps_total;
     let plan = run.prepared.plan.clone();
-    let mut stop =
-        observer.event(&Event::Started { plan, resumed_at: trainer.step }).is_break();
+    let mut stop = observer.event(&Event::Started { plan, resumed_at: trainer.step }).is_break();
     if trainer.step == 0 {
         stop |= trainer.evaluate(observer)?;
     }
@@ -180,8 +173,7 @@ impl<'a> Trainer<'a> {
     /// Returns the log-probabilities of all action tokens under the policy of now.
     fn score(&self) -> Result<Vec<Vec<Vec<f32>>>, TrainError> {
         let sequences = &self.run.prepared.sequences;
-        let evaluation =
-            evaluate(self.run.decoder, sequences, self.run.config.tokens_per_batch)?;
+        let evaluation = evaluate(self.run.decoder, sequences, self.run.config.tokens_per_batch)?;
         let mut scores = evaluation.actions.into_iter().map(|action| action.log_probs);
         let of = |s: &super::Sequence| scores.by_ref().take(s.actions.len()).collect();
         Ok(sequences.iter().map(of).collect())
@@ -244,8 +236,7 @@ impl<'a> Trainer<'a> {
         for (sequence, number, span, now) in batch.split(&values) {
             let start = self.start.as_ref().map(|start| start[sequence][number].as_slice());
             let weight = self.run.prepared.weights[sequence][number];
-            let action =
-                self.loss.of_action(ActionLogProbs { weight, now, start }, counts);
+            let action = self.loss.of_action(ActionLogProbs { weight, now, start }, counts);
             if !action.loss.is_finite() {
                 return Err(TrainError::LossNotFinite {
                     row: span.row.clone(),
@@ -287,11 +278,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Clips the gradients and moves the variables; returns the norm and the learning rate.
-    fn update(
-        &mut self,
-        gradients: Gradients,
-        chosen: &[usize],
-    ) -> Result<(f64, f64), TrainError> {
+    fn update(&mut self, gradients: Gradients, chosen: &[usize]) -> Result<(f64, f64), TrainError> {
         let variables: Vec<&Var> = self.optimizer.variables().collect();
         let (gradients, norms) = gradients.finish(&variables)?;
         if let Some(bad) = norms.iter().position(|norm| !norm.is_finite()) {

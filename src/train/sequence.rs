@@ -134,11 +134,12 @@ impl<'a> Encoder<'a> {
         let first = chosen.first().copied().unwrap_or(0);
         let of = &example.trajectory;
         let rendered = match self.batch_by {
-            BatchBy::Trajectory => self
-                .renderer
-                .trajectory(of, &chosen)
-                .map_err(|error| failed(example, first, error))?
-                .sequences,
+            BatchBy::Trajectory => {
+                self.renderer
+                    .trajectory(of, &chosen)
+                    .map_err(|error| failed(example, first, error))?
+                    .sequences
+            }
             BatchBy::Subtrajectory => chosen
                 .iter()
                 .map(|step| {
@@ -215,11 +216,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Returns a rendered transcript as tokens.
-    fn tokens(
-        &self,
-        example: &Example,
-        rendered: &RenderedSequence,
-    ) -> Sequence {
+    fn tokens(&self, example: &Example, rendered: &RenderedSequence) -> Sequence {
         let mut sequence = Sequence { key: example.key, tokens: Vec::new(), actions: Vec::new() };
         for pieces in rendered.segments.chunk_by(|a, b| a.step == b.step) {
             let Some(step) = pieces[0].step else {
@@ -256,16 +253,11 @@ impl<'a> Encoder<'a> {
     /// Returns the tokens that the source stored for an action, if they spell it in this model's
     /// vocabulary; an end of turn is added where the source left it out. What a policy sampled
     /// is often not how the tokenizer would cut the same text.
-    fn stored_tokens(
-        &self,
-        step: &Step,
-        pieces: &[Segment],
-    ) -> Option<Vec<u32>> {
+    fn stored_tokens(&self, step: &Step, pieces: &[Segment]) -> Option<Vec<u32>> {
         let ids = step.token_ids.as_deref()?;
         let body = ids.strip_suffix(&[self.end_of_turn]).unwrap_or(ids);
-        let known = |id: &u32| {
-            (*id as usize) < self.vocabulary_size && !self.control_ids.contains(id)
-        };
+        let known =
+            |id: &u32| (*id as usize) < self.vocabulary_size && !self.control_ids.contains(id);
         if body.is_empty() || !body.iter().all(known) {
             return None;
         }
