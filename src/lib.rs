@@ -1,4 +1,5 @@
 //! An embedded research database for LLM-agent trajectories, with step-wise training.
 
 pub mod diag;
+pub mod lm;
 pub mod model;
