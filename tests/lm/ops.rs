@@ -96,7 +96,7 @@ fn swiglu_does_not_overflow() {
 fn rope_and_its_gradient() {
     let rotation = Rotation::new(&[5, 1, 9], 8, 10_000.0);
     let x = variable(1, &[15, 24]);
-    agree(&[x.clone()], || ops::rope(&x, &rotation), || composed::rope(&x, &rotation));
+    agree(std::slice::from_ref(&x), || ops::rope(&x, &rotation), || composed::rope(&x, &rotation));
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn rows_and_their_gradient() {
     let ids = [3u32, 3, 0, 9, 3];
     let index = Tensor::new(&ids, &Device::Cpu).unwrap();
     agree(
-        &[table.clone()],
+        std::slice::from_ref(&table),
         || ops::gather_rows(&table, &ids, &sink),
         || table.index_select(&index, 0),
     );
