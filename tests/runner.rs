@@ -5,3 +5,7 @@ mod text;
 mod tidy;
 
 mod syntax;
+
+mod lm;
+mod render;
+mod train;

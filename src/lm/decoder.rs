@@ -1,0 +1,288 @@
+//! The decoder: token ids in, hidden states and log-probabilities out.
+
+use candle_core::backprop::GradStore;
+use candle_core::{Device, Tensor, Var};
+
+use super::ops::{self, GradientSink, Heads, Rotation};
+use super::random::TensorRandom;
+use super::weights::{Builder, Layer, Source, Weight, Weights};
+use super::{DecoderConfig, LmError, LoraConfig, Training};
+
+/// Several sequences one after another, without padding. Attention stays inside each, and
+/// positions begin at 0 in each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Packed {
+    /// The token ids of all sequences.
+    pub tokens: Vec<u32>,
+    /// The length of each sequence; they sum to the number of tokens.
+    pub lengths: Vec<usize>,
+}
+
+/// A decoder-only language model whose every trainable weight gets a gradient.
+///
+/// Numbers are f32. On the CPU the same input gives the same bits.
+pub struct Decoder {
+    config: DecoderConfig,
+    weights: Weights,
+    lora: Option<LoraConfig>,
+    /// Where the base weights came from, for the adapter's own description.
+    base: Option<String>,
+    device: Device,
+    sink: GradientSink,
+}
+
+impl Decoder {
+    /// Returns a decoder with random weights, all trainable: normal with deviation 0.02,
+    /// projections that write to the residual stream scaled by 1 / sqrt(2 layers), norms one
+    /// (Radford et al. 2019).
+    ///
+    /// # Errors
+    /// `Config` if the numbers of `config` do not fit together.
+    pub fn random(config: &DecoderConfig, seed: u64, device: &Device) -> Result<Decoder, LmError> {
+        config.validate()?;
+        let residual = 1.0 / (2.0 * config.n_layers as f64).sqrt();
+        let mut source = |name: &str, shape: &[usize]| {
+            let count = shape.iter().product();
+            let values = if shape.len() == 1 {
+                vec![1f32; count]
+            } else {
+                let writes = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
+                let deviation = if writes { 0.02 * residual } else { 0.02 };
+                TensorRandom::new(seed, name).normal(count, deviation)
+            };
+            Ok(Tensor::from_vec(values, shape, device)?)
+        };
+        Decoder::build(config, &Training::Full, seed, device, None, &mut source)
+    }
+
+    /// Returns a decoder with the weights that `source` gives for each name and shape; adapters
+    /// are random from `seed`.
+    pub(super) fn build(
+        config: &DecoderConfig,
+        training: &Training,
+        seed: u64,
+        device: &Device,
+        base: Option<String>,
+        source: &mut Source<'_>,
+    ) -> Result<Decoder, LmError> {
+        let lora = match training {
+            Training::Lora(lora) => {
+                lora.validate()?;
+                Some(lora.clone())
+            }
+            _ => None,
+        };
+        let weights = Builder { config, training, seed, device, source }.build()?;
+        Ok(Decoder {
+            config: config.clone(),
+            weights,
+            lora,
+            base,
+            device: device.clone(),
+            sink: GradientSink::default(),
+        })
+    }
+
+    /// Returns the shape of the decoder.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// Returns the device that the weights are on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Returns the adapters' configuration, if adapters are trained.
+    pub fn lora(&self) -> Option<&LoraConfig> {
+        self.lora.as_ref()
+    }
+
+    /// Returns where the base weights came from.
+    pub(super) fn base(&self) -> Option<&str> {
+        self.base.as_deref()
+    }
+
+    pub(super) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// Returns the state of every token after the last norm, `[tokens, hidden_size]`.
+    ///
+    /// # Errors
+    /// `Batch` if lengths and tokens disagree, a sequence is empty or longer than the context, or
+    /// a token is not in the vocabulary.
+    pub fn hidden(&self, batch: &Packed) -> Result<Tensor, LmError> {
+        self.check(batch)?;
+        let config = &self.config;
+        let rotation = Rotation::new(&batch.lengths, config.head_dim, config.rope_theta);
+        let embedding = self.weights.embedding.tensor();
+        let mut x = ops::gather_rows(embedding, &batch.tokens, &self.sink)?;
+        for layer in &self.weights.layers {
+            x = self.layer(layer, &x, &rotation, &batch.lengths)?;
+        }
+        Ok(ops::rms_norm(&x, self.weights.norm.tensor(), config.rms_norm_eps)?)
+    }
+
+    /// Returns the residual stream after one layer.
+    fn layer(
+        &self,
+        layer: &Layer,
+        x: &Tensor,
+        rotation: &Rotation,
+        lengths: &[usize],
+    ) -> Result<Tensor, LmError> {
+        let (config, sink) = (&self.config, &self.sink);
+        let heads =
+            Heads { queries: config.n_heads, keys: config.n_kv_heads, width: config.head_dim };
+        let normed = ops::rms_norm(x, layer.input_norm.tensor(), config.rms_norm_eps)?;
+        let query = ops::rope(&layer.query.apply(&normed, sink)?, rotation)?;
+        let key = ops::rope(&layer.key.apply(&normed, sink)?, rotation)?;
+        let value = layer.value.apply(&normed, sink)?;
+        let mixed = ops::attention(&query, &key, &value, lengths, heads)?;
+        let x = (x + layer.output.apply(&mixed, sink)?)?;
+        let normed = ops::rms_norm(&x, layer.post_attention_norm.tensor(), config.rms_norm_eps)?;
+        let gate = layer.gate.apply(&normed, sink)?;
+        let up = layer.up.apply(&normed, sink)?;
+        let activated = ops::swiglu(&gate, &up)?;
+        Ok((&x + layer.down.apply(&activated, sink)?)?)
+    }
+
+    fn check(&self, batch: &Packed) -> Result<(), LmError> {
+        let fail = |what: String, expected: String| Err(LmError::Batch { what, expected });
+        let total = batch.lengths.iter().try_fold(0usize, |sum, n| sum.checked_add(*n));
+        if total != Some(batch.tokens.len()) || batch.tokens.is_empty() {
+            return fail(
+                format!("{} tokens in {} sequences", batch.tokens.len(), batch.lengths.len()),
+                "lengths that sum to the number of tokens, and at least one token".to_owned(),
+            );
+        }
+        let context = self.config.context_length;
+        for (number, length) in batch.lengths.iter().enumerate() {
+            if *length == 0 || *length > context {
+                return fail(
+                    format!("sequence {number} has {length} tokens"),
+                    format!("1 to {context}, the context of the model"),
+                );
+            }
+        }
+        let vocabulary = self.config.vocab_size;
+        match batch.tokens.iter().position(|token| *token as usize >= vocabulary) {
+            Some(at) => fail(
+                format!("token {} at position {at}", batch.tokens[at]),
+                format!("an id below {vocabulary}, the vocabulary of the model"),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns log p(targets[i] | the state in row rows[i] of `hidden`), `[rows.len()]` in f32.
+    ///
+    /// The vocabulary is worked off in chunks, forward and backward: `[rows, vocabulary]` never
+    /// exists whole on the CPU.
+    ///
+    /// # Errors
+    /// `Batch` if rows and targets differ in number, a row is not in `hidden` or a target not in
+    /// the vocabulary.
+    pub fn log_probs(
+        &self,
+        hidden: &Tensor,
+        rows: &[u32],
+        targets: &[u32],
+    ) -> Result<Tensor, LmError> {
+        let fail = |what: String, expected: String| Err(LmError::Batch { what, expected });
+        let (count, vocabulary) = (hidden.dim(0)?, self.config.vocab_size);
+        if rows.len() != targets.len() {
+            return fail(
+                format!("{} rows and {} targets", rows.len(), targets.len()),
+                "one target for each row".to_owned(),
+            );
+        }
+        if let Some(row) = rows.iter().find(|row| **row as usize >= count) {
+            return fail(format!("row {row}"), format!("a row below {count}"));
+        }
+        if let Some(target) = targets.iter().find(|target| **target as usize >= vocabulary) {
+            return fail(format!("target {target}"), format!("an id below {vocabulary}"));
+        }
+        let states = ops::gather_rows(hidden, rows, &self.sink)?;
+        Ok(ops::log_probs(&states, self.head(), targets, &self.sink)?)
+    }
+
+    /// Returns the logits of every row of `hidden`, `[rows, vocabulary]`.
+    ///
+    /// # Errors
+    /// If the width of `hidden` is not the model's.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, LmError> {
+        Ok(ops::linear(hidden, self.head(), &self.sink)?)
+    }
+
+    fn head(&self) -> &Tensor {
+        self.weights.head.as_ref().unwrap_or(&self.weights.embedding).tensor()
+    }
+
+    /// Returns the trainable variables by name, sorted: transformers' names, PEFT's for adapters.
+    pub fn parameters(&self) -> Vec<(String, Var)> {
+        let mut parameters = Vec::new();
+        for (name, weight) in self.weights.base().into_iter().chain(self.weights.adapters()) {
+            if let Weight::Trained(variable) = weight {
+                parameters.push((name, variable.clone()));
+            }
+        }
+        parameters.sort_by(|a, b| a.0.cmp(&b.0));
+        parameters
+    }
+
+    /// Returns the gradients of `loss`: the same as `loss.backward()`, with less memory and time
+    /// for the weights of this decoder.
+    ///
+    /// # Errors
+    /// Those of the operations.
+    pub fn backward(&self, loss: &Tensor) -> Result<GradStore, LmError> {
+        let weights: Vec<Tensor> = self
+            .parameters()
+            .into_iter()
+            .map(|(_, variable)| variable.as_tensor().clone())
+            .collect();
+        Ok(self.sink.backward(loss, &weights)?)
+    }
+
+    /// Returns a twin whose results carry no gradient, for scoring and sampling.
+    ///
+    /// It shares the memory of this decoder: an update of a variable shows in it. For values that
+    /// stay, see [`Decoder::snapshot`].
+    #[must_use]
+    pub fn detached(&self) -> Decoder {
+        let mut weights = self.weights.clone();
+        let shared =
+            weights.map(|weight| Ok::<Weight, std::convert::Infallible>(weight.detached()));
+        match shared {
+            Ok(()) => self.with_weights(weights),
+            Err(never) => match never {},
+        }
+    }
+
+    /// Returns a twin without gradients that keeps the values of now in memory of its own; frozen
+    /// weights are shared.
+    ///
+    /// # Errors
+    /// If the device has no memory for the copy.
+    pub fn snapshot(&self) -> Result<Decoder, LmError> {
+        let mut weights = self.weights.clone();
+        weights.map(|weight| match weight {
+            Weight::Trained(variable) => variable.as_detached_tensor().copy().map(Weight::Frozen),
+            Weight::Frozen(tensor) => Ok(Weight::Frozen(tensor.clone())),
+        })?;
+        Ok(self.with_weights(weights))
+    }
+
+    fn with_weights(&self, weights: Weights) -> Decoder {
+        Decoder {
+            config: self.config.clone(),
+            weights,
+            lora: self.lora.clone(),
+            base: self.base.clone(),
+            device: self.device.clone(),
+            sink: GradientSink::default(),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The language model: a trainable decoder, its weights on disk, its tokenizer.
+
+mod checkpoint;
+mod config;
+mod decoder;
+mod error;
+mod gguf;
+mod gguf_llama;
+mod load;
+pub mod ops;
+mod random;
+mod safetensors;
+mod tokenizer;
+mod weights;
+
+pub use config::DecoderConfig;
+pub use decoder::{Decoder, Packed};
+pub use error::LmError;
+pub use load::{LoadedModel, ModelDescription, ModelFormat, WeightsFile, load};
+pub use tokenizer::Tokenizer;
+pub use weights::{LoraConfig, PROJECTIONS, Training};

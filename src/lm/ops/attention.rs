@@ -1,0 +1,371 @@
+//! Causal attention over packed sequences, with fewer key and value heads than query heads.
+//!
+//! Several sequences lie one after another in the rows of one matrix; a token sees itself and
+//! earlier tokens of its own sequence. Each (sequence, head) is worked off in blocks of query rows:
+//!
+//! ```text
+//!            keys 0 .. end of block
+//! queries  +-----------------+
+//! block    | S = Q K^T scale |  softmax over the row up to the diagonal, 0 behind it,
+//!          +-----------------+  then O = P V
+//! ```
+//!
+//! So no matrix of length x length is ever whole, nor kept: the backward pass computes P of a
+//! block again. With G the gradient of O:
+//!
+//! ```text
+//! dV += P^T G      dP = G V^T      dS = P (dP - rowsum(P dP)) scale      dQ = dS K      dK += dS^T Q
+//! ```
+//!
+//! Heads are independent but for the query heads that share a key head, which one task works off
+//! in order: sums do not depend on threads.
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Storage, Tensor};
+use rayon::prelude::*;
+
+use super::kernels::{for_row_blocks, softmax, sum_of_pairs};
+use super::matrix::Matrix;
+use super::storage::{on_cpu, slice};
+
+/// Query rows of one block.
+const BLOCK: usize = 128;
+
+/// How many heads there are and how wide.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads {
+    /// Query heads.
+    pub queries: usize,
+    /// Key heads, and as many value heads; divides `queries`.
+    pub keys: usize,
+    /// Width of each head.
+    pub width: usize,
+}
+
+/// Returns softmax(q k^T / sqrt(width)) v for each head, causal and confined to each sequence:
+/// `query` `[tokens, queries * width]`, `key` and `value` `[tokens, keys * width]`, the result as
+/// `query`; `lengths` sum to the number of tokens.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn attention(
+    query: &Tensor,
+    key: &Tensor,
+    value: &Tensor,
+    lengths: &[usize],
+    heads: Heads,
+) -> Result<Tensor> {
+    if !on_cpu(query) {
+        return super::composed::attention(query, key, value, lengths, heads);
+    }
+    let op = Attention { lengths: Arc::new(lengths.to_vec()), heads };
+    query.contiguous()?.apply_op3(&key.contiguous()?, &value.contiguous()?, op)
+}
+
+struct Attention {
+    lengths: Arc<Vec<usize>>,
+    heads: Heads,
+}
+
+/// A packed matrix `[tokens, heads * width]`.
+#[derive(Clone, Copy)]
+struct Packed<'a> {
+    storage: &'a CpuStorage,
+    offset: usize,
+    row_width: usize,
+    head_width: usize,
+}
+
+impl<'a> Packed<'a> {
+    /// Returns one head of `length` tokens from `start` on, `[length, width]`.
+    fn head(&self, start: usize, length: usize, head: usize) -> Matrix<'a> {
+        Matrix {
+            storage: self.storage,
+            offset: self.offset + start * self.row_width + head * self.head_width,
+            rows: length,
+            columns: self.head_width,
+            row_stride: self.row_width,
+            column_stride: 1,
+        }
+    }
+}
+
+/// The gradients of one key head of one sequence and of the query heads that share it.
+struct GroupGradient {
+    /// `[length, width]` for each query head of the group.
+    queries: Vec<Vec<f32>>,
+    /// `[length, width]`.
+    key: Vec<f32>,
+    /// `[length, width]`.
+    value: Vec<f32>,
+}
+
+impl Attention {
+    /// Returns (first token, length) of each sequence.
+    fn sequences(&self) -> Vec<(usize, usize)> {
+        let starts = self.lengths.iter().scan(0, |at, length| {
+            let start = *at;
+            *at += length;
+            Some(start)
+        });
+        starts.zip(self.lengths.iter().copied()).collect()
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.heads.width as f32).sqrt()
+    }
+
+    fn packed<'a>(&self, storage: &'a CpuStorage, layout: &Layout, heads: usize) -> Packed<'a> {
+        Packed {
+            storage,
+            offset: layout.start_offset(),
+            row_width: heads * self.heads.width,
+            head_width: self.heads.width,
+        }
+    }
+
+    fn check(&self, query: &Layout, key: &Layout, value: &Layout) -> Result<usize> {
+        let tokens: usize = self.lengths.iter().sum();
+        let Heads { queries, keys, width } = self.heads;
+        let wide = [tokens, queries * width];
+        let narrow = [tokens, keys * width];
+        let fits = query.dims() == wide && key.dims() == narrow && value.dims() == narrow;
+        if !fits || keys == 0 || queries % keys != 0 {
+            candle_core::bail!(
+                "attention of {:?}, {:?}, {:?} over {tokens} tokens with {:?}",
+                query.dims(),
+                key.dims(),
+                value.dims(),
+                self.heads
+            );
+        }
+        Ok(tokens)
+    }
+
+    /// Returns P for the query rows `start..end`: `[end - start, end]`.
+    fn weights(
+        &self,
+        query: Matrix<'_>,
+        key: Matrix<'_>,
+        start: usize,
+        end: usize,
+    ) -> Result<Vec<f32>> {
+        let mut weights = query.rows(start, end).times(key.rows(0, end).transposed())?;
+        let scale = self.scale();
+        for_row_blocks(&mut weights, end, |first, block| {
+            for (row, weights) in block.chunks_exact_mut(end).enumerate() {
+                let (seen, unseen) = weights.split_at_mut(start + first + row + 1);
+                for weight in seen.iter_mut() {
+                    *weight *= scale;
+                }
+                softmax(seen);
+                unseen.fill(0.0);
+            }
+        });
+        Ok(weights)
+    }
+
+    /// Returns the output of one head of one sequence, `[length, width]`.
+    fn forward_head(
+        &self,
+        query: Matrix<'_>,
+        key: Matrix<'_>,
+        value: Matrix<'_>,
+    ) -> Result<Vec<f32>> {
+        let mut out = Vec::with_capacity(query.rows * query.columns);
+        for start in (0..query.rows).step_by(BLOCK) {
+            let end = (start + BLOCK).min(query.rows);
+            let weights = CpuStorage::F32(self.weights(query, key, start, end)?);
+            let weights = Matrix::dense(&weights, 0, end - start, end);
+            out.extend(weights.times(value.rows(0, end))?);
+        }
+        Ok(out)
+    }
+
+    /// Adds the gradients of one query head to those of its key head, and returns its own.
+    fn backward_head(
+        &self,
+        query: Matrix<'_>,
+        key: Matrix<'_>,
+        value: Matrix<'_>,
+        grad: Matrix<'_>,
+        sums: (&mut [f32], &mut [f32]),
+    ) -> Result<Vec<f32>> {
+        let (d_key, d_value) = sums;
+        let scale = self.scale();
+        let mut d_query = Vec::with_capacity(query.rows * query.columns);
+        for start in (0..query.rows).step_by(BLOCK) {
+            let end = (start + BLOCK).min(query.rows);
+            let weights = self.weights(query, key, start, end)?;
+            let grad = grad.rows(start, end);
+            let mut d_score = grad.times(value.rows(0, end).transposed())?;
+            for_row_blocks(&mut d_score, end, |first, block| {
+                for (row, d_score) in block.chunks_exact_mut(end).enumerate() {
+                    let at = (first + row) * end;
+                    let weights = &weights[at..at + end];
+                    let sum = sum_of_pairs(weights, d_score, |p, d| p * d);
+                    for (d, p) in d_score.iter_mut().zip(weights) {
+                        *d = p * (*d - sum) * scale;
+                    }
+                }
+            });
+            let weights = CpuStorage::F32(weights);
+            let d_score = CpuStorage::F32(d_score);
+            let weights = Matrix::dense(&weights, 0, end - start, end);
+            let d_score = Matrix::dense(&d_score, 0, end - start, end);
+            d_query.extend(d_score.times(key.rows(0, end))?);
+            add(d_key, &d_score.transposed().times(query.rows(start, end))?);
+            add(d_value, &weights.transposed().times(grad)?);
+        }
+        Ok(d_query)
+    }
+
+    fn backward_group(
+        &self,
+        [query, key, value, grad]: [Packed<'_>; 4],
+        (start, length): (usize, usize),
+        key_head: usize,
+    ) -> Result<GroupGradient> {
+        let group = self.heads.queries / self.heads.keys;
+        let mut d_key = vec![0f32; length * self.heads.width];
+        let mut d_value = vec![0f32; length * self.heads.width];
+        let mut queries = Vec::with_capacity(group);
+        for head in key_head * group..(key_head + 1) * group {
+            queries.push(self.backward_head(
+                query.head(start, length, head),
+                key.head(start, length, key_head),
+                value.head(start, length, key_head),
+                grad.head(start, length, head),
+                (&mut d_key, &mut d_value),
+            )?);
+        }
+        Ok(GroupGradient { queries, key: d_key, value: d_value })
+    }
+
+    /// Returns the gradients of query, key and value as packed matrices.
+    fn backward(&self, inputs: [Packed<'_>; 4], tokens: usize) -> Result<[Vec<f32>; 3]> {
+        let Heads { queries, keys, width } = self.heads;
+        let tasks: Vec<_> = self
+            .sequences()
+            .into_iter()
+            .flat_map(|sequence| (0..keys).map(move |head| (sequence, head)))
+            .collect();
+        let groups: Result<Vec<GroupGradient>> = tasks
+            .par_iter()
+            .map(|(sequence, head)| self.backward_group(inputs, *sequence, *head))
+            .collect();
+        let mut d_query = vec![0f32; tokens * queries * width];
+        let mut d_key = vec![0f32; tokens * keys * width];
+        let mut d_value = vec![0f32; tokens * keys * width];
+        for (((start, _), key_head), group) in tasks.iter().zip(&groups?) {
+            let first = key_head * (queries / keys);
+            for (head, values) in group.queries.iter().enumerate() {
+                place(&mut d_query, values, *start, first + head, queries, width);
+            }
+            place(&mut d_key, &group.key, *start, *key_head, keys, width);
+            place(&mut d_value, &group.value, *start, *key_head, keys, width);
+        }
+        Ok([d_query, d_key, d_value])
+    }
+}
+
+/// Adds `b` to the beginning of `a`.
+fn add(a: &mut [f32], b: &[f32]) {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a += b;
+    }
+}
+
+/// Writes one head of one sequence, `[length, width]`, to its place in a packed matrix.
+fn place(
+    packed: &mut [f32],
+    values: &[f32],
+    start: usize,
+    head: usize,
+    heads: usize,
+    width: usize,
+) {
+    let rows = packed.chunks_exact_mut(heads * width).skip(start);
+    for (row, values) in rows.zip(values.chunks_exact(width)) {
+        row[head * width..(head + 1) * width].copy_from_slice(values);
+    }
+}
+
+impl CustomOp3 for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        query: &CpuStorage,
+        query_layout: &Layout,
+        key: &CpuStorage,
+        key_layout: &Layout,
+        value: &CpuStorage,
+        value_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let tokens = self.check(query_layout, key_layout, value_layout)?;
+        slice(query, query_layout)?;
+        let Heads { queries, keys, width } = self.heads;
+        let query = self.packed(query, query_layout, queries);
+        let key = self.packed(key, key_layout, keys);
+        let value = self.packed(value, value_layout, keys);
+        let tasks: Vec<_> = self
+            .sequences()
+            .into_iter()
+            .flat_map(|sequence| (0..queries).map(move |head| (sequence, head)))
+            .collect();
+        let outputs: Result<Vec<Vec<f32>>> = tasks
+            .par_iter()
+            .map(|((start, length), head)| {
+                let key_head = head / (queries / keys);
+                self.forward_head(
+                    query.head(*start, *length, *head),
+                    key.head(*start, *length, key_head),
+                    value.head(*start, *length, key_head),
+                )
+            })
+            .collect();
+        let mut out = vec![0f32; tokens * queries * width];
+        for (((start, _), head), values) in tasks.iter().zip(&outputs?) {
+            place(&mut out, values, *start, *head, queries, width);
+        }
+        Ok((CpuStorage::F32(out), query_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let Heads { queries, keys, .. } = self.heads;
+        let (q, q_layout) = query.storage_and_layout();
+        let (k, k_layout) = key.storage_and_layout();
+        let (v, v_layout) = value.storage_and_layout();
+        let (g, g_layout) = grad.storage_and_layout();
+        let (Storage::Cpu(q), Storage::Cpu(k), Storage::Cpu(v), Storage::Cpu(g)) =
+            (&*q, &*k, &*v, &*g)
+        else {
+            candle_core::bail!("attention of the CPU was given a tensor elsewhere");
+        };
+        let inputs = [
+            self.packed(q, q_layout, queries),
+            self.packed(k, k_layout, keys),
+            self.packed(v, v_layout, keys),
+            self.packed(g, g_layout, queries),
+        ];
+        let [d_query, d_key, d_value] = self.backward(inputs, query.dim(0)?)?;
+        let device = query.device();
+        Ok((
+            Some(Tensor::from_vec(d_query, query.shape().clone(), device)?),
+            Some(Tensor::from_vec(d_key, key.shape().clone(), device)?),
+            Some(Tensor::from_vec(d_value, value.shape().clone(), device)?),
+        ))
+    }
+}

@@ -1,0 +1,34 @@
+//! The operations of a decoder, each with a backward pass.
+//!
+//! candle's fused operations (`RmsNorm`, `softmax_last_dim`, `rope`, flash attention) have no
+//! backward and do not say so: a model made of them trains its last layer only. Those that
+//! differentiate pay a zeroed tensor and an addition for every edge of the graph, and a matrix
+//! product computes the gradient of both sides even where one is frozen.
+//!
+//! So there are few, large operations here, with gradients written by hand for f32 on the CPU.
+//! They read and write slices, run in parallel over independent rows or heads, and sum in an order
+//! that the code fixes: the same input gives the same bits. Elsewhere (CUDA) they fall back to
+//! [`composed`], the same mathematics in candle's own differentiable operations, which is also what
+//! the tests compare with.
+
+mod attention;
+pub mod composed;
+mod kernels;
+mod linear;
+mod log_prob;
+mod matrix;
+mod norm;
+mod rope;
+mod rows;
+mod sink;
+mod storage;
+mod swiglu;
+
+pub use attention::{Heads, attention};
+pub use linear::linear;
+pub use log_prob::log_probs;
+pub use norm::rms_norm;
+pub use rope::{Rotation, rope};
+pub use rows::gather_rows;
+pub use sink::GradientSink;
+pub use swiglu::swiglu;

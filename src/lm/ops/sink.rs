@@ -1,0 +1,87 @@
+//! A second way out for the gradients of weights.
+//!
+//! candle adds every gradient to a tensor of zeros that it makes for the purpose: for weights that
+//! is two more passes over fresh memory as large as the model. A sink that is collecting takes
+//! the gradient of a weight as it is and hands it to candle's store at the end. While it is not
+//! collecting, gradients go the normal way, so that `loss.backward()` gives the same.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::backprop::GradStore;
+use candle_core::{Result, Tensor, TensorId};
+
+/// What a sink has collected: the gradients of weights on the CPU, by weight.
+type Collected = HashMap<TensorId, Vec<f32>>;
+
+/// Takes the gradients of weights during one backward pass.
+#[derive(Clone, Default)]
+pub struct GradientSink {
+    collected: Arc<Mutex<Option<Collected>>>,
+    /// Held during a backward pass: two at once would mix their gradients.
+    running: Arc<Mutex<()>>,
+}
+
+impl GradientSink {
+    /// Returns the gradients of everything that `loss` depends on, as `loss.backward()` does.
+    ///
+    /// `weights` are those whose operations were given this sink.
+    ///
+    /// # Errors
+    /// Those of the operations.
+    pub fn backward(&self, loss: &Tensor, weights: &[Tensor]) -> Result<GradStore> {
+        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.lock() = Some(Collected::new());
+        let store = loss.backward();
+        let mut collected = self.lock().take().unwrap_or_default();
+        let mut store = store?;
+        for weight in weights {
+            if let Some(values) = collected.remove(&weight.id()) {
+                let grad = Tensor::from_vec(values, weight.shape().clone(), weight.device())?;
+                let grad = match store.remove(weight) {
+                    Some(other) => grad.add(&other)?,
+                    None => grad,
+                };
+                store.insert(weight, grad);
+            }
+        }
+        Ok(store)
+    }
+
+    /// Takes `values`, a gradient of `weight`, if the sink is collecting; else gives it back.
+    pub(super) fn take(&self, weight: &Tensor, values: Vec<f32>) -> Option<Vec<f32>> {
+        match self.lock().as_mut() {
+            Some(collected) if weight.is_variable() => {
+                match collected.get_mut(&weight.id()) {
+                    Some(sum) => {
+                        for (sum, value) in sum.iter_mut().zip(&values) {
+                            *sum += value;
+                        }
+                    }
+                    None => {
+                        collected.insert(weight.id(), values);
+                    }
+                }
+                None
+            }
+            _ => Some(values),
+        }
+    }
+
+    /// Runs `body` on the gradient of `weight` collected so far, zeros if there is none yet.
+    /// Returns whether the sink is collecting; if not, `body` is not run.
+    pub(super) fn update(&self, weight: &Tensor, body: impl FnOnce(&mut [f32])) -> bool {
+        match self.lock().as_mut() {
+            Some(collected) if weight.is_variable() => {
+                let zeros = || vec![0f32; weight.elem_count()];
+                body(collected.entry(weight.id()).or_insert_with(zeros));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Collected>> {
+        self.collected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,355 @@
+//! The weights of a decoder: their names and shapes, which are trained, and adapters.
+
+use candle_core::{Device, Tensor, Var};
+
+use super::ops::{self, GradientSink};
+use super::random::TensorRandom;
+use super::{DecoderConfig, LmError};
+
+/// What is trained.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Training {
+    /// Every weight.
+    Full,
+    /// Low-rank adapters beside frozen weights.
+    Lora(LoraConfig),
+    /// Nothing.
+    Frozen,
+}
+
+/// Low-rank adapters (Hu et al. 2021) under PEFT's names: a projection W becomes
+/// W + (lora_alpha / r) B A.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraConfig {
+    /// Rank of the adapters.
+    pub r: usize,
+    /// Scale of the adapters, divided by `r`.
+    pub lora_alpha: f64,
+    /// Which projections get one: names as in [`PROJECTIONS`], or `all-linear` for all of them.
+    pub target_modules: Vec<String>,
+}
+
+/// The projections of a layer by their names in transformers.
+pub const PROJECTIONS: [&str; 7] =
+    ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+
+impl LoraConfig {
+    /// Checks rank, scale and module names.
+    ///
+    /// # Errors
+    /// `TargetModule` for a name that no layer has, `Config` for anything else.
+    pub fn validate(&self) -> Result<(), LmError> {
+        let fail = |what: String, expected: &str| {
+            Err(LmError::Config { what, expected: expected.to_owned() })
+        };
+        if self.r == 0 || self.r > 1 << 16 {
+            return fail(format!("LoRA r is {}", self.r), "a number from 1 to 65536");
+        }
+        if !self.lora_alpha.is_finite() {
+            return fail(format!("lora_alpha is {}", self.lora_alpha), "a number");
+        }
+        if self.target_modules.is_empty() {
+            return fail("LoRA target_modules is empty".to_owned(), "at least one module");
+        }
+        for name in &self.target_modules {
+            if name != "all-linear" && !PROJECTIONS.contains(&name.as_str()) {
+                let modules = format!("{}, all-linear", PROJECTIONS.join(", "));
+                return Err(LmError::TargetModule { name: name.clone(), modules });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the projections that get an adapter, in the order of the layer.
+    pub fn targets(&self) -> Vec<&'static str> {
+        let all = self.target_modules.iter().any(|name| name == "all-linear");
+        let chosen = |name: &&str| all || self.target_modules.iter().any(|target| target == name);
+        PROJECTIONS.into_iter().filter(|name| chosen(name)).collect()
+    }
+}
+
+/// A weight that is trained, or one that is not and takes part in no gradient.
+#[derive(Clone)]
+pub(super) enum Weight {
+    Trained(Var),
+    Frozen(Tensor),
+}
+
+impl Weight {
+    pub(super) fn new(tensor: Tensor, trained: bool) -> Result<Weight, LmError> {
+        if trained {
+            Ok(Weight::Trained(Var::from_tensor(&tensor)?))
+        } else {
+            Ok(Weight::Frozen(tensor))
+        }
+    }
+
+    pub(super) fn tensor(&self) -> &Tensor {
+        match self {
+            Weight::Trained(variable) => variable.as_tensor(),
+            Weight::Frozen(tensor) => tensor,
+        }
+    }
+
+    /// Returns the same weight, untrained, in the same memory.
+    pub(super) fn detached(&self) -> Weight {
+        Weight::Frozen(self.tensor().detach())
+    }
+}
+
+/// The two factors beside a projection.
+#[derive(Clone)]
+pub(super) struct Adapter {
+    /// A, `[r, in]`.
+    pub(super) a: Weight,
+    /// B, `[out, r]`.
+    pub(super) b: Weight,
+    pub(super) scale: f64,
+}
+
+/// A projection `[out, in]`, with or without an adapter.
+#[derive(Clone)]
+pub(super) struct Projection {
+    pub(super) weight: Weight,
+    pub(super) adapter: Option<Adapter>,
+}
+
+impl Projection {
+    /// Returns the product of `x`, `[tokens, in]`, with the projection.
+    pub(super) fn apply(&self, x: &Tensor, sink: &GradientSink) -> Result<Tensor, LmError> {
+        let out = ops::linear(x, self.weight.tensor(), sink)?;
+        let Some(adapter) = &self.adapter else { return Ok(out) };
+        let low = (ops::linear(x, adapter.a.tensor(), sink)? * adapter.scale)?;
+        Ok((out + ops::linear(&low, adapter.b.tensor(), sink)?)?)
+    }
+}
+
+/// One layer.
+#[derive(Clone)]
+pub(super) struct Layer {
+    pub(super) input_norm: Weight,
+    pub(super) post_attention_norm: Weight,
+    pub(super) query: Projection,
+    pub(super) key: Projection,
+    pub(super) value: Projection,
+    pub(super) output: Projection,
+    pub(super) gate: Projection,
+    pub(super) up: Projection,
+    pub(super) down: Projection,
+}
+
+/// All weights of a decoder.
+#[derive(Clone)]
+pub(super) struct Weights {
+    pub(super) embedding: Weight,
+    pub(super) layers: Vec<Layer>,
+    pub(super) norm: Weight,
+    /// The output layer, where it is not the embedding.
+    pub(super) head: Option<Weight>,
+}
+
+/// The folder of a projection inside a layer.
+fn block_of(projection: &str) -> &'static str {
+    match projection {
+        "gate_proj" | "up_proj" | "down_proj" => "mlp",
+        _ => "self_attn",
+    }
+}
+
+/// Returns the transformers name of a projection of a layer, without `.weight`.
+pub(super) fn projection_name(layer: usize, projection: &str) -> String {
+    format!("model.layers.{layer}.{}.{projection}", block_of(projection))
+}
+
+/// Returns the shape `[out, in]` of a projection.
+fn projection_shape(config: &DecoderConfig, projection: &str) -> [usize; 2] {
+    let hidden = config.hidden_size;
+    match projection {
+        "q_proj" => [config.query_size(), hidden],
+        "k_proj" | "v_proj" => [config.key_value_size(), hidden],
+        "o_proj" => [hidden, config.query_size()],
+        "down_proj" => [hidden, config.intermediate_size],
+        _ => [config.intermediate_size, hidden],
+    }
+}
+
+/// Returns name and shape of every base weight, in the order of the computation.
+pub(super) fn base_shapes(config: &DecoderConfig) -> Vec<(String, Vec<usize>)> {
+    let hidden = config.hidden_size;
+    let mut shapes =
+        vec![("model.embed_tokens.weight".to_owned(), vec![config.vocab_size, hidden])];
+    for layer in 0..config.n_layers {
+        for norm in ["input_layernorm", "post_attention_layernorm"] {
+            shapes.push((format!("model.layers.{layer}.{norm}.weight"), vec![hidden]));
+        }
+        for projection in PROJECTIONS {
+            let name = format!("{}.weight", projection_name(layer, projection));
+            shapes.push((name, projection_shape(config, projection).to_vec()));
+        }
+    }
+    shapes.push(("model.norm.weight".to_owned(), vec![hidden]));
+    if !config.tie_word_embeddings {
+        shapes.push(("lm_head.weight".to_owned(), vec![config.vocab_size, hidden]));
+    }
+    shapes
+}
+
+/// Returns the PEFT name of a factor (`A` or `B`) of the adapter of a projection.
+fn adapter_name(projection: &str, factor: &str) -> String {
+    format!("base_model.model.{projection}.lora_{factor}.weight")
+}
+
+/// Gives the f32 tensor of a name and shape.
+pub(super) type Source<'a> = dyn FnMut(&str, &[usize]) -> Result<Tensor, LmError> + 'a;
+
+/// Makes the weights of a decoder from a source of tensors.
+pub(super) struct Builder<'a> {
+    pub(super) config: &'a DecoderConfig,
+    pub(super) training: &'a Training,
+    pub(super) seed: u64,
+    pub(super) device: &'a Device,
+    /// Returns the f32 tensor of a name and shape on the device.
+    pub(super) source: &'a mut Source<'a>,
+}
+
+impl Builder<'_> {
+    /// Returns all weights; each is asked of the source once.
+    pub(super) fn build(&mut self) -> Result<Weights, LmError> {
+        let hidden = self.config.hidden_size;
+        let vocabulary = [self.config.vocab_size, hidden];
+        let embedding = self.base("model.embed_tokens.weight", &vocabulary)?;
+        let mut layers = Vec::new();
+        for layer in 0..self.config.n_layers {
+            let norm = |name: &str| format!("model.layers.{layer}.{name}.weight");
+            layers.push(Layer {
+                input_norm: self.base(&norm("input_layernorm"), &[hidden])?,
+                post_attention_norm: self.base(&norm("post_attention_layernorm"), &[hidden])?,
+                query: self.projection(layer, "q_proj")?,
+                key: self.projection(layer, "k_proj")?,
+                value: self.projection(layer, "v_proj")?,
+                output: self.projection(layer, "o_proj")?,
+                gate: self.projection(layer, "gate_proj")?,
+                up: self.projection(layer, "up_proj")?,
+                down: self.projection(layer, "down_proj")?,
+            });
+        }
+        let norm = self.base("model.norm.weight", &[hidden])?;
+        let head = match self.config.tie_word_embeddings {
+            true => None,
+            false => Some(self.base("lm_head.weight", &vocabulary)?),
+        };
+        Ok(Weights { embedding, layers, norm, head })
+    }
+
+    fn base(&mut self, name: &str, shape: &[usize]) -> Result<Weight, LmError> {
+        let tensor = (self.source)(name, shape)?;
+        Weight::new(tensor, *self.training == Training::Full)
+    }
+
+    fn projection(&mut self, layer: usize, name: &str) -> Result<Projection, LmError> {
+        let full_name = projection_name(layer, name);
+        let shape = projection_shape(self.config, name);
+        let weight = self.base(&format!("{full_name}.weight"), &shape)?;
+        let adapter = match self.training {
+            Training::Lora(lora) if lora.targets().contains(&name) => {
+                Some(self.adapter(lora, &full_name, shape)?)
+            }
+            _ => None,
+        };
+        Ok(Projection { weight, adapter })
+    }
+
+    /// Returns a fresh adapter: A uniform in +-1/sqrt(in), which is Kaiming's initialisation with
+    /// a = sqrt(5) as PEFT has it, and B zero, so that the model begins unchanged.
+    fn adapter(
+        &self,
+        lora: &LoraConfig,
+        projection: &str,
+        [out, inner]: [usize; 2],
+    ) -> Result<Adapter, LmError> {
+        let mut random = TensorRandom::new(self.seed, &adapter_name(projection, "A"));
+        let a = random.uniform(lora.r * inner, 1.0 / (inner as f64).sqrt());
+        let a = Tensor::from_vec(a, (lora.r, inner), self.device)?;
+        let b = Tensor::from_vec(vec![0f32; out * lora.r], (out, lora.r), self.device)?;
+        Ok(Adapter {
+            a: Weight::new(a, true)?,
+            b: Weight::new(b, true)?,
+            scale: lora.lora_alpha / lora.r as f64,
+        })
+    }
+}
+
+impl Layer {
+    /// Returns the projections in the order of [`PROJECTIONS`].
+    fn projections(&self) -> [&Projection; 7] {
+        let Layer { query, key, value, output, gate, up, down, .. } = self;
+        [query, key, value, output, gate, up, down]
+    }
+
+    fn projections_mut(&mut self) -> [&mut Projection; 7] {
+        let Layer { query, key, value, output, gate, up, down, .. } = self;
+        [query, key, value, output, gate, up, down]
+    }
+}
+
+impl Weights {
+    /// Returns every base weight with its transformers name.
+    pub(super) fn base(&self) -> Vec<(String, &Weight)> {
+        let mut weights = vec![("model.embed_tokens.weight".to_owned(), &self.embedding)];
+        for (number, layer) in self.layers.iter().enumerate() {
+            let norm = |name: &str| format!("model.layers.{number}.{name}.weight");
+            weights.push((norm("input_layernorm"), &layer.input_norm));
+            weights.push((norm("post_attention_layernorm"), &layer.post_attention_norm));
+            for (name, projection) in PROJECTIONS.iter().zip(layer.projections()) {
+                let name = format!("{}.weight", projection_name(number, name));
+                weights.push((name, &projection.weight));
+            }
+        }
+        weights.push(("model.norm.weight".to_owned(), &self.norm));
+        if let Some(head) = &self.head {
+            weights.push(("lm_head.weight".to_owned(), head));
+        }
+        weights
+    }
+
+    /// Returns every factor of every adapter with its PEFT name.
+    pub(super) fn adapters(&self) -> Vec<(String, &Weight)> {
+        let mut weights = Vec::new();
+        for (number, layer) in self.layers.iter().enumerate() {
+            for (name, projection) in PROJECTIONS.iter().zip(layer.projections()) {
+                if let Some(adapter) = &projection.adapter {
+                    let name = projection_name(number, name);
+                    weights.push((adapter_name(&name, "A"), &adapter.a));
+                    weights.push((adapter_name(&name, "B"), &adapter.b));
+                }
+            }
+        }
+        weights
+    }
+
+    /// Replaces every weight by what `change` makes of it.
+    pub(super) fn map<E>(
+        &mut self,
+        mut change: impl FnMut(&Weight) -> Result<Weight, E>,
+    ) -> Result<(), E> {
+        let mut apply = |weight: &mut Weight| -> Result<(), E> {
+            *weight = change(weight)?;
+            Ok(())
+        };
+        apply(&mut self.embedding)?;
+        apply(&mut self.norm)?;
+        self.head.iter_mut().try_for_each(&mut apply)?;
+        for layer in &mut self.layers {
+            apply(&mut layer.input_norm)?;
+            apply(&mut layer.post_attention_norm)?;
+            for projection in layer.projections_mut() {
+                apply(&mut projection.weight)?;
+                if let Some(adapter) = &mut projection.adapter {
+                    apply(&mut adapter.a)?;
+                    apply(&mut adapter.b)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

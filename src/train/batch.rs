@@ -1,0 +1,66 @@
+//! One forward pass: sequences packed, and the rows whose predictions are asked for.
+
+use candle_core::Tensor;
+
+use crate::lm::{Decoder, Packed};
+
+use super::error::TrainError;
+use super::sequence::{ActionSpan, Sequence};
+
+/// Sequences of one forward pass.
+#[derive(Clone, Debug)]
+pub(super) struct Batch<'a> {
+    packed: Packed,
+    /// For each action token the row before it, which predicts it.
+    rows: Vec<u32>,
+    /// The action tokens.
+    targets: Vec<u32>,
+    /// The actions: sequence, index in it, and the span.
+    actions: Vec<(usize, usize, &'a ActionSpan)>,
+}
+
+impl<'a> Batch<'a> {
+    /// Packs the sequences at `indexes`.
+    pub(super) fn new(sequences: &'a [Sequence], indexes: &[usize]) -> Batch<'a> {
+        let mut batch = Batch {
+            packed: Packed::default(),
+            rows: Vec::new(),
+            targets: Vec::new(),
+            actions: Vec::new(),
+        };
+        for index in indexes {
+            let sequence = &sequences[*index];
+            let before = batch.packed.tokens.len();
+            for (number, action) in sequence.actions.iter().enumerate() {
+                // An action never begins a sequence: the head of its turn stands before it.
+                let predicts = |at: usize| (before + at).saturating_sub(1) as u32;
+                batch.rows.extend((action.start..action.end).map(predicts));
+                batch.targets.extend_from_slice(&sequence.tokens[action.start..action.end]);
+                batch.actions.push((*index, number, action));
+            }
+            batch.packed.tokens.extend_from_slice(&sequence.tokens);
+            batch.packed.lengths.push(sequence.tokens.len());
+        }
+        batch
+    }
+
+    /// Returns the log-probability of every action token, `[action tokens]` in f32.
+    pub(super) fn log_probs(&self, decoder: &Decoder) -> Result<Tensor, TrainError> {
+        let hidden = decoder.hidden(&self.packed)?;
+        Ok(decoder.log_probs(&hidden, &self.rows, &self.targets)?)
+    }
+
+    /// Returns each action (sequence, index in it, span) with its part of `values`, which has one
+    /// number for each action token.
+    pub(super) fn split<'v>(
+        &self,
+        values: &'v [f32],
+    ) -> impl Iterator<Item = (usize, usize, &'a ActionSpan, &'v [f32])> {
+        let mut rest = values;
+        self.actions.iter().map(move |(sequence, number, span)| {
+            let (own, after) = rest.split_at((span.end - span.start).min(rest.len()));
+            rest = after;
+            (*sequence, *number, *span, own)
+        })
+    }
+}

@@ -1,0 +1,189 @@
+//! Why training stops.
+
+use std::path::PathBuf;
+
+use crate::lm::LmError;
+use crate::render::RenderError;
+
+use super::config::ConfigError;
+use super::example::Row;
+
+/// Why training does not start, or stops.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The options are wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No row is left to train on.
+    #[error("there is nothing to train on: {0}")]
+    Empty(String),
+    /// A row's weight is no number.
+    #[error("{row} has the weight {weight}: expected a finite number")]
+    Weight {
+        /// The row.
+        row: Row,
+        /// The weight.
+        weight: f64,
+    },
+    /// A row is chosen twice.
+    #[error("{row} is chosen twice: choose each step once")]
+    Twice {
+        /// The row.
+        row: Row,
+    },
+    /// Weights below zero and nothing that bounds the loss.
+    #[error(
+        "{rows} rows have a weight below zero (the first: {row}), and their loss has no lower \
+         bound: set epsilon (ratio clipping) or kl_loss_coef, or choose rows with rewards from \
+         zero on"
+    )]
+    Unbounded {
+        /// How many.
+        rows: usize,
+        /// The first.
+        row: Row,
+    },
+    /// A row cannot be rendered.
+    #[error("{row}: {error}")]
+    Render {
+        /// The row.
+        row: Row,
+        /// Why.
+        error: RenderError,
+    },
+    /// The renderer cannot be set up.
+    #[error(transparent)]
+    Renderer(RenderError),
+    /// A row is longer than allowed.
+    #[error(
+        "{row} ends at token {tokens}, and max_length is {max_length}: raise max_length, or set \
+         truncation to 'drop' or 'left'"
+    )]
+    TooLong {
+        /// The row.
+        row: Row,
+        /// Where it ends.
+        tokens: usize,
+        /// The limit.
+        max_length: usize,
+    },
+    /// The longest sequence asked for is more than the model takes.
+    #[error("max_length is {max_length}, and the model's context is {context}")]
+    Context {
+        /// What is asked for.
+        max_length: usize,
+        /// What the model takes.
+        context: usize,
+    },
+    /// The control token that ends an action is unknown.
+    #[error("the tokenizer does not know {token} as one control token, which ends an action")]
+    EndOfTurn {
+        /// The token's spelling.
+        token: String,
+    },
+    /// A loss is no number.
+    #[error("the loss of {row} is {value} at optimiser step {step}: lower learning_rate{kept}")]
+    LossNotFinite {
+        /// The row.
+        row: Row,
+        /// The value.
+        value: f64,
+        /// The optimiser step, from 1.
+        step: u64,
+        /// Where the last checkpoint is.
+        kept: Kept,
+    },
+    /// A gradient is no number.
+    #[error(
+        "the gradient of {variable} is not finite at optimiser step {step}, which began with \
+         {row}: lower learning_rate{kept}"
+    )]
+    GradientNotFinite {
+        /// The variable.
+        variable: String,
+        /// The first row of the step.
+        row: Row,
+        /// The optimiser step, from 1.
+        step: u64,
+        /// Where the last checkpoint is.
+        kept: Kept,
+    },
+    /// A trainable variable got no gradient.
+    #[error(
+        "{count} of {total} trainable variables got no gradient in the first step (the first: \
+         {variable}): the model cuts the graph, which is a bug"
+    )]
+    NoGradient {
+        /// The first of them by name.
+        variable: String,
+        /// How many.
+        count: usize,
+        /// Of how many.
+        total: usize,
+    },
+    /// There is nothing to train.
+    #[error("the model has no trainable variable: load it with adapters or in full")]
+    Frozen,
+    /// A checkpoint of something else.
+    #[error("{path} is a checkpoint of another run: {what} differs ({found}, expected {expected})")]
+    OtherRun {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+        /// What the checkpoint has.
+        found: String,
+        /// What this run has.
+        expected: String,
+    },
+    /// There is no checkpoint to resume from.
+    #[error("there is no checkpoint in {path} to resume from")]
+    NoCheckpoint {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There are checkpoints where a fresh run is to write its own.
+    #[error("{path} already holds checkpoints: resume that run, or give another folder")]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A checkpoint is damaged.
+    #[error("the checkpoint {path} is damaged: {message}")]
+    Damaged {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What was found.
+        message: String,
+    },
+    /// Files cannot be read or written.
+    #[error("{path}: {error}")]
+    Files {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The model fails.
+    #[error(transparent)]
+    Model(#[from] LmError),
+    /// A tensor operation fails.
+    #[error("a tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// The thread that trains cannot be started.
+    #[error("the training thread cannot be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Where the last good checkpoint is, as the end of a sentence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept(pub Option<PathBuf>);
+
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Some(path) => write!(f, "; the last checkpoint is {}", path.display()),
+            None => f.write_str("; there is no checkpoint yet"),
+        }
+    }
+}

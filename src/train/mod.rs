@@ -1,0 +1,46 @@
+//! Training: objectives, optimiser and the loop.
+//!
+//! A trajectory with K chosen actions is one sequence, since its K sub-trajectories are nested
+//! prefixes: one causal forward pass with a coefficient for each action token gives the loss and
+//! the gradients of K passes. The prompt and what came back never carry loss.
+//!
+//! Invariant: nothing here sees a statement, a row of a table or the store. Examples come in,
+//! events and checkpoints go out.
+//!
+//! Invariant: what a run does is a function of model, examples and options. Order comes from the
+//! seed by hashing, sums do not depend on the number of threads, the clock only measures.
+
+mod batch;
+mod checkpoint;
+mod config;
+mod error;
+mod evaluation;
+mod event;
+mod example;
+mod gradients;
+mod objective;
+mod optimizer;
+mod order;
+mod plan;
+mod run;
+mod schedule;
+mod sequence;
+mod thread;
+
+pub use config::{
+    Baseline, BatchBy, ConfigError, KlType, LossAggregation, Objective, OptionValue, Scheduler,
+    TrainConfig, Truncation,
+};
+pub use error::{Kept, TrainError};
+pub use evaluation::{ActionScore, Evaluation, evaluate};
+pub use event::{Event, Observer, Outcome, StepReport};
+pub use example::{ChosenStep, Example, Row};
+pub use gradients::Gradients;
+pub use objective::{ActionLogProbs, ActionLoss, Counts, Loss};
+pub use optimizer::{AdamConfig, AdamW};
+pub use order::{Course, cut_by_tokens, epoch_order};
+pub use plan::{Prepared, TokenLine, TrainPlan, prepare};
+pub use run::{Run, train};
+pub use schedule::Schedule;
+pub use sequence::{ActionSpan, Encoder, Encoding, Sequence, vocabulary_of};
+pub use thread::run_on_large_stack;

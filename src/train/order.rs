@@ -1,0 +1,114 @@
+//! Which sequences an optimiser step holds: a pure function of data, seed and epoch.
+//!
+//! The order of an epoch is the order of BLAKE3(seed, epoch, key) over its sequences. Nothing is
+//! carried from epoch to epoch, so a position is two numbers and a resumed run needs no state of
+//! a generator; and no library's shuffle can change the order of an old run.
+
+use super::sequence::Sequence;
+
+/// Returns the indexes of the sequences in the order of epoch `epoch`, from 0.
+pub fn epoch_order(sequences: &[Sequence], seed: u64, epoch: u64) -> Vec<usize> {
+    let place = |index: &usize| {
+        let sequence = &sequences[*index];
+        let first = sequence.actions.first().map_or(0, |action| action.row.step);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"swirldb training order 1");
+        for number in [seed, epoch, sequence.key, u64::from(first)] {
+            hasher.update(&number.to_le_bytes());
+        }
+        (*hasher.finalize().as_bytes(), *index)
+    };
+    let mut order: Vec<usize> = (0..sequences.len()).collect();
+    order.sort_by_cached_key(place);
+    order
+}
+
+/// Cuts an order into runs of at most `budget` tokens, each of at least one sequence.
+pub fn cut_by_tokens(sequences: &[Sequence], order: &[usize], budget: u64) -> Vec<Vec<usize>> {
+    let mut runs: Vec<Vec<usize>> = Vec::new();
+    let mut tokens = 0u64;
+    for index in order {
+        let length = sequences[*index].tokens.len() as u64;
+        match runs.last_mut() {
+            Some(run) if tokens + length <= budget => {
+                run.push(*index);
+                tokens += length;
+            }
+            _ => {
+                runs.push(vec![*index]);
+                tokens = length;
+            }
+        }
+    }
+    runs
+}
+
+/// Where a run stands and what comes next.
+#[derive(Clone, Debug)]
+pub struct Course<'a> {
+    sequences: &'a [Sequence],
+    seed: u64,
+    tokens_per_step: u64,
+    /// Optimiser steps of the whole run.
+    pub steps_total: u64,
+    /// The epoch of the next step, from 0.
+    pub epoch: u64,
+    /// The next step within its epoch, from 0.
+    pub index: u64,
+    steps_of_epoch: Vec<Vec<usize>>,
+}
+
+impl<'a> Course<'a> {
+    /// Returns the course of a run over the sequences, at its beginning. `max_steps` overrides
+    /// `epochs`.
+    pub fn new(
+        sequences: &'a [Sequence],
+        seed: u64,
+        tokens_per_step: u64,
+        epochs: u64,
+        max_steps: Option<u64>,
+    ) -> Course<'a> {
+        let mut course = Course {
+            sequences,
+            seed,
+            tokens_per_step,
+            steps_total: 0,
+            epoch: 0,
+            index: 0,
+            steps_of_epoch: Vec::new(),
+        };
+        course.steps_total = max_steps
+            .unwrap_or_else(|| (0..epochs).map(|epoch| course.steps_of(epoch).len() as u64).sum());
+        course.steps_of_epoch = course.steps_of(0);
+        course
+    }
+
+    fn steps_of(&self, epoch: u64) -> Vec<Vec<usize>> {
+        let order = epoch_order(self.sequences, self.seed, epoch);
+        cut_by_tokens(self.sequences, &order, self.tokens_per_step)
+    }
+
+    /// Returns the sequences of the next optimiser step and moves on.
+    pub fn advance(&mut self) -> Vec<usize> {
+        let step = self.steps_of_epoch.get(self.index as usize).cloned().unwrap_or_default();
+        self.index += 1;
+        if self.index as usize >= self.steps_of_epoch.len() {
+            self.epoch += 1;
+            self.index = 0;
+            self.steps_of_epoch = self.steps_of(self.epoch);
+        }
+        step
+    }
+
+    /// Moves to a position that an earlier run stored.
+    pub fn seek(&mut self, epoch: u64, index: u64) {
+        self.epoch = epoch;
+        self.index = index;
+        self.steps_of_epoch = self.steps_of(epoch);
+    }
+
+    /// Returns the part of the data seen so far, in epochs.
+    pub fn epochs_seen(&self) -> f64 {
+        self.epoch as f64 + self.index as f64 / self.steps_of_epoch.len().max(1) as f64
+    }
+}

@@ -1,0 +1,21 @@
+//! A thread for deep recursion.
+
+use std::thread;
+
+use super::error::TrainError;
+
+/// Address space of the stack, in bytes; pages are taken from memory only as they are touched.
+const STACK_BYTES: usize = 1 << 30;
+
+/// Runs `work` on a thread of its own with a large stack, and returns what it returns: candle
+/// walks the graph of a backward pass by recursion, a frame for each operation.
+///
+/// # Errors
+/// [`TrainError::Thread`] when the system gives no thread. A panic of `work` goes on here.
+pub fn run_on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, TrainError> {
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().name("train".to_owned()).stack_size(STACK_BYTES);
+        let worker = builder.spawn_scoped(scope, work).map_err(TrainError::Thread)?;
+        worker.join().map_err(|panic| std::panic::resume_unwind(panic))
+    })
+}

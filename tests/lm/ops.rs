@@ -1,0 +1,209 @@
+//! Every operation against candle's own differentiable composition, and against differences.
+
+use candle_core::{Device, Result, Tensor, Var};
+use swirldb::lm::ops::{self, GradientSink, Heads, Rotation, composed};
+
+use super::{difference, numbers};
+
+/// Returns a variable of random numbers.
+fn variable(seed: u64, shape: &[usize]) -> Var {
+    let count = shape.iter().product();
+    Var::from_vec(numbers(seed, count), shape, &Device::Cpu).unwrap()
+}
+
+/// Checks that two functions of the same variables agree, and their gradients under a random
+/// weighting of the result.
+fn agree(
+    variables: &[Var],
+    ours: impl Fn() -> Result<Tensor>,
+    theirs: impl Fn() -> Result<Tensor>,
+) {
+    let (a, b) = (ours().unwrap(), theirs().unwrap());
+    assert!(difference(&a, &b) < 2e-5, "values differ by {}", difference(&a, &b));
+    let weighting =
+        Tensor::from_vec(numbers(99, a.elem_count()), a.shape().clone(), &Device::Cpu).unwrap();
+    let backward = |x: &Tensor| (x * &weighting).unwrap().sum_all().unwrap().backward().unwrap();
+    let (a, b) = (backward(&a), backward(&b));
+    for (number, variable) in variables.iter().enumerate() {
+        let (a, b) = (a.get(variable).unwrap(), b.get(variable).unwrap());
+        let off = difference(a, b);
+        assert!(off < 1e-4, "gradients of input {number} differ by {off}");
+    }
+}
+
+/// Checks the gradient of one variable against central differences at every fifth element.
+fn agrees_with_differences(variable: &Var, loss: impl Fn() -> Result<Tensor>) {
+    const STEP: f32 = 1e-2;
+    let gradients = loss().unwrap().backward().unwrap();
+    let gradient =
+        gradients.get(variable).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let values = variable.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let at = |values: Vec<f32>| {
+        variable
+            .set(&Tensor::from_vec(values, variable.shape().clone(), &Device::Cpu).unwrap())
+            .unwrap();
+        loss().unwrap().to_scalar::<f32>().unwrap()
+    };
+    for place in (0..values.len()).step_by(5) {
+        let (mut up, mut down) = (values.clone(), values.clone());
+        up[place] += STEP;
+        down[place] -= STEP;
+        let slope = (at(up) - at(down)) / (2.0 * STEP);
+        let off = (slope - gradient[place]).abs();
+        assert!(
+            off < 5e-3 * (1.0 + slope.abs()),
+            "element {place}: {slope} and {}",
+            gradient[place]
+        );
+    }
+    at(values);
+}
+
+#[test]
+fn rms_norm_and_its_gradient() {
+    let (x, w) = (variable(1, &[70, 37]), variable(2, &[37]));
+    agree(
+        &[x.clone(), w.clone()],
+        || ops::rms_norm(&x, &w, 1e-5),
+        || composed::rms_norm(&x, &w, 1e-5),
+    );
+    let x = variable(3, &[2, 11]);
+    let w = variable(4, &[11]);
+    agrees_with_differences(&x, || ops::rms_norm(&x, &w, 1e-5)?.sqr()?.mean_all());
+    agrees_with_differences(&w, || ops::rms_norm(&x, &w, 1e-5)?.sqr()?.mean_all());
+}
+
+#[test]
+fn swiglu_and_its_gradient() {
+    let scale = |v: Var| Var::from_tensor(&(v.as_tensor() * 6.0).unwrap().detach()).unwrap();
+    let (a, b) = (scale(variable(1, &[41, 500])), variable(2, &[41, 500]));
+    agree(&[a.clone(), b.clone()], || ops::swiglu(&a, &b), || composed::swiglu(&a, &b));
+    let (a, b) = (variable(3, &[3, 7]), variable(4, &[3, 7]));
+    agrees_with_differences(&a, || ops::swiglu(&a, &b)?.sum_all());
+}
+
+#[test]
+fn swiglu_does_not_overflow() {
+    let gate =
+        Tensor::new(&[[-1e30f32, -200.0, -88.0, 0.0, 88.0, 200.0, 1e30]], &Device::Cpu).unwrap();
+    let up = gate.ones_like().unwrap();
+    let out = ops::swiglu(&gate, &up).unwrap().to_vec2::<f32>().unwrap().remove(0);
+    assert!(out.iter().all(|x| x.is_finite()), "{out:?}");
+    assert!(out[1].abs() < 1e-30 && out[5] == 200.0, "{out:?}");
+}
+
+#[test]
+fn rope_and_its_gradient() {
+    let rotation = Rotation::new(&[5, 1, 9], 8, 10_000.0);
+    let x = variable(1, &[15, 24]);
+    agree(std::slice::from_ref(&x), || ops::rope(&x, &rotation), || composed::rope(&x, &rotation));
+}
+
+#[test]
+fn rope_restarts_in_each_sequence() {
+    let x = variable(1, &[7, 8]);
+    let packed = ops::rope(&x, &Rotation::new(&[3, 4], 8, 10_000.0)).unwrap();
+    let second = x.narrow(0, 3, 4).unwrap();
+    let alone = ops::rope(&second, &Rotation::new(&[4], 8, 10_000.0)).unwrap();
+    assert_eq!(difference(&packed.narrow(0, 3, 4).unwrap(), &alone), 0.0);
+    let first = packed.get(0).unwrap();
+    assert_eq!(difference(&first, &x.get(0).unwrap()), 0.0, "position 0 is not rotated");
+}
+
+#[test]
+fn attention_and_its_gradient() {
+    for (lengths, heads) in [
+        (vec![5, 1, 9], Heads { queries: 4, keys: 2, width: 6 }),
+        (vec![1], Heads { queries: 1, keys: 1, width: 2 }),
+        // Longer than one block of query rows.
+        (vec![300, 40], Heads { queries: 3, keys: 1, width: 8 }),
+    ] {
+        let tokens = lengths.iter().sum();
+        let q = variable(1, &[tokens, heads.queries * heads.width]);
+        let k = variable(2, &[tokens, heads.keys * heads.width]);
+        let v = variable(3, &[tokens, heads.keys * heads.width]);
+        agree(
+            &[q.clone(), k.clone(), v.clone()],
+            || ops::attention(&q, &k, &v, &lengths, heads),
+            || composed::attention(&q, &k, &v, &lengths, heads),
+        );
+    }
+}
+
+#[test]
+fn attention_by_differences() {
+    let heads = Heads { queries: 2, keys: 1, width: 4 };
+    let (q, k, v) = (variable(1, &[5, 8]), variable(2, &[5, 4]), variable(3, &[5, 4]));
+    for x in [&q, &k, &v] {
+        agrees_with_differences(x, || ops::attention(&q, &k, &v, &[3, 2], heads)?.sqr()?.sum_all());
+    }
+}
+
+#[test]
+fn linear_and_its_gradient() {
+    let sink = GradientSink::default();
+    let (x, w) = (variable(1, &[19, 23]), variable(2, &[31, 23]));
+    agree(&[x.clone(), w.clone()], || ops::linear(&x, &w, &sink), || x.matmul(&w.t()?));
+}
+
+#[test]
+fn frozen_weights_get_no_gradient() {
+    let sink = GradientSink::default();
+    let (x, w) = (variable(1, &[4, 5]), variable(2, &[3, 5]));
+    let frozen = w.as_detached_tensor();
+    let loss = ops::linear(&x, &frozen, &sink).unwrap().sum_all().unwrap();
+    let gradients = loss.backward().unwrap();
+    assert_eq!(gradients.get_ids().count(), 1, "only x has a gradient");
+    assert!(gradients.get(&x).is_some());
+    let nothing = ops::linear(&x.as_detached_tensor(), &frozen, &sink).unwrap();
+    assert!(!nothing.track_op());
+}
+
+#[test]
+fn rows_and_their_gradient() {
+    let sink = GradientSink::default();
+    let table = variable(1, &[10, 6]);
+    let ids = [3u32, 3, 0, 9, 3];
+    let index = Tensor::new(&ids, &Device::Cpu).unwrap();
+    agree(
+        std::slice::from_ref(&table),
+        || ops::gather_rows(&table, &ids, &sink),
+        || table.index_select(&index, 0),
+    );
+    assert!(ops::gather_rows(&table, &[10], &sink).is_err());
+}
+
+#[test]
+fn log_probs_and_their_gradient() {
+    let sink = GradientSink::default();
+    // The vocabulary is larger than a chunk.
+    for (rows, vocabulary) in [(3, 20_000), (7, 300), (1, 2)] {
+        let h = variable(1, &[rows, 12]);
+        let w = variable(2, &[vocabulary, 12]);
+        let targets: Vec<u32> = (0..rows).map(|i| (i * 7919 % vocabulary) as u32).collect();
+        agree(
+            &[h.clone(), w.clone()],
+            || ops::log_probs(&h, &w, &targets, &sink),
+            || composed::log_probs(&h, &w, &targets),
+        );
+    }
+    let (h, w) = (variable(3, &[2, 5]), variable(4, &[6, 5]));
+    agrees_with_differences(&h, || ops::log_probs(&h, &w, &[1, 5], &sink)?.sum_all());
+    agrees_with_differences(&w, || ops::log_probs(&h, &w, &[1, 5], &sink)?.sum_all());
+    assert!(ops::log_probs(&h, &w, &[1, 6], &sink).is_err());
+    assert!(ops::log_probs(&h, &w, &[1], &sink).is_err());
+}
+
+#[test]
+fn log_probs_of_large_logits_stay_exact() {
+    let sink = GradientSink::default();
+    let h = Tensor::new(&[[1000f32, 0.0]], &Device::Cpu).unwrap();
+    let w = Tensor::new(&[[1f32, 0.0], [0.999, 0.0], [-1.0, 0.0]], &Device::Cpu).unwrap();
+    let value =
+        |target| ops::log_probs(&h, &w, &[target], &sink).unwrap().to_vec1::<f32>().unwrap()[0];
+    // Logits 1000, 999, -1000.
+    let normalizer = (1.0 + (-1f32).exp()).ln();
+    assert!((value(0) + normalizer).abs() < 1e-4, "{}", value(0));
+    assert!((value(1) + 1.0 + normalizer).abs() < 1e-3, "{}", value(1));
+    assert!((value(2) + 2000.0 + normalizer).abs() < 1e-2, "{}", value(2));
+}
