@@ -6,7 +6,8 @@
 //!
 //! - `chat`: a line with `messages[{role, content, tool_calls, ...}]`, a bare list of messages, or
 //!   `prompt` and `completion`; labels by message index as in the next.
-//! - `agentprocess`: the same with `step_labels` and `final_label`, and judges' files of such labels.
+//! - `agentprocess`: the same with `step_labels` and `final_label`, and judges' files of such
+//!   labels.
 //! - `taubench`: an array (or lines) of `task_id`, `trial`, `reward`, `info`, `traj`.
 //! - `swirl`: what [`NativeWriter`] writes, without loss.
 //!
