@@ -39,11 +39,13 @@ impl Read {
     }
 
     pub fn trajectories(&self) -> Vec<&Imported> {
-        let imported = |record| match record {
-            &Record::Trajectory(ref imported) => Some(&**imported),
-            _ => None,
-        };
-        self.records.iter().filter_map(imported).collect()
+        let mut trajectories: Vec<&Imported> = Vec::new();
+        for record in &self.records {
+            if let Record::Trajectory(imported) = record {
+                trajectories.push(imported);
+            }
+        }
+        trajectories
     }
 
     pub fn ids(&self) -> Vec<&str> {
