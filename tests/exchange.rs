@@ -456,3 +456,58 @@ fn formats_have_words() {
     assert_eq!(Format::parse("parquet"), None);
     assert_eq!(Format::names(), ["chat", "agentprocess", "taubench", "swirl"]);
 }
+
+#[test]
+fn prompt_and_completion_may_be_texts() {
+    let read = read_bytes("x.jsonl", br#"{"prompt": "2 + 2?", "completion": "4"}"#, &plain());
+    assert_sketch(
+        &read,
+        r#"
+line 1 [x] []
+   user: "2 + 2?"
+1: assistant: "4"
+"#,
+    );
+}
+
+fn plain() -> ReadOptions {
+    ReadOptions { format: Some(Format::Chat), ..ReadOptions::default() }
+}
+
+#[test]
+fn times_are_microseconds_or_rfc_3339() {
+    let second = 1_000_000;
+    let cases = [
+        ("17", Some(17)),
+        ("-17", Some(-17)),
+        (r#""1970-01-01T00:00:00Z""#, Some(0)),
+        (r#""1969-12-31 23:59:59.999999z""#, Some(-1)),
+        (r#""2000-02-29t12:00:00+00:00""#, Some(951_825_600 * second)),
+        (r#""2000-02-29T12:00:00-05:30""#, Some((951_825_600 + 19_800) * second)),
+        (r#""2026-07-31T23:59:60.1234567Z""#, Some(1_785_542_400 * second + 123_456)),
+        (r#""1900-02-29T12:00:00Z""#, None),
+        (r#""2025-13-01T12:00:00Z""#, None),
+        (r#""2025-01-01T24:00:00Z""#, None),
+        (r#""2025-01-01T12:00:00""#, None),
+        (r#""2025-01-01T12:00:00.Z""#, None),
+        (r#""2025-01-01""#, None),
+        (r#""2025-01-01T12:00:00Zé""#, None),
+        ("1.5", None),
+        ("true", None),
+    ];
+    for (text, expected) in cases {
+        let line = format!(
+            "{{\"created_at\":{text},\"messages\":[{{\"role\":\"user\",\"content\":\"\"}}]}}"
+        );
+        let read = read_bytes("x.jsonl", line.as_bytes(), &plain());
+        match (read.records.first(), read.bad.first()) {
+            (Some(Record::Trajectory(found)), None) => {
+                assert_eq!(found.trajectory.created_at, expected, "{text}");
+            }
+            (None, Some(bad)) => {
+                assert_eq!((bad.field.as_deref(), expected), (Some("created_at"), None), "{text}");
+            }
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+}
