@@ -81,8 +81,8 @@ fn a_checkpoint_in_shards_is_described() {
 fn smollm2() -> Option<(Value, PathBuf)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
     if !path.is_file() {
-        let line = format!("skipped: {} is not there; `make model` fetches it", path.display());
-        writeln!(std::io::stderr(), "{line}").unwrap();
+        let mut stderr = std::io::stderr();
+        writeln!(stderr, "skipped: {} is not there; see `make model`", path.display()).unwrap();
         return None;
     }
     let expected = std::fs::read_to_string(fixture("smollm2.json")).unwrap();

@@ -25,7 +25,7 @@ fn training_twice_gives_the_same_tokenizer() {
     assert_eq!(a.fingerprint(), b.fingerprint());
     assert_eq!(a.vocab_size(), 290);
     assert_eq!(a.eos_token_id(), a.token_id("<|im_end|>"));
-    let other = Tokenizer::train(corpus().take(50), 290, &SPECIAL).unwrap();
+    let other = Tokenizer::train(["queue ".repeat(9)].into_iter(), 290, &SPECIAL).unwrap();
     assert_ne!(a.fingerprint(), other.fingerprint());
 }
 
