@@ -1,2 +1,348 @@
-//! stub
-fn main() {}
+//! The program `swirl`: arguments in, exit code out.
+
+use std::io::{IsTerminal, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use swirldb::exchange;
+use swirldb::repl::{
+    Console, Format, ImportOptions, import_files, interrupt, print_import_report, prompt, script,
+};
+use swirldb::session::{
+    ExportFormat, NewModel, Session, SessionError, SessionOptions, create_model, export,
+};
+use swirldb::synth::{self, Shape, SynthOptions};
+
+/// An embedded research database for LLM-agent trajectories, with step-wise training.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    query: QueryArguments,
+}
+
+#[derive(Args)]
+struct QueryArguments {
+    /// The database: a directory.
+    #[arg(required = true)]
+    db: Option<PathBuf>,
+    /// Run these statements and end.
+    #[arg(short = 'c', long, value_name = "SQL", conflicts_with = "file")]
+    command: Vec<String>,
+    /// Run the statements of a file ('-': standard input) and end.
+    #[arg(short = 'f', long)]
+    file: Option<PathBuf>,
+    /// How rows are written: table, json, jsonl, csv, markdown.
+    #[arg(long, default_value = "table", value_parser = format)]
+    format: Format,
+    #[command(flatten)]
+    open: OpenArguments,
+}
+
+#[derive(Args, Clone, Copy)]
+struct OpenArguments {
+    /// Open the database for reading only.
+    #[arg(long)]
+    read_only: bool,
+    /// Memory to use at most, such as 512MB or 4GB.
+    #[arg(long, value_name = "SIZE", default_value = "2GB", value_parser = bytes)]
+    memory_limit: usize,
+    /// Threads to use; as many as there are processors, if not given.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Store the trajectories and labels of files.
+    Import {
+        /// The database; made where there is none.
+        db: PathBuf,
+        /// Files, plain or compressed (.gz, .zst).
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The files' format; recognised if not given: chat, agentprocess, taubench, swirl.
+        #[arg(long = "as", value_name = "FORMAT", value_parser = exchange_format)]
+        format: Option<exchange::Format>,
+        /// The source of all records, whatever they say.
+        #[arg(long)]
+        source: Option<String>,
+        /// The split of all records, whatever they say.
+        #[arg(long)]
+        split: Option<String>,
+        /// End at the first bad record.
+        #[arg(long)]
+        strict: bool,
+        #[command(flatten)]
+        open: OpenArguments,
+    },
+    /// Write the trajectories that a query selects, with their labels, to a file.
+    Export {
+        /// The database.
+        db: PathBuf,
+        /// Which: a query that gives rows of trajectories or steps.
+        #[arg(long, value_name = "SQL", default_value = "FROM trajectories")]
+        query: String,
+        /// The file; .gz and .zst compress it.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        /// The format: swirl (lossless), chat.
+        #[arg(long = "as", value_name = "FORMAT", default_value = "swirl", value_parser = export_format)]
+        format: ExportFormat,
+        #[command(flatten)]
+        open: OpenArguments,
+    },
+    /// Go on with a training run that was stopped or killed.
+    Train {
+        /// The database.
+        db: PathBuf,
+        /// The run.
+        #[arg(long, value_name = "RUN")]
+        resume: String,
+        #[command(flatten)]
+        open: OpenArguments,
+    },
+    /// Make a small model from nothing: a tokenizer trained on the database, random weights.
+    Model {
+        /// The database whose texts the tokenizer is trained on.
+        db: PathBuf,
+        /// The folder to write.
+        directory: PathBuf,
+        /// Tokens of the vocabulary.
+        #[arg(long, default_value_t = NewModel::default().vocab_size)]
+        vocab_size: usize,
+        /// Width.
+        #[arg(long, default_value_t = NewModel::default().hidden_size)]
+        hidden_size: usize,
+        /// Layers.
+        #[arg(long, default_value_t = NewModel::default().n_layers)]
+        layers: usize,
+        /// Heads of attention.
+        #[arg(long, default_value_t = NewModel::default().n_heads)]
+        heads: usize,
+        /// Longest sequence in tokens.
+        #[arg(long, default_value_t = NewModel::default().context_length)]
+        context: usize,
+        /// Where the weights come from.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        #[command(flatten)]
+        open: OpenArguments,
+    },
+    /// Check everything stored against everything else.
+    Verify {
+        /// The database.
+        db: PathBuf,
+        #[command(flatten)]
+        open: OpenArguments,
+    },
+    /// Write data made from a seed to standard output.
+    Synth(SynthArguments),
+    /// Import a small world, query it, save a dataset and train on it.
+    Demo {
+        /// The folder to write.
+        #[arg(default_value = "demo")]
+        directory: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct SynthArguments {
+    /// What: world (trajectories), documents, questions, or bench (bulk data).
+    #[arg(long, default_value = "world", value_parser = shape)]
+    shape: Shape,
+    /// The seed; the same seed gives the same bytes.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Questions of the world.
+    #[arg(long)]
+    questions: Option<usize>,
+    /// Trajectories for each question.
+    #[arg(long)]
+    samples: Option<usize>,
+    /// Steps of bulk data, about.
+    #[arg(long)]
+    steps: Option<u64>,
+}
+
+fn format(word: &str) -> Result<Format, String> {
+    let known = Format::ALL.map(Format::as_str).join(", ");
+    Format::parse(word).ok_or_else(|| format!("expected one of {known}"))
+}
+
+fn exchange_format(word: &str) -> Result<exchange::Format, String> {
+    let known = exchange::Format::names().join(", ");
+    exchange::Format::parse(word).ok_or_else(|| format!("expected one of {known}"))
+}
+
+fn export_format(word: &str) -> Result<ExportFormat, String> {
+    let known = ExportFormat::ALL.map(ExportFormat::as_str).join(", ");
+    ExportFormat::parse(word).ok_or_else(|| format!("expected one of {known}"))
+}
+
+fn shape(word: &str) -> Result<Shape, String> {
+    let known = Shape::ALL.map(Shape::as_str).join(", ");
+    Shape::parse(word).ok_or_else(|| format!("expected one of {known}"))
+}
+
+/// Reads a size such as `512MB`, `4GB` or `1000000`.
+fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: usize = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 1,
+        "K" | "KB" | "KIB" => 1 << 10,
+        "M" | "MB" | "MIB" => 1 << 20,
+        "G" | "GB" | "GIB" => 1 << 30,
+        _ => return Err("expected a size such as 512MB or 4GB".to_owned()),
+    };
+    const SMALLEST: usize = 64 << 20;
+    let bytes = digits.parse::<usize>().ok().and_then(|n| n.checked_mul(unit));
+    match bytes {
+        Some(bytes) if bytes >= SMALLEST => Ok(bytes),
+        Some(_) => Err("at least 64MB are needed".to_owned()),
+        None => Err("expected a size such as 512MB or 4GB".to_owned()),
+    }
+}
+
+impl OpenArguments {
+    fn threads(&self) -> usize {
+        let there = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.map_or_else(there, usize::from)
+    }
+
+    fn session(&self, db: &Path, create: bool) -> Result<Session, SessionError> {
+        let options = SessionOptions {
+            memory_bytes: self.memory_limit,
+            threads: self.threads(),
+            read_only: self.read_only,
+        };
+        let session = Session::open(db, options, create)?;
+        interrupt(session.cancel())?;
+        Ok(session)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // A panic is a bug; it has an exit code of its own.
+    let ran = std::panic::catch_unwind(|| run(arguments));
+    match ran {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => fail(&error),
+        Err(_) => ExitCode::from(70),
+    }
+}
+
+fn fail(error: &SessionError) -> ExitCode {
+    // Whoever read the output has seen enough, as with `| head`.
+    if matches!(error, SessionError::Output(e) if e.kind() == std::io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    let _ = std::io::stderr().write_all(error.render().as_bytes());
+    ExitCode::from(error.exit_code())
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode, SessionError> {
+    match arguments.command {
+        None => query(&arguments.query)?,
+        Some(Command::Import { db, files, format, source, split, strict, open }) => {
+            let session = open.session(&db, true)?;
+            let threads = open.threads();
+            let options = ImportOptions { format, source, split, strict, threads };
+            let total = import_files(&session, &files, &options)?;
+            if files.len() > 1 {
+                print_import_report("in all", &total, std::time::Duration::ZERO);
+            }
+        }
+        Some(Command::Export { db, query, to, format, open }) => {
+            let session = open.session(&db, false)?;
+            let written = export(&session, &query, format, &to)?;
+            note(&format!("{}: {written} trajectories", to.display()));
+        }
+        Some(Command::Train { db, resume, open }) => {
+            let session = open.session(&db, false)?;
+            Console::new(Format::Table).resume(&session, &resume)?;
+        }
+        Some(Command::Model {
+            db,
+            directory,
+            vocab_size,
+            hidden_size,
+            layers,
+            heads,
+            context,
+            seed,
+            open,
+        }) => {
+            let session = open.session(&db, false)?;
+            let new = NewModel {
+                vocab_size,
+                hidden_size,
+                n_layers: layers,
+                n_heads: heads,
+                context_length: context,
+                seed,
+                ..NewModel::default()
+            };
+            let weights = create_model(&session, &directory, &new)?;
+            note(&format!("{}: {weights} weights", directory.display()));
+        }
+        Some(Command::Verify { db, open }) => {
+            return swirldb::repl::verify(&open.session(&db, false)?);
+        }
+        Some(Command::Synth(arguments)) => write_synth(&arguments)?,
+        Some(Command::Demo { directory }) => swirldb::repl::demo(&directory)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn query(arguments: &QueryArguments) -> Result<(), SessionError> {
+    let db = arguments.db.clone().unwrap_or_default();
+    let session = arguments.open.session(&db, false)?;
+    let mut console = Console::new(arguments.format);
+    if !arguments.command.is_empty() {
+        for text in &arguments.command {
+            script(&session, &mut console, text)?;
+        }
+        return Ok(());
+    }
+    let from_file = match arguments.file.as_deref() {
+        Some(path) if path != Path::new("-") => Some(path),
+        Some(_) => None,
+        None if std::io::stdin().is_terminal() => return prompt(&session, &mut console),
+        None => None,
+    };
+    let text = match from_file {
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|e| SessionError::mistake("file", format!("{}: {e}", path.display())))?,
+        None => {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|e| SessionError::mistake("file", format!("standard input: {e}")))?;
+            text
+        }
+    };
+    script(&session, &mut console, &text)
+}
+
+fn write_synth(arguments: &SynthArguments) -> Result<(), SessionError> {
+    let default = SynthOptions { shape: arguments.shape, ..SynthOptions::default() };
+    let options = SynthOptions {
+        seed: arguments.seed.unwrap_or(default.seed),
+        questions: arguments.questions.unwrap_or(default.questions),
+        samples: arguments.samples.unwrap_or(default.samples),
+        steps: arguments.steps.unwrap_or(default.steps),
+        ..default
+    };
+    let mut out = std::io::BufWriter::with_capacity(1 << 20, std::io::stdout());
+    synth::write(&options, &mut out).and_then(|()| out.flush()).map_err(SessionError::Output)
+}
+
+fn note(text: &str) {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

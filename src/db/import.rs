@@ -34,6 +34,20 @@ pub struct ImportReport {
     pub conflicts: u64,
 }
 
+impl ImportReport {
+    /// Adds what another import did.
+    pub fn add(&mut self, other: &ImportReport) {
+        self.trajectories += other.trajectories;
+        self.steps += other.steps;
+        self.tool_calls += other.tool_calls;
+        self.labels += other.labels;
+        self.unchanged += other.unchanged;
+        self.labels_unchanged += other.labels_unchanged;
+        self.skipped += other.skipped;
+        self.conflicts += other.conflicts;
+    }
+}
+
 /// Something the user must hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incident {

@@ -1,0 +1,21 @@
+//! The edge: what a person types and sees.
+//!
+//! Data goes to standard output, everything else to standard error; off a terminal there is no
+//! colour and no bar.
+
+mod cells;
+mod console;
+mod demo;
+mod format;
+mod import_view;
+mod prompt;
+mod table;
+mod training_view;
+mod verify_view;
+
+pub use console::{Console, interrupt};
+pub use demo::demo;
+pub use format::Format;
+pub use import_view::{ImportOptions, import_files, print_import_report};
+pub use prompt::{prompt, script};
+pub use verify_view::verify;

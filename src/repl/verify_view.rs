@@ -1,0 +1,50 @@
+//! A verification on the screen.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use indicatif::ProgressBar;
+
+use super::console::{grouped, plural, say};
+use crate::exchange::content_hash;
+use crate::session::{Session, SessionError};
+
+/// Checks a database and prints what is wrong. The exit code is 3 if anything is.
+///
+/// # Errors
+/// What keeps the check from going on.
+pub fn verify(session: &Session) -> Result<ExitCode, SessionError> {
+    let bar = io::stderr().is_terminal().then(|| ProgressBar::new(0));
+    let mut progress = |done: u64, all: u64| {
+        if let Some(bar) = &bar {
+            bar.set_length(all);
+            bar.set_position(done);
+        }
+        !session.cancel().is_cancelled()
+    };
+    let report = session.database().store().verify(&content_hash, &mut progress)?;
+    if let Some(bar) = &bar {
+        bar.finish_and_clear();
+    }
+    if session.cancel().is_cancelled() {
+        return Err(SessionError::Cancelled);
+    }
+    for finding in &report.findings {
+        say(&format!("{}: {}", finding.place, finding.what));
+    }
+    say(&format!(
+        "{}, {}, {} texts, {} labels, {} datasets checked",
+        plural(report.trajectories, "trajectory", "trajectories"),
+        plural(report.steps, "step", "steps"),
+        grouped(report.bodies),
+        grouped(report.labels),
+        report.datasets,
+    ));
+    if report.findings.is_empty() {
+        say("everything agrees");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let count = report.findings.len() as u64;
+    say(&format!("found: {}", plural(count, "disagreement", "disagreements")));
+    Ok(ExitCode::from(3))
+}

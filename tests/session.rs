@@ -1,0 +1,395 @@
+//! Statements from text to outcome, over the fixtures.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+use arrow::util::pretty::pretty_format_batches;
+use swirldb::codec::Family;
+use swirldb::db::{ImportReport, import};
+use swirldb::exchange::{ReadOptions, open};
+use swirldb::session::{ExportFormat, Outcome, Session, SessionError, SessionOptions, Sink, export};
+use swirldb::train::Event;
+
+/// Keeps what a statement brings forth.
+#[derive(Default)]
+struct Kept {
+    batches: Vec<RecordBatch>,
+    losses: Vec<f64>,
+    stop_at: Option<u64>,
+}
+
+impl Sink for Kept {
+    fn begin(&mut self, _: &Schema) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn batch(&mut self, batch: &RecordBatch) -> std::io::Result<()> {
+        self.batches.push(batch.clone());
+        Ok(())
+    }
+
+    fn end(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn train(&mut self, event: &Event) -> ControlFlow<()> {
+        if let Event::Step(step) = event {
+            self.losses.push(step.nll);
+            if self.stop_at == Some(step.step) {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+const OPTIONS: SessionOptions =
+    SessionOptions { memory_bytes: 128 << 20, threads: 2, read_only: false };
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+fn load(session: &Session, path: &Path, source: Option<&str>) -> ImportReport {
+    let options = ReadOptions { source: source.map(str::to_owned), ..ReadOptions::default() };
+    let reader = open(path, &options).unwrap();
+    import(session.database(), reader, false, &mut |_| ControlFlow::Continue(())).unwrap()
+}
+
+/// A database with the small world of the fixtures.
+fn world(folder: &Path) -> Session {
+    let session = Session::open(&folder.join("db"), OPTIONS, true).unwrap();
+    let report = load(&session, &fixture("world/trajectories.jsonl"), Some("world"));
+    assert!(report.trajectories > 100 && report.skipped == 0, "{report:?}");
+    session
+}
+
+fn run(session: &Session, text: &str) -> (Outcome, Kept) {
+    let mut kept = Kept::default();
+    let outcome = try_run(session, text, &mut kept);
+    (outcome.unwrap_or_else(|e| panic!("{text}\n{}", e.render())), kept)
+}
+
+fn try_run(session: &Session, text: &str, kept: &mut Kept) -> Result<Outcome, SessionError> {
+    let mut last = Outcome::Text(String::new());
+    for statement in session.parse(text)? {
+        last = session.run(&statement, text, kept)?;
+    }
+    Ok(last)
+}
+
+fn table(session: &Session, text: &str) -> String {
+    let (_, kept) = run(session, text);
+    pretty_format_batches(&kept.batches).unwrap().to_string()
+}
+
+/// The one number that a query gives.
+fn number(session: &Session, text: &str) -> f64 {
+    let (_, kept) = run(session, text);
+    let column = kept.batches.iter().find(|b| b.num_rows() > 0).unwrap().column(0);
+    let wide = arrow::compute::cast(column, &arrow::datatypes::DataType::Float64).unwrap();
+    use arrow::array::AsArray;
+    wide.as_primitive::<arrow::datatypes::Float64Type>().value(0)
+}
+
+fn mistake(session: &Session, text: &str) -> String {
+    match try_run(session, text, &mut Kept::default()) {
+        Ok(_) => panic!("no mistake in {text}"),
+        Err(error) => error.render(),
+    }
+}
+
+#[test]
+fn importing_twice_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = world(folder.path());
+    let again = load(&session, &fixture("world/trajectories.jsonl"), Some("world"));
+    let count = number(&session, "FROM trajectories |> AGGREGATE count(*)") as u64;
+    assert_eq!((again.trajectories, again.labels), (0, 0));
+    assert_eq!((again.unchanged, again.conflicts), (count, 0));
+}
+
+#[test]
+fn a_query_on_scalars_reads_no_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = world(folder.path());
+    let store = session.database().store();
+    let read = || [Family::Step, Family::Body, Family::Trajectory].map(|f| store.reads(f));
+    let before = read();
+    run(
+        &session,
+        "FROM steps |> WHERE process > .5 AND tool = 'search' AND observation_chars > 10 \
+         |> AGGREGATE count(*), avg(outcome) GROUP BY model",
+    );
+    assert_eq!(read(), before);
+    // With a body, exactly the rows that the scalar predicate leaves are fetched.
+    let (outcome, _) =
+        run(&session, "FROM steps |> WHERE process < .5 |> SELECT step, observation");
+    let Outcome::Rows { rows, .. } = outcome else { panic!("no rows") };
+    assert!(rows > 0);
+    assert_eq!(read()[0] - before[0], rows);
+    let (outcome, _) = run(&session, "FROM steps |> SELECT observation |> LIMIT 3");
+    let Outcome::Rows { rows: 3, .. } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(read()[0] - before[0], rows + 3, "a limit is not fetched beyond");
+}
+
+#[test]
+fn rows_come_in_the_order_of_trajectories_and_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = world(folder.path());
+    session.database().store().fold().unwrap();
+    let text = "SELECT trajectory_id, step FROM steps WHERE n_calls = 1";
+    let unordered = table(&session, text);
+    let ordered = table(&session, &format!("{text} ORDER BY _trajectory, _step"));
+    assert_eq!(unordered, ordered);
+    assert!(!unordered.contains("_trajectory"), "hidden columns are not shown");
+}
+
+#[test]
+fn full_text_by_index_and_by_row_give_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = world(folder.path());
+    for words in ["founded", "\"was founded\"", "search 1", "nothing"] {
+        let by_index = format!(
+            "FROM steps |> WHERE matches(observation, '{words}') |> SELECT trajectory_id, step"
+        );
+        let by_row = format!(
+            "FROM steps |> WHERE matches(observation || '', '{words}') |> SELECT trajectory_id, step"
+        );
+        assert_eq!(table(&session, &by_index), table(&session, &by_row), "{words}");
+        let plan = table_of_plan(&session, &by_index);
+        assert!(plan.contains("full_text="), "{plan}");
+    }
+}
+
+fn table_of_plan(session: &Session, text: &str) -> String {
+    match run(session, &format!("EXPLAIN {text}")).0 {
+        Outcome::Text(text) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_filters_of_the_paper_keep_what_they_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = world(folder.path());
+    let kept = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("queries").join(name);
+        let text = std::fs::read_to_string(path).unwrap();
+        let text = text.trim().trim_end_matches(';');
+        number(&session, &format!("{text}\n|> AGGREGATE count(DISTINCT trajectory_id)"))
+    };
+    // The same by another road: the worst label of each trajectory.
+    let counted = |condition: &str| {
+        number(
+            &session,
+            &format!(
+                "SELECT count(*) FROM (SELECT min(process) AS p, min(outcome) AS o FROM steps \
+                 GROUP BY trajectory_id) AS t WHERE {condition}"
+            ),
+        )
+    };
+    assert_eq!(kept("filter_none.sql"), counted("true"));
+    assert_eq!(kept("filter_process.sql"), counted("p > .5"));
+    assert_eq!(kept("filter_outcome.sql"), counted("o > .5"));
+    assert_eq!(kept("filter_process_and_outcome.sql"), counted("p > .5 AND o > .5"));
+}
+
+#[test]
+fn a_step_without_a_label_makes_its_trajectory_undecided() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = Session::open(&folder.path().join("db"), OPTIONS, true).unwrap();
+    let file = folder.path().join("some.jsonl");
+    let record = |id: u32, labels: &str| {
+        format!(
+            "{{\"data_source\":\"s\",\"query_index\":{id},\"sample_index\":0,\"question\":\"q\",\
+             \"messages\":[{{\"role\":\"user\",\"content\":\"q\"}},\
+             {{\"role\":\"assistant\",\"content\":\"a\"}},{{\"role\":\"user\",\"content\":\"r\"}},\
+             {{\"role\":\"assistant\",\"content\":\"b\"}}],\"step_labels\":{{{labels}}}}}\n"
+        )
+    };
+    let text = record(0, "\"1\":1,\"3\":1") + &record(1, "\"1\":1") + &record(2, "\"1\":1,\"3\":-1");
+    std::fs::write(&file, text).unwrap();
+    load(&session, &file, None);
+    let query = "FROM steps |> WHERE every(process > .5) |> SELECT trajectory_id, step";
+    let (outcome, kept) = run(&session, query);
+    let Outcome::Rows { rows, undecided } = outcome else { panic!("{outcome:?}") };
+    assert_eq!((rows, undecided), (2, 1));
+    let rows = pretty_format_batches(&kept.batches).unwrap().to_string();
+    assert!(rows.contains("s:0:0"), "{rows}");
+    let (outcome, _) = run(
+        &session,
+        "FROM steps |> AGGREGATE every(process > .5) AS kept GROUP BY trajectory_id |> WHERE kept",
+    );
+    assert!(matches!(outcome, Outcome::Rows { rows: 1, undecided: 1 }), "{outcome:?}");
+}
+
+#[test]
+fn judges_are_never_mixed() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = Session::open(&folder.path().join("db"), OPTIONS, true).unwrap();
+    let report = load(&session, &fixture("agentprocess/trajectories.jsonl"), None);
+    assert!(report.labels > 0);
+    let labelled = number(&session, "SELECT count(process) FROM steps");
+    let judged = load(&session, &fixture("agentprocess/judge.jsonl"), None);
+    assert!(judged.labels > 0, "{judged:?}");
+    let both = mistake(&session, "FROM steps |> WHERE process > .5");
+    assert!(both.contains("label 'process' has several judges: human, "), "{both}");
+    assert!(both.contains("name one: \"process@human\" or \"process@"), "{both}");
+    assert!(both.contains("^^^^^^^"), "{both}");
+    assert_eq!(number(&session, "SELECT count(\"process@human\") FROM steps"), labelled);
+    session.database().store().set_default_judge("process", "human").unwrap();
+    assert_eq!(number(&session, "SELECT count(process) FROM steps"), labelled);
+}
+
+#[test]
+fn mistakes_are_shown_where_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = world(folder.path());
+    let cases = [
+        ("FROM step", "unknown table 'step'", "did you mean 'steps'?"),
+        ("FROM steps |> WHERE proces > .5", "unknown column 'proces'", "did you mean 'process'?"),
+        ("SELECT sources FROM steps", "unknown column 'sources'", "did you mean 'source'?"),
+        ("SELECT coutn(*) FROM steps", "unknown function 'coutn'", "did you mean 'count'?"),
+        ("DESCRIBE trajectory", "unknown table 'trajectory'", "trajectories"),
+        ("SHOW DATASET nothing", "unknown dataset 'nothing'", "datasets:"),
+        ("FROM dataset.nothing", "unknown table 'dataset.nothing'", "help:"),
+        ("FROM steps |> WHERE matches(action, '\"open')", "quote", ""),
+    ];
+    for (text, message, help) in cases {
+        let shown = mistake(&session, text);
+        assert!(shown.contains(message), "{text}\n{shown}");
+        assert!(shown.contains(help), "{text}\n{shown}");
+    }
+    let shown = mistake(&session, "FROM steps\n|> WHERE proces > .5");
+    assert!(shown.contains("2 | |> WHERE proces > .5\n    |          ^^^^^^\n"), "{shown}");
+}
+
+#[test]
+fn samples_and_datasets_are_the_same_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = world(folder.path());
+    let sample = "FROM steps |> SAMPLE 7 TRAJECTORIES SEED 7";
+    let ids = |session: &Session| {
+        table(session, &format!("{sample} |> AGGREGATE count(*) GROUP BY trajectory_id |> ORDER BY 1"))
+    };
+    let first = ids(&session);
+    assert_eq!(first.lines().count(), 7 + 4, "{first}");
+    assert_eq!(number(&session, "FROM steps |> SAMPLE 9 STEPS SEED 7 |> AGGREGATE count(*)"), 9.0);
+    let (outcome, _) = run(&session, &format!("{sample} |> SAVE AS seven"));
+    let Outcome::Saved(saved) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((saved.trajectories, saved.seeds.as_slice()), (7, &[7][..]));
+    let again = mistake(&session, &format!("{sample} |> SAVE AS seven"));
+    assert!(again.contains("datasets never change"), "{again}");
+    assert_eq!(number(&session, "SELECT count(*) FROM dataset.seven"), saved.rows as f64);
+    // Another database with other ordinals draws the same trajectories, with the same hash.
+    let other = tempfile::tempdir().unwrap();
+    let second = Session::open(&other.path().join("db"), OPTIONS, true).unwrap();
+    load(&second, &fixture("chat/traps.jsonl"), Some("other"));
+    let before = number(&second, "SELECT count(*) FROM trajectories");
+    load(&second, &fixture("world/trajectories.jsonl"), Some("world"));
+    assert!(before > 0.0);
+    let only = "FROM steps |> WHERE source = 'world' |> SAMPLE 7 TRAJECTORIES SEED 7";
+    let (outcome, _) = run(&second, &format!("{only} |> SAVE AS seven"));
+    let Outcome::Saved(same) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(same.hash, saved.hash);
+    let empty = mistake(&session, "FROM steps |> WHERE step > 1000 |> SAVE AS nothing");
+    assert!(empty.contains("the selection is empty"), "{empty}");
+    let twice = "SELECT s.trajectory_id, s.source, s.step FROM steps s JOIN steps t \
+                 ON s.trajectory_id = t.trajectory_id |> SAVE AS twice";
+    assert!(mistake(&session, twice).contains("comes more than once"));
+}
+
+#[test]
+fn export_and_import_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = world(folder.path());
+    let first = folder.path().join("first.jsonl");
+    let written = export(&session, "FROM trajectories", ExportFormat::Swirl, &first).unwrap();
+    assert_eq!(written as f64, number(&session, "SELECT count(*) FROM trajectories"));
+    let copy = Session::open(&folder.path().join("copy"), OPTIONS, true).unwrap();
+    let report = load(&copy, &first, None);
+    assert_eq!(report.trajectories, written);
+    let second = folder.path().join("second.jsonl.zst");
+    export(&copy, "FROM trajectories", ExportFormat::Swirl, &second).unwrap();
+    let bytes = |path: &Path| std::fs::read(path).unwrap();
+    let unpacked = zstd::decode_all(bytes(&second).as_slice()).unwrap();
+    assert_eq!(unpacked, bytes(&first), "export(import(export)) is export");
+}
+
+#[test]
+fn training_is_recorded_and_resumes_to_the_same_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = world(folder.path());
+    let model = folder.path().join("model");
+    let new = swirldb::session::NewModel {
+        vocab_size: 512,
+        hidden_size: 32,
+        n_layers: 1,
+        n_heads: 2,
+        ..swirldb::session::NewModel::default()
+    };
+    swirldb::session::create_model(&session, &model, &new).unwrap();
+    let train = |name: &str| {
+        format!(
+            "FROM subtrajectories |> WHERE split = 'train' AND process > .5 \
+             |> SAMPLE 12 TRAJECTORIES SEED 1 \
+             |> TRAIN WITH (model = '{}', full = true, learning_rate = 0.01, max_steps = 6, \
+                            tokens_per_step = 512, save_steps = 2) AS {name}",
+            model.display()
+        )
+    };
+    let (outcome, whole) = run(&session, &train("whole"));
+    let Outcome::Trained(summary) = outcome else { panic!("{outcome:?}") };
+    assert!(summary.complete && summary.steps == 6);
+    assert!(whole.losses[5] < whole.losses[0], "{:?}", whole.losses);
+    let stored = number(&session, "SELECT count(*) FROM metrics WHERE run = 'whole' AND name = 'nll'");
+    assert_eq!(stored, 6.0);
+    let mut stopping = Kept { stop_at: Some(3), ..Kept::default() };
+    let outcome = try_run(&session, &train("halted"), &mut stopping).unwrap();
+    let Outcome::Trained(halted) = outcome else { panic!("{outcome:?}") };
+    assert!(!halted.complete);
+    let status = table(&session, "SELECT run, status FROM runs ORDER BY run");
+    assert!(status.contains("halted | stopped") && status.contains("whole  | finished"), "{status}");
+    let Outcome::Trained(resumed) = session.resume("halted", &mut Kept::default()).unwrap() else {
+        panic!("not trained")
+    };
+    assert!(resumed.complete);
+    let weights = |path: &Path| std::fs::read(path.join("model.safetensors")).unwrap();
+    assert_eq!(weights(&resumed.checkpoint), weights(&summary.checkpoint));
+    let taken = mistake(&session, &train("whole"));
+    assert!(taken.contains("run 'whole' is there already"), "{taken}");
+    let error = mistake(&session, "FROM steps |> TRAIN WITH (model = 'm', learning_rat = 1)");
+    assert!(error.contains("did you mean 'learning_rate'?"), "{error}");
+    let no_reward = mistake(&session, "FROM steps |> TRAIN WITH (model = 'm', objective = 'reinforce')");
+    assert!(no_reward.contains("needs reward"), "{no_reward}");
+    let no_model = mistake(&session, "FROM steps |> TRAIN WITH (model = 'missing.gguf')");
+    assert!(no_model.contains("missing.gguf"), "{no_model}");
+}
+
+#[test]
+fn questions_of_the_evaluation_are_not_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = world(folder.path());
+    let model = folder.path().join("model");
+    let new = swirldb::session::NewModel {
+        vocab_size: 300,
+        hidden_size: 16,
+        n_layers: 1,
+        n_heads: 1,
+        ..swirldb::session::NewModel::default()
+    };
+    swirldb::session::create_model(&session, &model, &new).unwrap();
+    run(&session, "FROM subtrajectories |> WHERE sample_index = 0 |> SAVE AS held_out");
+    let text = format!(
+        "FROM subtrajectories |> WHERE sample_index = 1 |> TRAIN WITH (model = '{}', full = true, \
+         max_steps = 1, eval_dataset = 'held_out')",
+        model.display()
+    );
+    let shown = mistake(&session, &text);
+    assert!(shown.contains("questions of eval_dataset 'held_out' are trained on"), "{shown}");
+    let runs = number(&session, "SELECT count(*) FROM runs");
+    assert_eq!(runs, 0.0, "what is refused leaves nothing behind");
+}
