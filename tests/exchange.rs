@@ -258,7 +258,7 @@ line 1 [crlf] [1]
 1: assistant: "b"
 
 line 4 [crlf] [2]
-   user: "\0 😀"
+   user: "\0 𠀀"
 1: assistant: "d"
 "#,
     );

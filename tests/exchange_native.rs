@@ -36,7 +36,7 @@ fn text() -> impl Strategy<Value = String> {
         Just(String::new()),
         "[a-z]{1,8}",
         any::<String>(),
-        Just("\u{0}\r\n\t\"\\/\u{2028}\u{feff}é😀</s>{\"swirl\":9}".to_owned()),
+        Just("\u{0}\r\n\t\"\\/\u{2028}\u{feff}é\u{1F600}</s>{\"swirl\":9}".to_owned()),
     ]
 }
 
