@@ -6,6 +6,7 @@ mod decoder;
 mod files;
 mod ops;
 mod parity;
+mod timing;
 mod tokenizer;
 
 use candle_core::Tensor;
