@@ -3,7 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
 mod decoder;
+mod files;
 mod ops;
+mod parity;
+mod timing;
+mod tokenizer;
 
 use candle_core::Tensor;
 use swirldb::lm::DecoderConfig;

@@ -1,0 +1,71 @@
+//! Times of a step of SmolLM2's shape, to be run by hand beside tests/parity/step_time.py:
+//! `RAYON_NUM_THREADS=2 cargo test lm::timing -- --ignored --nocapture`.
+
+use std::io::Write as _;
+use std::time::Instant;
+
+use candle_core::Device;
+use swirldb::lm::{Decoder, DecoderConfig, LoraConfig, Packed, Training, load};
+
+/// Returns the shape of SmolLM2-135M.
+fn smollm2() -> DecoderConfig {
+    DecoderConfig {
+        vocab_size: 49_152,
+        hidden_size: 576,
+        intermediate_size: 1536,
+        n_layers: 30,
+        n_heads: 9,
+        n_kv_heads: 3,
+        head_dim: 64,
+        rope_theta: 100_000.0,
+        rms_norm_eps: 1e-5,
+        context_length: 8192,
+        tie_word_embeddings: true,
+    }
+}
+
+/// Runs forward and backward over 256 tokens and prints the shortest times of several rounds.
+fn time(name: &str, decoder: &Decoder) {
+    let tokens: Vec<u32> = (0..257).map(|i| i * 7919 % 49_152).collect();
+    let batch = Packed { tokens: tokens[..256].to_vec(), lengths: vec![256] };
+    let rows: Vec<u32> = (0..256).collect();
+    let (mut forward, mut backward) = (f64::MAX, f64::MAX);
+    for _ in 0..6 {
+        let start = Instant::now();
+        let hidden = decoder.hidden(&batch).unwrap();
+        let log_probs = decoder.log_probs(&hidden, &rows, &tokens[1..]).unwrap();
+        let loss = log_probs.mean_all().unwrap().neg().unwrap();
+        forward = forward.min(start.elapsed().as_secs_f64());
+        let start = Instant::now();
+        let gradients = decoder.backward(&loss).unwrap();
+        backward = backward.min(start.elapsed().as_secs_f64());
+        drop(gradients);
+    }
+    let memory = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = memory.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("").to_owned();
+    let mut stderr = std::io::stderr();
+    writeln!(
+        stderr,
+        "{name}: forward {:.0} ms, backward {:.0} ms, both {:.0} ms, peak so far {peak}",
+        forward * 1e3,
+        backward * 1e3,
+        (forward + backward) * 1e3
+    )
+    .unwrap();
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn step_of_smollm2() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = Decoder::random(&smollm2(), 1, &Device::Cpu).unwrap();
+    full.save(folder.path(), None).unwrap();
+    drop(full);
+    let lora = LoraConfig { r: 8, lora_alpha: 16.0, target_modules: vec!["all-linear".to_owned()] };
+    for (name, training) in
+        [("frozen", Training::Frozen), ("lora", Training::Lora(lora)), ("full", Training::Full)]
+    {
+        let decoder = load(folder.path(), &training, 1, &Device::Cpu).unwrap().decoder;
+        time(name, &decoder);
+    }
+}
