@@ -415,6 +415,9 @@ fn a_template_that_ignores_tools_is_refused() {
     assert!(template(HERMES).trajectory(&of, &[1]).is_ok());
     let error = template(SMOLLM2).trajectory(&of, &[1]).unwrap_err().to_string();
     assert!(error.contains("the tool 'calc' is not mentioned"), "{error}");
+    of.prompt[1].content = Some("Can you calc?".into());
+    let error = template(SMOLLM2).trajectory(&of, &[1]).unwrap_err().to_string();
+    assert!(error.contains("the tools offered are ignored"), "{error}");
 }
 
 #[test]
@@ -485,8 +488,9 @@ fn other_turn_forms_and_a_missing_one() {
 #[test]
 fn templates_see_json_and_dates_as_in_python() {
     let text = "{%- for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content }}\
-        {{ '<|im_end|>\\n' }}{% endfor %}{{ tools | tojson(indent=2) }} {{ [1.0, 1e-5, 1e16, 'é/<'] \
-        | tojson }} {% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }}{% endif %}\
+        {{ '<|im_end|>\\n' }}{% endfor %}{{ tools | tojson(indent=2) }} \
+        {{ [1.0, 1e-5, 1e16, 'é/<'] | tojson }} \
+        {% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }}{% endif %}\
         {% generation %}{% endgeneration %}{{ '<|im_start|>assistant\\n' }}";
     let date = TemplateDate { year: 2025, month: 3, day: 7 };
     let tools = Json::parse("[{\"name\": \"b\", \"a\": {}}]").unwrap();

@@ -1,5 +1,6 @@
 //! Which renderer a run uses.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Json, Message, Trajectory};
@@ -80,7 +81,7 @@ impl Renderer {
 
     /// Returns what is said of the first row that cannot be rendered.
     fn first_loss(&self, rows: &[(&Trajectory, Vec<u32>)]) -> Option<String> {
-        rows.iter().find_map(|(of, chosen)| {
+        rows.par_iter().find_map_first(|(of, chosen)| {
             let error = self.trajectory(of, chosen).err()?;
             Some(format!("trajectory {} of {}: {error}", of.id, of.source))
         })

@@ -16,6 +16,7 @@ mod error;
 mod hermes;
 mod json;
 mod segment;
+mod shield;
 mod tags;
 mod template;
 mod turns;

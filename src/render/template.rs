@@ -15,8 +15,6 @@
 //! back knows plain text and the `<tool_call>` form; a template with another form of calls is
 //! refused for rows that have calls.
 
-use std::fmt::Write as _;
-
 use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind, context};
 
@@ -28,6 +26,7 @@ use super::error::RenderError;
 use super::hermes::Form;
 use super::json;
 use super::segment::{Rendered, RenderedSequence, Segment};
+use super::shield::Shield;
 use super::turns::{TurnForm, cut_state, fixed_head};
 
 /// The renderer's name in options and messages.
@@ -253,6 +252,10 @@ impl TemplateRenderer {
                 return Err(lost(format!("the tool '{name}' is not mentioned")));
             }
         }
+        // A tool's name may stand in the question, so a template must show that it looks at them.
+        if given_tools(tools) && self.render(messages, None, true, step, shield)? == text {
+            return Err(lost("the tools offered are ignored".to_owned()));
+        }
         Ok(())
     }
 
@@ -324,6 +327,11 @@ fn is_action(message: &Message) -> bool {
     message.role == crate::model::role::ASSISTANT
 }
 
+/// Whether any tool is offered.
+fn given_tools(tools: Option<&Json>) -> bool {
+    matches!(tools.map(Json::to_value), Some(serde_json::Value::Array(list)) if !list.is_empty())
+}
+
 /// Returns the names of the tools offered.
 fn tool_names(tools: Option<&Json>) -> Vec<String> {
     let name = |tool: &serde_json::Value| {
@@ -377,87 +385,6 @@ fn printed_arguments(arguments: &str, shield: &Shield) -> String {
     let value = arguments_value(arguments, shield);
     let options = minijinja::value::Kwargs::from_iter(std::iter::empty::<(String, Value)>());
     json::tojson(&value, options).unwrap_or_else(|_| arguments.to_owned())
-}
-
-/// Keeps text of a transcript from being taken for control tokens: while the template runs, each
-/// control token's spelling is replaced by a number between two marks that occur nowhere else.
-struct Shield {
-    /// The spellings, the longest first.
-    tokens: Vec<String>,
-    mark: char,
-}
-
-impl Shield {
-    fn new<'a>(
-        vocabulary: &Vocabulary,
-        messages: impl Iterator<Item = &'a Message>,
-        tools: Option<&Json>,
-    ) -> Shield {
-        let mut tokens = vocabulary.control_tokens.clone();
-        tokens.retain(|t| !t.is_empty());
-        tokens.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        // A mark inside JSON may be spelled as an escape, so its hexadecimal digits count too.
-        let mut used = std::collections::BTreeSet::new();
-        let mut note = |text: &str| {
-            used.extend(text.chars().filter(|c| ('\u{e000}'..='\u{f8ff}').contains(c)));
-            for (at, _) in text.match_indices("\\u") {
-                let digits = text.get(at + 2..at + 6);
-                let code = digits.and_then(|d| u32::from_str_radix(d, 16).ok());
-                used.extend(code.and_then(char::from_u32));
-            }
-        };
-        for message in messages {
-            note(message.text());
-            for call in &message.tool_calls {
-                note(&call.name);
-                note(&call.arguments);
-                note(call.id.as_deref().unwrap_or(""));
-            }
-            for text in [&message.reasoning, &message.tool_call_id, &message.name] {
-                note(text.as_deref().unwrap_or(""));
-            }
-        }
-        note(tools.map_or("", Json::as_str));
-        let mark = ('\u{e000}'..='\u{f8ff}').find(|c| !used.contains(c)).unwrap_or('\u{f8ff}');
-        Shield { tokens, mark }
-    }
-
-    /// Returns the text with every spelling of a control token replaced.
-    fn cover(&self, text: &str) -> String {
-        let mut out = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(first) = rest.chars().next() {
-            let found = self.tokens.iter().position(|token| rest.starts_with(token.as_str()));
-            let length = match found {
-                Some(index) => {
-                    let _ = write!(out, "{0}{index}{0}", self.mark);
-                    self.tokens[index].len()
-                }
-                None => {
-                    out.push(first);
-                    first.len_utf8()
-                }
-            };
-            rest = &rest[length..];
-        }
-        out
-    }
-
-    /// Returns the pieces of a covered text, uncovered, and which of them were covered.
-    fn split(&self, text: &str) -> Vec<(String, bool)> {
-        let piece = |(index, piece): (usize, &str)| {
-            if index % 2 == 0 {
-                return (piece.to_owned(), false);
-            }
-            let token = piece.parse::<usize>().ok().and_then(|i| self.tokens.get(i));
-            (token.cloned().unwrap_or_default(), true)
-        };
-        text.split(self.mark).enumerate().map(piece).collect()
-    }
-
-    fn uncover(&self, text: &str) -> String {
-        self.split(text).into_iter().map(|(text, _)| text).collect()
-    }
 }
 
 /// Returns the template engine set up as Hugging Face sets up Jinja.

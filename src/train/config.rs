@@ -109,7 +109,8 @@ pub struct TrainConfig {
     /// The peak learning rate. `None`: 2e-4 (LoRA) or 2e-5 (full) for `sft`, 1e-5 or 1e-6 for
     /// `reinforce`.
     pub learning_rate: Option<f64>,
-    /// The part of all optimiser steps over which the learning rate rises from zero.
+    /// The part of all optimiser steps over which the learning rate rises from zero. `None`, and
+    /// no `warmup_steps`: 0.03.
     pub warmup_ratio: Option<f64>,
     /// The number of optimiser steps over which the learning rate rises from zero.
     pub warmup_steps: Option<u64>,

@@ -31,9 +31,9 @@ pub struct Row {
     /// The example's key.
     pub key: u64,
     /// The collection the trajectory came from.
-    pub source: String,
+    pub source: Arc<str>,
     /// The trajectory's id within it.
-    pub id: String,
+    pub id: Arc<str>,
     /// The step, from 1.
     pub step: u32,
 }
@@ -42,7 +42,7 @@ impl Row {
     /// Returns the name of a step of an example.
     pub fn of(example: &Example, step: u32) -> Row {
         let of = &example.trajectory;
-        Row { key: example.key, source: of.source.clone(), id: of.id.clone(), step }
+        Row { key: example.key, source: of.source.as_str().into(), id: of.id.as_str().into(), step }
     }
 }
 

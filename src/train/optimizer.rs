@@ -53,8 +53,20 @@ impl AdamW {
     /// # Errors
     /// A device without memory for the moments.
     pub fn new(config: AdamConfig, parameters: Vec<(String, Var)>) -> Result<AdamW> {
+        AdamW::build(config, parameters, true)
+    }
+
+    /// Returns an optimiser that works by tensor operations on the CPU too, to compare with.
+    ///
+    /// # Errors
+    /// As [`AdamW::new`].
+    pub fn unfused(config: AdamConfig, parameters: Vec<(String, Var)>) -> Result<AdamW> {
+        AdamW::build(config, parameters, false)
+    }
+
+    fn build(config: AdamConfig, parameters: Vec<(String, Var)>, fused: bool) -> Result<AdamW> {
         let slot = |(name, variable): (String, Var)| {
-            let moments = if matches!(variable.device(), Device::Cpu) {
+            let moments = if fused && matches!(variable.device(), Device::Cpu) {
                 let count = variable.elem_count();
                 Moments::Host(vec![0.0; count], vec![0.0; count])
             } else {

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde::Serialize;
+
 use crate::lm::{Decoder, Tokenizer};
 use crate::model::Trajectory;
 use crate::render::{Renderer, RendererChoice};
@@ -13,7 +15,7 @@ use super::order::Course;
 use super::sequence::{ActionSpan, Encoder, Encoding, Sequence, vocabulary_of};
 
 /// A run before its first step, for people to look at.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TrainPlan {
     /// The renderer's name.
     pub renderer: String,

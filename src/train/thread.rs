@@ -5,7 +5,7 @@ use std::thread;
 use super::error::TrainError;
 
 /// Address space of the stack, in bytes; pages are taken from memory only as they are touched.
-const STACK_BYTES: usize = 1 << 30;
+const STACK_BYTES: usize = 256 << 20;
 
 /// Runs `work` on a thread of its own with a large stack, and returns what it returns: candle
 /// walks the graph of a backward pass by recursion, a frame for each operation.
