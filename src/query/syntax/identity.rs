@@ -36,7 +36,7 @@ use super::order::{Outputs, exclude, is_identity_order, mentions, normalise, out
 use super::reader::Reader;
 use super::stages::{and, probe};
 use super::tokens::Places;
-use super::{build, ours};
+use super::{build, limits, ours};
 use crate::diag::{Diagnostic, Span};
 
 /// What the rows of a whole statement carry.
@@ -54,7 +54,7 @@ pub(super) struct Carried {
 /// `sample-needs-identity`, `every-needs-identity`: what speaks of trajectories stands over rows
 /// that belong to none; `aggregate-misplaced`: an aggregate in a WHERE.
 pub(super) fn carry(reader: &Reader<'_>, query: &mut Query) -> Result<Carried, Diagnostic> {
-    let mut carrier = Carrier { reader, places: Places::new(reader.text), fresh: 0 };
+    let mut carrier = Carrier { reader, places: Places::new(reader.text), fresh: 0, depth: 0 };
     let shape = carrier.query(query, &Scope::default(), Want::Top)?;
     let ordered = match &shape.order {
         Order::Natural => false,
@@ -98,6 +98,8 @@ pub(super) enum Want {
     Identity,
     /// Only the columns that are written come out.
     Values,
+    /// Only whether there is a row comes out.
+    Existence,
 }
 
 /// Where a SELECT stands.
@@ -118,50 +120,63 @@ pub(super) struct Carrier<'a> {
     reader: &'a Reader<'a>,
     places: Places<'a>,
     /// How many hidden columns have been named.
-    pub(super) fresh: usize,
+    fresh: usize,
+    /// How many queries stand around the one that is being read.
+    depth: usize,
 }
 
 impl Carrier<'_> {
     fn query(&mut self, query: &mut Query, outer: &Scope, want: Want) -> Result<Shape, Diagnostic> {
-        let mut scope = outer.clone();
-        if let Some(with) = &mut query.with {
-            for cte in &mut with.cte_tables {
-                let name = build::normal(&cte.alias.name);
-                if with.recursive {
-                    scope.insert(name.clone(), Shape::default());
-                }
-                let all = if cte.alias.columns.is_empty() { Want::Rows } else { Want::Values };
-                let shape = self.query(&mut cte.query, &scope, all)?;
-                scope.insert(name, shape);
-            }
+        if self.depth > self.reader.limits.stages_max {
+            let span = self.reader.span(0..self.reader.lexemes.len());
+            return Err(limits::too_deep(span, self.reader.limits));
         }
+        self.depth += 1;
         unwrap_parentheses(query);
-        self.subqueries(&mut query.limit_clause, &scope)?;
-        let limited = query.limit_clause.is_some();
-        let shape = match query.body.as_mut() {
-            SetExpr::Select(select) => {
-                self.select(select, &mut query.order_by, limited, &scope, want)?
-            }
-            body => {
-                self.set_expr(body, &scope)?;
-                self.subqueries(&mut query.order_by, &scope)?;
-                set_shape(&mut query.order_by, limited, want)
+        let shape = match &query.with {
+            None => self.body(query, outer, want)?,
+            Some(_) => {
+                let scope = self.ctes(query, outer)?;
+                self.body(query, &scope, want)?
             }
         };
+        self.depth -= 1;
         if want != Want::Rows && !shape.extra.is_empty() {
-            let with = query.with.take();
-            let order = match limited {
-                true => query.order_by.clone(),
-                false => query.order_by.take(),
-            };
-            let order = order.filter(|_| want == Want::Top);
-            let inner = std::mem::replace(query, build::query(build::select(vec![], vec![])));
-            let wildcard = build::wildcard_without(shape.extra.clone());
-            *query = build::query(build::select(vec![wildcard], build::derived(inner, None)));
-            query.with = with;
-            query.order_by = order;
+            show_only_written(query, &shape, want);
         }
         Ok(shape)
+    }
+
+    /// Reads the queries that WITH names, and returns all names that are then known.
+    #[inline(never)]
+    fn ctes(&mut self, query: &mut Query, outer: &Scope) -> Result<Scope, Diagnostic> {
+        let mut scope = outer.clone();
+        let Some(with) = &mut query.with else { return Ok(scope) };
+        for cte in &mut with.cte_tables {
+            let name = build::normal(&cte.alias.name);
+            if with.recursive {
+                scope.insert(name.clone(), Shape::default());
+            }
+            let all = if cte.alias.columns.is_empty() { Want::Rows } else { Want::Values };
+            let shape = self.query(&mut cte.query, &scope, all)?;
+            scope.insert(name, shape);
+        }
+        Ok(scope)
+    }
+
+    fn body(&mut self, query: &mut Query, scope: &Scope, want: Want) -> Result<Shape, Diagnostic> {
+        self.subqueries(&mut query.limit_clause, scope)?;
+        let limited = query.limit_clause.is_some();
+        match query.body.as_mut() {
+            SetExpr::Select(select) => {
+                self.select(select, &mut query.order_by, limited, scope, want)
+            }
+            body => {
+                self.set_expr(body, scope)?;
+                self.subqueries(&mut query.order_by, scope)?;
+                Ok(set_shape(&mut query.order_by, limited, want))
+            }
+        }
     }
 
     /// Reads the sides of a set operation, of which only the written columns come out.
@@ -227,7 +242,9 @@ impl Carrier<'_> {
         let keeps_rows = !is_grouped && !is_distinct;
         let has_own = order_by.is_some();
         let carried = Shape {
-            identity: relation.identity && keeps_rows && want != Want::Values,
+            identity: relation.identity
+                && keeps_rows
+                && !matches!(want, Want::Values | Want::Existence),
             order: Order::Natural,
             extra: match keeps_rows && want == Want::Rows && !has_own {
                 true => relation.extra.clone(),
@@ -240,6 +257,7 @@ impl Carrier<'_> {
     }
 
     /// Says the order where it matters, and returns what comes out of the SELECT.
+    #[inline(never)]
     fn settle(
         &mut self,
         select: &mut Select,
@@ -268,7 +286,11 @@ impl Carrier<'_> {
         }
         let is_on = matches!(select.distinct, Some(Distinct::On(_)));
         let is_distinct = is_on || matches!(select.distinct, Some(Distinct::Distinct));
-        let here = at.limited || at.want == Want::Top || (is_on && !inherited);
+        let here = match at.want {
+            Want::Existence => false,
+            Want::Top => true,
+            Want::Rows | Want::Identity | Want::Values => at.limited || (is_on && !inherited),
+        };
         let outputs = Outputs::of(select);
         let shadowed = inherited && here && outputs.shadow(&keys);
         let mut said = keys.clone();
@@ -349,12 +371,7 @@ impl Carrier<'_> {
                 if hidden.is_empty() || (want != Want::Values && !renames(alias)) {
                     return Ok(shape);
                 }
-                let last = name.0.last().and_then(|part| part.as_ident()).cloned();
-                let alias = alias.take().or_else(|| last.map(build::table_alias));
-                let table = factor.clone();
-                let from = vec![TableWithJoins { relation: table, joins: vec![] }];
-                let bare = build::select(vec![build::wildcard_without(hidden)], from);
-                *factor = build::derived_factor(build::query(bare), alias);
+                show_table_without(factor, hidden);
                 Ok(Shape::default())
             }
             TableFactor::Derived { subquery, alias, lateral, .. } => {
@@ -377,6 +394,7 @@ impl Carrier<'_> {
 
     /// Turns what a WHERE says of whole trajectories, or of other rows, into a filter behind a
     /// window: `every(p)` becomes `every(p) OVER (PARTITION BY _trajectory)`.
+    #[inline(never)]
     fn whole_trajectories(
         &mut self,
         select: &mut Select,
@@ -505,7 +523,8 @@ impl Carrier<'_> {
 
     /// Reads the subqueries of a piece of the tree: only what they write comes out.
     fn subqueries(&mut self, node: &mut impl VisitMut, scope: &Scope) -> Result<(), Diagnostic> {
-        let mut visitor = Subqueries { carrier: self, scope, depth: 0, error: None };
+        let mut visitor =
+            Subqueries { carrier: self, scope, depth: 0, want: Want::Values, error: None };
         let _ = node.visit(&mut visitor);
         visitor.error.map_or(Ok(()), Err)
     }
@@ -519,11 +538,21 @@ struct Subqueries<'c, 'a> {
     carrier: &'c mut Carrier<'a>,
     scope: &'c Scope,
     depth: usize,
+    /// What the outermost query that is being visited is read for.
+    want: Want,
     error: Option<Diagnostic>,
 }
 
 impl VisitorMut for Subqueries<'_, '_> {
     type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.depth == 0 {
+            let exists = matches!(expr, Expr::Exists { .. });
+            self.want = if exists { Want::Existence } else { Want::Values };
+        }
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
         self.depth += 1;
@@ -535,7 +564,7 @@ impl VisitorMut for Subqueries<'_, '_> {
         if self.depth > 0 {
             return ControlFlow::Continue(());
         }
-        match self.carrier.query(query, self.scope, Want::Values) {
+        match self.carrier.query(query, self.scope, self.want) {
             Ok(_) => ControlFlow::Continue(()),
             Err(error) => {
                 self.error = Some(error);
@@ -593,6 +622,21 @@ fn own_keys(order_by: &mut Option<OrderBy>) -> Own {
     }
 }
 
+/// Wraps a query so that hidden columns of its order do not come out.
+#[inline(never)]
+fn show_only_written(query: &mut Query, shape: &Shape, want: Want) {
+    let with = query.with.take();
+    let order = match query.limit_clause {
+        Some(_) => query.order_by.clone(),
+        None => query.order_by.take(),
+    };
+    let inner = std::mem::replace(query, build::query(build::select(vec![], vec![])));
+    let wildcard = build::wildcard_without(shape.extra.clone());
+    *query = build::query(build::select(vec![wildcard], build::derived(inner, None)));
+    query.with = with;
+    query.order_by = order.filter(|_| want == Want::Top);
+}
+
 /// Returns what comes out of a set operation: new rows, in the order it says.
 fn set_shape(order_by: &mut Option<OrderBy>, limited: bool, want: Want) -> Shape {
     let order = match own_keys(order_by) {
@@ -607,6 +651,17 @@ fn set_shape(order_by: &mut Option<OrderBy>, limited: bool, want: Want) -> Shape
         }
     };
     Shape { order, ..Shape::default() }
+}
+
+/// Turns a table into a query that leaves out its hidden columns, under the same name.
+#[inline(never)]
+fn show_table_without(factor: &mut TableFactor, hidden: Vec<Ident>) {
+    let TableFactor::Table { name, alias, .. } = factor else { return };
+    let last = name.0.last().and_then(|part| part.as_ident()).cloned();
+    let alias = alias.take().or_else(|| last.map(build::table_alias));
+    let from = vec![TableWithJoins { relation: factor.clone(), joins: vec![] }];
+    let bare = build::select(vec![build::wildcard_without(hidden)], from);
+    *factor = build::derived_factor(build::query(bare), alias);
 }
 
 /// Returns the hidden columns of a relation.
@@ -669,6 +724,7 @@ fn relation_name(from: &[TableWithJoins]) -> Option<String> {
 
 /// Takes the parentheses off a query that is only another in parentheses; where the outer one has
 /// an order or a limit of its own, the inner one becomes its relation.
+#[inline(never)]
 fn unwrap_parentheses(query: &mut Query) {
     while let SetExpr::Query(inner) = query.body.as_mut() {
         let nothing_here = query.order_by.is_none() && query.limit_clause.is_none();

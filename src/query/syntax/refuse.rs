@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Cte, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
     GroupByExpr, Join, JoinConstraint, JoinOperator, LimitClause, OrderBy, OrderByKind, Query,
-    Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Spanned, TableAlias, TableFactor,
-    TableWithJoins, Value, Visit, Visitor, WildcardAdditionalOptions, WindowType,
+    Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, Spanned, TableAlias,
+    TableFactor, TableWithJoins, Value, Visit, Visitor, WildcardAdditionalOptions, WindowType,
 };
 use datafusion::sql::sqlparser::tokenizer::Span as LineSpan;
 
@@ -143,7 +143,18 @@ impl Refuser<'_> {
                 self.no("MATERIALIZED", &["MATERIALIZED"], span, "")?;
             }
         }
-        match body.as_ref() {
+        self.body(body)
+    }
+
+    fn body(&self, body: &SetExpr) -> Refused {
+        match body {
+            SetExpr::SetOperation { op, set_quantifier: _, left, right } => {
+                if *op == SetOperator::Minus {
+                    self.no("MINUS", &["MINUS"], LineSpan::empty(), "EXCEPT")?;
+                }
+                self.body(left)?;
+                self.body(right)
+            }
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
                 let words = ["INSERT", "UPDATE", "DELETE", "MERGE"];
                 let at =
@@ -151,11 +162,9 @@ impl Refuser<'_> {
                 let error = teach::unknown_statement(self.reader, at.unwrap_or(0));
                 ControlFlow::Break(Box::new(error))
             }
-            SetExpr::Select(_)
-            | SetExpr::Query(_)
-            | SetExpr::SetOperation { .. }
-            | SetExpr::Values(_)
-            | SetExpr::Table(_) => ControlFlow::Continue(()),
+            SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) | SetExpr::Table(_) => {
+                ControlFlow::Continue(())
+            }
         }
     }
 
