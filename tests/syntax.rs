@@ -22,8 +22,9 @@ use datafusion::sql::parser::Statement as EngineStatement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use swirldb::diag::Diagnostic;
 use swirldb::query::syntax::{
-    Catalog, Limits, Literal, Open, QueryStatement, SAMPLE_KEY, STEP, ShowWhat, StatementKind,
-    TRAJECTORY, Then, parse, parse_within, split, unresolved_name,
+    Catalog, Limits, Literal, NameKind, Open, QueryStatement, SAMPLE_KEY, STEP, ShowWhat,
+    StatementKind, TRAJECTORY, Then, TokenClass, complete, highlight, parse, parse_within, split,
+    unresolved_name,
 };
 
 /// `every(p)`: true if p is true of all rows, null if none is false and one is null.
@@ -218,6 +219,10 @@ impl Catalog for EngineCatalog {
     }
     fn has_identity(&self, table: &str) -> bool {
         ["steps", "trajectories"].contains(&table)
+    }
+    fn columns(&self, table: &str) -> Option<Vec<String>> {
+        let steps = ["trajectory_id", "step", "tool", "process", "reward"];
+        (table == "steps").then(|| steps.map(String::from).to_vec())
     }
 }
 
@@ -518,7 +523,6 @@ fn limits_are_held() {
         format!("FROM steps{}", repeat(" |> LIMIT 1", many)),
     ];
     for text in &deep {
-        eprintln!("{}", &text[..40]);
         assert_eq!(
             code(text, &Limits { length_max: 1 << 24, ..limits }),
             Err("too-deep"),
@@ -531,14 +535,96 @@ fn limits_are_held() {
         format!("SELECT {}1{}", repeat("(", 60), repeat(")", 60)),
         format!("SELECT * FROM steps WHERE {}false", repeat("step = 1 OR ", 400)),
         format!("SELECT * FROM steps WHERE step IN (1{})", repeat(", -1", 20_000)),
-        format!("FROM steps{}", repeat(" |> WHERE step > -1", 200)),
+        format!("FROM steps{}", repeat(" |> WHERE step > -1", 64)),
         format!("SELECT * FROM {}steps{}", repeat("(FROM ", 30), repeat(" |> LIMIT 1)", 30)),
         format!("SELECT {}", vec!["CASE WHEN 1 = -1 THEN 1 END"; 200].join(", ")),
     ];
     for text in &fine {
-        eprintln!("{}", &text[..40]);
         assert_eq!(code(text, &limits), Ok(1), "{}", &text[..40]);
     }
+    // The engine needs its own stack for these.
     let query = engine.query(&fine[3]);
-    assert_eq!(engine.rows(&query).expect("rows").len(), 9);
+    std::thread::scope(|scope| {
+        let planner = std::thread::Builder::new().stack_size(limits.stages_max << 16);
+        let plan = || engine.rows(&query).map(|rows| rows.len());
+        let rows = planner.spawn_scoped(scope, plan).expect("a thread").join();
+        assert_eq!(rows.expect("no panic"), Ok(9));
+    });
+}
+
+#[test]
+fn words_are_coloured_by_what_they_are() {
+    let paint = |text: &str| {
+        let letter = |class| match class {
+            TokenClass::Keyword => 'k',
+            TokenClass::Stage => 's',
+            TokenClass::Name => 'n',
+            TokenClass::Function => 'f',
+            TokenClass::Text => 't',
+            TokenClass::Number => '1',
+            TokenClass::Parameter => 'p',
+            TokenClass::Comment => 'c',
+            TokenClass::Operator => 'o',
+        };
+        let mut painted = vec![' '; text.chars().count()];
+        for (class, span) in highlight(text) {
+            let at = |byte: usize| text[..byte].chars().count();
+            painted[at(span.start)..at(span.end)].fill(letter(class));
+        }
+        painted.into_iter().collect::<String>()
+    };
+    for (text, expected) in [
+        ("FROM steps |> WHERE step > .5 -- c", "kkkk nnnnn ss sssss nnnn o 11 cccc"),
+        ("|> SAMPLE 5 STEPS SEED 7 /* é */;", "ss ssssss 1 kkkkk kkkk 1 ccccccco"),
+        ("SELECT s.\"from\", lower('é') FROM", "kkkkkk nonnnnnno fffffottto kkkk"),
+        ("WHERE x = $n AND tool = 'ope", "kkkkk n o pp kkk nnnn o tttt"),
+        ("SELECT 1 /* open", "kkkkkk 1 ccccccc"),
+    ] {
+        assert_eq!(paint(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn the_cursor_knows_what_it_waits_for() {
+    let at = |text: &str| {
+        let expected = complete(text, text.len());
+        let word = text[expected.word.start..expected.word.end].to_string();
+        (word, expected.keywords.first().copied().unwrap_or(""), expected.name)
+    };
+    let column = || Some(NameKind::Column);
+    for (text, word, keyword, name) in [
+        ("", "", "FROM", None),
+        ("FR", "FR", "FROM", None),
+        ("FROM ", "", "", Some(NameKind::Table)),
+        ("FROM st", "st", "", Some(NameKind::Table)),
+        ("FROM steps ", "", "|>", None),
+        ("FROM steps |> ", "", "WHERE", None),
+        ("FROM steps |> WH", "WH", "WHERE", None),
+        ("FROM steps |> WHERE ", "", "", column()),
+        ("FROM steps |> WHERE re", "re", "", column()),
+        ("FROM steps |> WHERE reward ", "", "AND", None),
+        ("FROM steps |> WHERE reward > .5 AND ", "", "", column()),
+        ("FROM steps |> WHERE tool = 'se", "se", "", Some(NameKind::Value("tool".into()))),
+        ("FROM steps |> WHERE tool IN ('a', 'b", "b", "", Some(NameKind::Value("tool".into()))),
+        ("FROM steps AS s |> SELECT s.", "", "", Some(NameKind::ColumnOf("s".into()))),
+        ("FROM steps |> AGGREGATE count(*) ", "", "AS", None),
+        ("FROM steps |> AGGREGATE count(*) GROUP BY ", "", "", column()),
+        ("FROM steps |> ORDER ", "", "BY", None),
+        ("FROM steps |> JOIN ", "", "", Some(NameKind::Table)),
+        ("FROM steps |> SAMPLE 5 ", "", "STEPS", None),
+        ("FROM steps |> SAMPLE 5 STEPS ", "", "SEED", None),
+        ("FROM steps |> TRAIN WITH (", "", "", Some(NameKind::TrainOption)),
+        ("SELECT tool ", "", "AS", None),
+        ("SELECT tool FROM steps ", "", "WHERE", None),
+        ("SHOW ", "", "TABLES", None),
+        ("SHOW DATASET ", "", "", Some(NameKind::Dataset)),
+        ("SELECT 1; DES", "DES", "FROM", None),
+        ("SELECT 1 -- FROM ", "", "", None),
+    ] {
+        assert_eq!(at(text), (word.to_string(), keyword, name), "{text}");
+    }
+    let joined = complete("FROM steps AS s JOIN trajectories t USING (x) |> WHERE ", 99);
+    let pair = |name: &str, alias: &str| (name.to_string(), Some(alias.to_string()));
+    assert_eq!(joined.relations, [pair("steps", "s"), pair("trajectories", "t")]);
+    assert_eq!(complete("FROM steps |> WHERE é", 21).word.start, 20);
 }

@@ -100,6 +100,7 @@ pub(super) fn relations(mut query: Query) -> Vec<TableWithJoins> {
 }
 
 /// Takes the FROM out of a query that is only `SELECT * FROM ...`.
+#[inline(never)]
 pub(super) fn take_bare_from(query: &mut Query) -> Option<Vec<TableWithJoins>> {
     let SetExpr::Select(select) = query.body.as_mut() else { return None };
     let from = std::mem::take(&mut select.from);

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, Ident, ObjectNamePart, Query, Visit, Visitor,
+    Expr, Function, Ident, ObjectNamePart, Query, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::{Catalog, build};
@@ -70,4 +70,32 @@ impl Visitor for Finder<'_> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Calls `edit` on every function of a piece of the tree, its subqueries left out.
+pub(super) fn edit_functions(node: &mut impl VisitMut, edit: impl FnMut(&mut Function)) {
+    struct Editor<F> {
+        edit: F,
+        depth: usize,
+    }
+    impl<F: FnMut(&mut Function)> VisitorMut for Editor<F> {
+        type Break = ();
+        fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+        fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if let Expr::Function(function) = expr
+                && self.depth == 0
+            {
+                (self.edit)(function);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = node.visit(&mut Editor { edit, depth: 0 });
 }

@@ -26,18 +26,19 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident,
-    OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor,
-    TableWithJoins, VisitMut, VisitorMut, WindowType,
+    Distinct, Expr, GroupByExpr, Ident, OrderBy, OrderByExpr, OrderByKind, Query, Select, SetExpr,
+    TableAlias, TableFactor, TableWithJoins, VisitMut, VisitorMut,
 };
 
-use super::functions::{self, calls};
-use super::order::{Outputs, exclude, is_identity_order, mentions, normalise, outward};
+use super::columns::{demand, known_columns, rename};
+use super::functions::{Calls, calls};
+use super::hidden::{
+    hidden_columns, hide, show_only_written, show_table_without, unwrap_parentheses,
+};
+use super::order::{Outputs, is_identity_order, mentions, normalise, outward};
 use super::reader::Reader;
-use super::stages::{and, probe};
-use super::tokens::Places;
-use super::{build, ours};
-use crate::diag::{Diagnostic, Span};
+use super::{Catalog, across, build, limits};
+use crate::diag::Diagnostic;
 
 /// What the rows of a whole statement carry.
 pub(super) struct Carried {
@@ -54,7 +55,7 @@ pub(super) struct Carried {
 /// `sample-needs-identity`, `every-needs-identity`: what speaks of trajectories stands over rows
 /// that belong to none; `aggregate-misplaced`: an aggregate in a WHERE.
 pub(super) fn carry(reader: &Reader<'_>, query: &mut Query) -> Result<Carried, Diagnostic> {
-    let mut carrier = Carrier { reader, places: Places::new(reader.text), fresh: 0 };
+    let mut carrier = Carrier { reader, fresh: 0, depth: 0 };
     let shape = carrier.query(query, &Scope::default(), Want::Top)?;
     let ordered = match &shape.order {
         Order::Natural => false,
@@ -73,6 +74,8 @@ pub(super) struct Shape {
     pub order: Order,
     /// Hidden columns that carry keys of the order.
     pub extra: Vec<Ident>,
+    /// The names of the columns that are not hidden, if they are known.
+    pub columns: Option<Vec<String>>,
 }
 
 /// The order of the rows of a relation.
@@ -98,6 +101,8 @@ pub(super) enum Want {
     Identity,
     /// Only the columns that are written come out.
     Values,
+    /// Only whether there is a row comes out.
+    Existence,
 }
 
 /// Where a SELECT stands.
@@ -116,52 +121,65 @@ type Scope = HashMap<String, Shape>;
 
 pub(super) struct Carrier<'a> {
     reader: &'a Reader<'a>,
-    places: Places<'a>,
     /// How many hidden columns have been named.
-    pub(super) fresh: usize,
+    fresh: usize,
+    /// How many queries stand around the one that is being read.
+    depth: usize,
 }
 
 impl Carrier<'_> {
     fn query(&mut self, query: &mut Query, outer: &Scope, want: Want) -> Result<Shape, Diagnostic> {
-        let mut scope = outer.clone();
-        if let Some(with) = &mut query.with {
-            for cte in &mut with.cte_tables {
-                let name = build::normal(&cte.alias.name);
-                if with.recursive {
-                    scope.insert(name.clone(), Shape::default());
-                }
-                let all = if cte.alias.columns.is_empty() { Want::Rows } else { Want::Values };
-                let shape = self.query(&mut cte.query, &scope, all)?;
-                scope.insert(name, shape);
-            }
+        if self.depth > self.reader.limits.stages_max {
+            let span = self.reader.span(0..self.reader.lexemes.len());
+            return Err(limits::too_deep(span, self.reader.limits));
         }
+        self.depth += 1;
         unwrap_parentheses(query);
-        self.subqueries(&mut query.limit_clause, &scope)?;
-        let limited = query.limit_clause.is_some();
-        let shape = match query.body.as_mut() {
-            SetExpr::Select(select) => {
-                self.select(select, &mut query.order_by, limited, &scope, want)?
-            }
-            body => {
-                self.set_expr(body, &scope)?;
-                self.subqueries(&mut query.order_by, &scope)?;
-                set_shape(&mut query.order_by, limited, want)
+        let shape = match &query.with {
+            None => self.body(query, outer, want)?,
+            Some(_) => {
+                let scope = self.ctes(query, outer)?;
+                self.body(query, &scope, want)?
             }
         };
+        self.depth -= 1;
         if want != Want::Rows && !shape.extra.is_empty() {
-            let with = query.with.take();
-            let order = match limited {
-                true => query.order_by.clone(),
-                false => query.order_by.take(),
-            };
-            let order = order.filter(|_| want == Want::Top);
-            let inner = std::mem::replace(query, build::query(build::select(vec![], vec![])));
-            let wildcard = build::wildcard_without(shape.extra.clone());
-            *query = build::query(build::select(vec![wildcard], build::derived(inner, None)));
-            query.with = with;
-            query.order_by = order;
+            show_only_written(query, &shape, want);
         }
         Ok(shape)
+    }
+
+    /// Reads the queries that WITH names, and returns all names that are then known.
+    #[inline(never)]
+    fn ctes(&mut self, query: &mut Query, outer: &Scope) -> Result<Scope, Diagnostic> {
+        let mut scope = outer.clone();
+        let Some(with) = &mut query.with else { return Ok(scope) };
+        for cte in &mut with.cte_tables {
+            let name = build::normal(&cte.alias.name);
+            if with.recursive {
+                scope.insert(name.clone(), Shape::default());
+            }
+            let all = if cte.alias.columns.is_empty() { Want::Rows } else { Want::Values };
+            let shape = self.query(&mut cte.query, &scope, all)?;
+            let columns = shape.columns.filter(|_| cte.alias.columns.is_empty());
+            scope.insert(name, Shape { columns, ..shape });
+        }
+        Ok(scope)
+    }
+
+    fn body(&mut self, query: &mut Query, scope: &Scope, want: Want) -> Result<Shape, Diagnostic> {
+        self.subqueries(&mut query.limit_clause, scope)?;
+        let limited = query.limit_clause.is_some();
+        match query.body.as_mut() {
+            SetExpr::Select(select) => {
+                self.select(select, &mut query.order_by, limited, scope, want)
+            }
+            body => {
+                self.set_expr(body, scope)?;
+                self.subqueries(&mut query.order_by, scope)?;
+                Ok(set_shape(&mut query.order_by, limited, want))
+            }
+        }
     }
 
     /// Reads the sides of a set operation, of which only the written columns come out.
@@ -198,41 +216,24 @@ impl Carrier<'_> {
         let from = if needs_order { Want::Rows } else { Want::Identity };
         let relation = self.from(&mut select.from, scope, from)?;
         self.select_subqueries(select, order_by, scope)?;
-        let names = normalise(select);
-        self.whole_trajectories(select, &relation)?;
-        for name in names {
-            let known = probe(name);
-            select.selection = Some(match select.selection.take() {
-                Some(predicate @ Expr::BinaryOp { .. }) => {
-                    and(Expr::Nested(Box::new(predicate)), known)
-                }
-                Some(predicate) => and(predicate, known),
-                None => known,
-            });
-        }
-        self.check_samples(select, order_by, &relation)?;
-        let aggregates = [
-            calls(&select.projection, catalog),
-            calls(&select.having, catalog),
-            calls(&select.qualify, catalog),
-            calls(order_by, catalog),
-        ];
-        let is_grouped = !matches!(&select.group_by, GroupByExpr::Expressions(e, _) if e.is_empty())
-            || select.having.is_some()
-            || aggregates.iter().any(|found| !found.aggregates.is_empty());
+        let replaced = normalise(select);
+        rename(select, &relation);
+        across::whole_trajectories(self.reader, select, &relation)?;
+        demand(select, replaced);
+        across::check_samples(self.reader, select, order_by, &relation)?;
+        let is_grouped = is_grouped(select, order_by, catalog);
         if is_grouped {
-            self.order_aggregates(select, order_by, &relation);
+            across::order_aggregates(catalog, select, order_by, &relation);
         }
         let is_distinct = matches!(select.distinct, Some(Distinct::Distinct | Distinct::On(_)));
         let keeps_rows = !is_grouped && !is_distinct;
-        let has_own = order_by.is_some();
+        let only_written = matches!(want, Want::Values | Want::Existence);
+        let keeps_keys = keeps_rows && want == Want::Rows && order_by.is_none();
         let carried = Shape {
-            identity: relation.identity && keeps_rows && want != Want::Values,
+            identity: relation.identity && keeps_rows && !only_written,
             order: Order::Natural,
-            extra: match keeps_rows && want == Want::Rows && !has_own {
-                true => relation.extra.clone(),
-                false => vec![],
-            },
+            extra: if keeps_keys { relation.extra.clone() } else { vec![] },
+            columns: known_columns(self.reader, select, &relation)?,
         };
         hide(select, &relation, &carried);
         let place = Place { limited, keeps_rows, want };
@@ -240,6 +241,7 @@ impl Carrier<'_> {
     }
 
     /// Says the order where it matters, and returns what comes out of the SELECT.
+    #[inline(never)]
     fn settle(
         &mut self,
         select: &mut Select,
@@ -268,7 +270,11 @@ impl Carrier<'_> {
         }
         let is_on = matches!(select.distinct, Some(Distinct::On(_)));
         let is_distinct = is_on || matches!(select.distinct, Some(Distinct::Distinct));
-        let here = at.limited || at.want == Want::Top || (is_on && !inherited);
+        let here = match at.want {
+            Want::Existence => false,
+            Want::Top => true,
+            Want::Rows | Want::Identity | Want::Values => at.limited || (is_on && !inherited),
+        };
         let outputs = Outputs::of(select);
         let shadowed = inherited && here && outputs.shadow(&keys);
         let mut said = keys.clone();
@@ -342,6 +348,7 @@ impl Carrier<'_> {
                     Some(shape) => shape.clone(),
                     None => Shape {
                         identity: self.reader.catalog.has_identity(&known),
+                        columns: self.reader.catalog.columns(&known),
                         ..Shape::default()
                     },
                 };
@@ -349,17 +356,15 @@ impl Carrier<'_> {
                 if hidden.is_empty() || (want != Want::Values && !renames(alias)) {
                     return Ok(shape);
                 }
-                let last = name.0.last().and_then(|part| part.as_ident()).cloned();
-                let alias = alias.take().or_else(|| last.map(build::table_alias));
-                let table = factor.clone();
-                let from = vec![TableWithJoins { relation: table, joins: vec![] }];
-                let bare = build::select(vec![build::wildcard_without(hidden)], from);
-                *factor = build::derived_factor(build::query(bare), alias);
-                Ok(Shape::default())
+                let columns = shape.columns.filter(|_| !renames(alias));
+                show_table_without(factor, hidden);
+                Ok(Shape { columns, ..Shape::default() })
             }
             TableFactor::Derived { subquery, alias, lateral, .. } => {
-                let want = if renames(alias) || *lateral { Want::Values } else { want };
-                self.query(subquery, scope, want)
+                let renamed = renames(alias);
+                let want = if renamed || *lateral { Want::Values } else { want };
+                let shape = self.query(subquery, scope, want)?;
+                Ok(Shape { columns: shape.columns.filter(|_| !renamed), ..shape })
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
                 if table_with_joins.joins.is_empty() && alias.is_none() {
@@ -373,118 +378,6 @@ impl Carrier<'_> {
                 Ok(Shape::default())
             }
         }
-    }
-
-    /// Turns what a WHERE says of whole trajectories, or of other rows, into a filter behind a
-    /// window: `every(p)` becomes `every(p) OVER (PARTITION BY _trajectory)`.
-    fn whole_trajectories(
-        &mut self,
-        select: &mut Select,
-        relation: &Shape,
-    ) -> Result<(), Diagnostic> {
-        let found = calls(&select.selection, self.reader.catalog);
-        let other = found.aggregates.iter().find(|n| build::normal(n) != functions::EVERY);
-        if let Some(name) = other {
-            let message = format!("{}() speaks of many rows, WHERE of one", build::normal(name));
-            return Err(Diagnostic::new("aggregate-misplaced", message)
-                .at(self.place(name))
-                .help("group first: |> AGGREGATE count(*) AS n GROUP BY tool |> WHERE n > 3")
-                .help("in SELECT ... GROUP BY ..., HAVING filters groups"));
-        }
-        if let Some(name) = found.every.first().filter(|_| !relation.identity) {
-            let message = "every() in a WHERE speaks of all steps of a row's trajectory, and these \
-                           rows belong to none";
-            return Err(Diagnostic::new("every-needs-identity", message)
-                .at(self.place(name))
-                .help("filter before the rows are joined, grouped or made DISTINCT"));
-        }
-        if found.every.is_empty() && !found.has_window {
-            return Ok(());
-        }
-        let Some(mut predicate) = select.selection.take() else { return Ok(()) };
-        edit_functions(&mut predicate, |function| {
-            let is_every = functions::name_of(function).map(build::normal);
-            if function.over.is_none() && is_every.as_deref() == Some(functions::EVERY) {
-                let trajectory = vec![build::column(build::TRAJECTORY)];
-                function.over = Some(WindowType::WindowSpec(build::window(trajectory, vec![])));
-            }
-        });
-        let only_filters = Select { from: vec![], ..select.clone() };
-        if only_filters == build::select(vec![build::wildcard()], vec![]) {
-            select.qualify = Some(predicate);
-            return Ok(());
-        }
-        let from = std::mem::take(&mut select.from);
-        let mut inner = build::select(vec![build::wildcard()], from);
-        inner.qualify = Some(predicate);
-        select.from = build::derived(build::query(inner), None);
-        Ok(())
-    }
-
-    /// Demands identity of the rows that a SAMPLE draws from.
-    fn check_samples(
-        &mut self,
-        select: &mut Select,
-        order_by: &mut Option<OrderBy>,
-        relation: &Shape,
-    ) -> Result<(), Diagnostic> {
-        if relation.identity {
-            return Ok(());
-        }
-        let mut sample = None;
-        let mut look = |function: &mut Function| {
-            if let Some(name) = functions::name_of(function)
-                && name.value == ours::SAMPLE_KEY
-                && function.to_string().contains(build::TRAJECTORY)
-            {
-                sample.get_or_insert(name.clone());
-            }
-        };
-        edit_functions(&mut select.qualify, &mut look);
-        edit_functions(order_by, &mut look);
-        match sample {
-            None => Ok(()),
-            Some(name) => {
-                let message = "SAMPLE draws steps or trajectories, and these rows are neither";
-                Err(Diagnostic::new("sample-needs-identity", message)
-                    .at(self.place(&name))
-                    .help("sample before the rows are joined, grouped, united or made DISTINCT"))
-            }
-        }
-    }
-
-    /// Gives aggregates whose value depends on the order of rows the order of the rows they read.
-    fn order_aggregates(
-        &mut self,
-        select: &mut Select,
-        order_by: &mut Option<OrderBy>,
-        relation: &Shape,
-    ) {
-        let keys = match &relation.order {
-            Order::Keys(keys) => keys.clone(),
-            Order::Natural if relation.identity => build::identity_order(),
-            Order::Natural | Order::Fixed => return,
-        };
-        let catalog = self.reader.catalog;
-        let mut give = |function: &mut Function| {
-            let known = functions::name_of(function).map(build::normal).unwrap_or_default();
-            if !catalog.is_order_sensitive(&known)
-                || function.over.is_some()
-                || !function.within_group.is_empty()
-            {
-                return;
-            }
-            if let FunctionArguments::List(list) = &mut function.args
-                && list.duplicate_treatment.is_none()
-                && !list.clauses.iter().any(|c| matches!(c, FunctionArgumentClause::OrderBy(_)))
-            {
-                list.clauses.push(FunctionArgumentClause::OrderBy(keys.clone()));
-            }
-        };
-        edit_functions(&mut select.projection, &mut give);
-        edit_functions(&mut select.having, &mut give);
-        edit_functions(&mut select.qualify, &mut give);
-        edit_functions(order_by, &mut give);
     }
 
     fn select_subqueries(
@@ -505,13 +398,10 @@ impl Carrier<'_> {
 
     /// Reads the subqueries of a piece of the tree: only what they write comes out.
     fn subqueries(&mut self, node: &mut impl VisitMut, scope: &Scope) -> Result<(), Diagnostic> {
-        let mut visitor = Subqueries { carrier: self, scope, depth: 0, error: None };
+        let mut visitor =
+            Subqueries { carrier: self, scope, depth: 0, want: Want::Values, error: None };
         let _ = node.visit(&mut visitor);
         visitor.error.map_or(Ok(()), Err)
-    }
-
-    fn place(&mut self, name: &Ident) -> Span {
-        self.places.span(name.span)
     }
 }
 
@@ -519,11 +409,21 @@ struct Subqueries<'c, 'a> {
     carrier: &'c mut Carrier<'a>,
     scope: &'c Scope,
     depth: usize,
+    /// What the outermost query that is being visited is read for.
+    want: Want,
     error: Option<Diagnostic>,
 }
 
 impl VisitorMut for Subqueries<'_, '_> {
     type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.depth == 0 {
+            let exists = matches!(expr, Expr::Exists { .. });
+            self.want = if exists { Want::Existence } else { Want::Values };
+        }
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
         self.depth += 1;
@@ -535,7 +435,7 @@ impl VisitorMut for Subqueries<'_, '_> {
         if self.depth > 0 {
             return ControlFlow::Continue(());
         }
-        match self.carrier.query(query, self.scope, Want::Values) {
+        match self.carrier.query(query, self.scope, self.want) {
             Ok(_) => ControlFlow::Continue(()),
             Err(error) => {
                 self.error = Some(error);
@@ -545,32 +445,15 @@ impl VisitorMut for Subqueries<'_, '_> {
     }
 }
 
-/// Calls `edit` on every function of a piece of the tree, its subqueries left out.
-fn edit_functions(node: &mut impl VisitMut, edit: impl FnMut(&mut Function)) {
-    struct Editor<F> {
-        edit: F,
-        depth: usize,
-    }
-    impl<F: FnMut(&mut Function)> VisitorMut for Editor<F> {
-        type Break = ();
-        fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-            self.depth += 1;
-            ControlFlow::Continue(())
-        }
-        fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
-            self.depth -= 1;
-            ControlFlow::Continue(())
-        }
-        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-            if let Expr::Function(function) = expr
-                && self.depth == 0
-            {
-                (self.edit)(function);
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    let _ = node.visit(&mut Editor { edit, depth: 0 });
+/// Returns true if the SELECT makes groups of rows, one of all of them included.
+fn is_grouped(select: &Select, order_by: &Option<OrderBy>, catalog: &dyn Catalog) -> bool {
+    let has_keys = !matches!(&select.group_by, GroupByExpr::Expressions(e, _) if e.is_empty());
+    let aggregates = |found: Calls| !found.aggregates.is_empty();
+    has_keys
+        || select.having.is_some()
+        || aggregates(calls(&select.projection, catalog))
+        || aggregates(calls(&select.qualify, catalog))
+        || aggregates(calls(order_by, catalog))
 }
 
 /// What a query says of its order.
@@ -607,82 +490,4 @@ fn set_shape(order_by: &mut Option<OrderBy>, limited: bool, want: Want) -> Shape
         }
     };
     Shape { order, ..Shape::default() }
-}
-
-/// Returns the hidden columns of a relation.
-fn hidden_columns(shape: &Shape) -> Vec<Ident> {
-    let identity = [build::TRAJECTORY, build::STEP].map(Ident::new);
-    let identity = identity.into_iter().filter(|_| shape.identity);
-    identity.chain(shape.extra.iter().cloned()).collect()
-}
-
-/// Makes the projection bring the hidden columns of `carried`, once, and no others of `relation`.
-fn hide(select: &mut Select, relation: &Shape, carried: &Shape) {
-    let all = hidden_columns(relation);
-    let kept = hidden_columns(carried);
-    if all.is_empty() {
-        return;
-    }
-    let name = relation_name(&select.from);
-    let mut missing = kept.clone();
-    for item in &mut select.projection {
-        let is_whole = match item {
-            SelectItem::QualifiedWildcard(kind, _) => {
-                name.as_deref().is_some_and(|name| kind.to_string().trim_end_matches(".*") == name)
-            }
-            _ => false,
-        };
-        if let SelectItem::QualifiedWildcard(_, options) = item
-            && is_whole
-        {
-            *item = SelectItem::Wildcard(options.clone());
-        }
-        match item {
-            SelectItem::Wildcard(options) => {
-                exclude(options, all.iter().filter(|name| !missing.contains(name)));
-                missing.clear();
-            }
-            SelectItem::QualifiedWildcard(_, options) => {
-                let mine = all.iter().filter(|name| !relation.extra.contains(name));
-                exclude(options, mine.filter(|name| !missing.contains(name)));
-                missing.retain(|name| relation.extra.contains(name));
-            }
-            _ => {}
-        }
-    }
-    let columns = missing.into_iter().map(Expr::Identifier).map(SelectItem::UnnamedExpr);
-    select.projection.extend(columns);
-}
-
-/// Returns the name under which the only relation of a FROM is known, as typed.
-fn relation_name(from: &[TableWithJoins]) -> Option<String> {
-    match from {
-        [only] if only.joins.is_empty() => match &only.relation {
-            TableFactor::Table { alias: Some(alias), .. }
-            | TableFactor::Derived { alias: Some(alias), .. } => Some(alias.name.to_string()),
-            TableFactor::Table { name, .. } => Some(name.to_string()),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// Takes the parentheses off a query that is only another in parentheses; where the outer one has
-/// an order or a limit of its own, the inner one becomes its relation.
-fn unwrap_parentheses(query: &mut Query) {
-    while let SetExpr::Query(inner) = query.body.as_mut() {
-        let nothing_here = query.order_by.is_none() && query.limit_clause.is_none();
-        if nothing_here && (query.with.is_none() || inner.with.is_none()) {
-            let with = query.with.take();
-            let empty = build::query(build::select(vec![], vec![]));
-            let mut inner = std::mem::replace(inner.as_mut(), empty);
-            inner.with = inner.with.or(with);
-            *query = inner;
-        } else {
-            let empty = build::query(build::select(vec![], vec![]));
-            let inner = std::mem::replace(inner.as_mut(), empty);
-            let select = build::select(vec![build::wildcard()], build::derived(inner, None));
-            *query.body = SetExpr::Select(Box::new(select));
-        }
-    }
 }

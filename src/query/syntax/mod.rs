@@ -11,16 +11,24 @@
 //! 6. [`refuse`]: what the engine would pass over in silence is refused.
 //! 7. [`identity`], [`order`]: the hidden columns and the order of rows are carried through.
 //!
+//! For a prompt there are besides [`tokens`]' [`split`], [`highlight`] and [`complete`].
+//!
 //! What comes out is SQL without pipes, in the SQL parser's tree with the places of the text as
 //! typed, for the engine to plan.
 //!
 //! Invariants. Nothing here knows a table's columns. Nothing is ignored: a part of a statement
 //! either has its meaning in the tree or is an error. No input ends in a panic or an overflow.
 
+mod across;
+mod aggregate;
 mod build;
 mod catalog;
+mod columns;
+mod complete;
 mod errors;
 mod functions;
+mod hidden;
+mod highlight;
 mod identity;
 mod limits;
 mod order;
@@ -34,6 +42,8 @@ mod tokens;
 
 pub use build::{STEP, TRAJECTORY};
 pub use catalog::Catalog;
+pub use complete::{Expected, NameKind, complete};
+pub use highlight::{TokenClass, highlight};
 pub use limits::Limits;
 pub use ours::SAMPLE_KEY;
 pub use statement::{

@@ -228,7 +228,7 @@ pub(super) fn exclude<'n>(
 }
 
 /// Returns the names that a wildcard leaves out.
-fn excluded(options: &WildcardAdditionalOptions) -> Vec<Ident> {
+pub(super) fn excluded(options: &WildcardAdditionalOptions) -> Vec<Ident> {
     let mut names = Vec::new();
     match &options.opt_exclude {
         Some(ExcludeSelectItem::Single(name)) => names.extend(name.0.last()),

@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use super::stages::Chain;
 use super::tokens::Lexeme;
-use super::{Catalog, Limits, build, errors};
+use super::{Catalog, Limits, build, errors, limits};
 use crate::diag::{Diagnostic, Span};
 
 static DIALECT: GenericDialect = GenericDialect {};
@@ -52,9 +52,8 @@ impl Reader<'_> {
         let mut ends = pipes;
         ends.push(range.end);
         if ends.len() - 1 > self.limits.stages_max {
-            let lexeme = &self.lexemes[ends[self.limits.stages_max]];
-            let message = format!("a query has at most {} stages", self.limits.stages_max);
-            return Err(Diagnostic::new("too-deep", message).at(lexeme.span));
+            let span = self.lexemes[ends[self.limits.stages_max]].span;
+            return Err(limits::too_deep(span, self.limits));
         }
         let mut holes = Vec::new();
         let base = self.base(starts[0]..ends[0], &mut holes)?;

@@ -121,7 +121,7 @@ pub(super) fn foreign_spelling(reader: &Reader<'_>) -> Result<(), Diagnostic> {
             {
                 (written("count(*)"), "count(*) counts rows, count(x) those where x is not null")
             }
-            Token::Placeholder(name) if is_mongo(name) => {
+            Token::Placeholder(name) if is_mongo(name) && follows_brace(reader, at) => {
                 let message = format!("'{found}' has no meaning here");
                 (message, "conditions are written out: reward > 0.5 AND tool IN ('search')")
             }
@@ -130,6 +130,10 @@ pub(super) fn foreign_spelling(reader: &Reader<'_>) -> Result<(), Diagnostic> {
         return Err(Diagnostic::new("foreign-spelling", message).at(lexeme.span).help(help));
     }
     Ok(())
+}
+
+fn follows_brace(reader: &Reader<'_>, at: usize) -> bool {
+    at.checked_sub(1).is_some_and(|before| reader.lexemes[before].is(&Token::LBrace))
 }
 
 fn is_mongo(name: &str) -> bool {

@@ -1,0 +1,156 @@
+//! What a SELECT says of other rows than the one at hand: `every(p)` in a WHERE, samples, and
+//! aggregates whose value depends on the order of rows.
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Function, FunctionArgumentClause, FunctionArguments, Ident, OrderBy,
+    Select, WindowType,
+};
+
+use super::functions::{self, calls, edit_functions};
+use super::identity::{Order, Shape};
+use super::reader::Reader;
+use super::stages::and;
+use super::tokens::Places;
+use super::{Catalog, build, ours};
+use crate::diag::{Diagnostic, Span};
+
+/// Turns what a WHERE says of whole trajectories, or of other rows, into a filter behind a window:
+/// `every(p)` becomes `every(p) OVER (PARTITION BY _trajectory)`. It speaks of all rows of FROM, so
+/// the other conditions of the WHERE hold after it.
+#[inline(never)]
+pub(super) fn whole_trajectories(
+    reader: &Reader<'_>,
+    select: &mut Select,
+    relation: &Shape,
+) -> Result<(), Diagnostic> {
+    let found = calls(&select.selection, reader.catalog);
+    let other = found.aggregates.iter().find(|n| build::normal(n) != functions::EVERY);
+    if let Some(name) = other {
+        let message = format!("{}() speaks of many rows, WHERE of one", build::normal(name));
+        return Err(Diagnostic::new("aggregate-misplaced", message)
+            .at(place(reader, name))
+            .help("group first: |> AGGREGATE count(*) AS n GROUP BY tool |> WHERE n > 3")
+            .help("in SELECT ... GROUP BY ..., HAVING filters groups"));
+    }
+    if let Some(name) = found.every.first().filter(|_| !relation.identity) {
+        let message = "every() in a WHERE speaks of all steps of a row's trajectory, and these \
+                       rows belong to none";
+        return Err(Diagnostic::new("every-needs-identity", message)
+            .at(place(reader, name))
+            .help("filter before the rows are joined, grouped or made DISTINCT"));
+    }
+    if found.every.is_empty() && !found.has_window {
+        return Ok(());
+    }
+    let Some(predicate) = select.selection.take() else { return Ok(()) };
+    let mut across = Vec::new();
+    let mut alone = Vec::new();
+    for condition in conditions(predicate) {
+        let found = calls(&condition, reader.catalog);
+        match found.every.is_empty() && !found.has_window {
+            true => alone.push(condition),
+            false => across.push(condition),
+        }
+    }
+    let mut across = across.into_iter().reduce(and);
+    edit_functions(&mut across, |function| {
+        let is_every = functions::name_of(function).map(build::normal);
+        if function.over.is_none() && is_every.as_deref() == Some(functions::EVERY) {
+            let trajectory = vec![build::column(build::TRAJECTORY)];
+            function.over = Some(WindowType::WindowSpec(build::window(trajectory, vec![])));
+        }
+    });
+    let only_filters = Select { from: vec![], ..select.clone() };
+    if alone.is_empty() && only_filters == build::select(vec![build::wildcard()], vec![]) {
+        select.qualify = across;
+        return Ok(());
+    }
+    select.selection = alone.into_iter().reduce(and);
+    let from = std::mem::take(&mut select.from);
+    let mut inner = build::select(vec![build::wildcard()], from);
+    inner.qualify = across;
+    select.from = build::derived(build::query(inner), None);
+    Ok(())
+}
+
+/// Cuts a predicate at its outermost ANDs.
+fn conditions(predicate: Expr) -> Vec<Expr> {
+    let mut cut = Vec::new();
+    let mut rest = predicate;
+    while let Expr::BinaryOp { left, op: BinaryOperator::And, right } = rest {
+        cut.push(*right);
+        rest = *left;
+    }
+    cut.push(rest);
+    cut.reverse();
+    cut
+}
+
+/// Demands identity of the rows that a SAMPLE draws from.
+pub(super) fn check_samples(
+    reader: &Reader<'_>,
+    select: &mut Select,
+    order_by: &mut Option<OrderBy>,
+    relation: &Shape,
+) -> Result<(), Diagnostic> {
+    if relation.identity {
+        return Ok(());
+    }
+    let mut sample = None;
+    let mut look = |function: &mut Function| {
+        if let Some(name) = functions::name_of(function)
+            && name.value == ours::SAMPLE_KEY
+            && function.to_string().contains(build::TRAJECTORY)
+        {
+            sample.get_or_insert(name.clone());
+        }
+    };
+    edit_functions(&mut select.qualify, &mut look);
+    edit_functions(order_by, &mut look);
+    match sample {
+        None => Ok(()),
+        Some(name) => {
+            let message = "SAMPLE draws steps or trajectories, and these rows are neither";
+            Err(Diagnostic::new("sample-needs-identity", message)
+                .at(place(reader, &name))
+                .help("sample before the rows are joined, grouped, united or made DISTINCT"))
+        }
+    }
+}
+
+/// Gives aggregates whose value depends on the order of rows the order of the rows they read.
+pub(super) fn order_aggregates(
+    catalog: &dyn Catalog,
+    select: &mut Select,
+    order_by: &mut Option<OrderBy>,
+    relation: &Shape,
+) {
+    let keys = match &relation.order {
+        Order::Keys(keys) => keys.clone(),
+        Order::Natural if relation.identity => build::identity_order(),
+        Order::Natural | Order::Fixed => return,
+    };
+    let mut give = |function: &mut Function| {
+        let known = functions::name_of(function).map(build::normal).unwrap_or_default();
+        if !catalog.is_order_sensitive(&known)
+            || function.over.is_some()
+            || !function.within_group.is_empty()
+        {
+            return;
+        }
+        if let FunctionArguments::List(list) = &mut function.args
+            && list.duplicate_treatment.is_none()
+            && !list.clauses.iter().any(|c| matches!(c, FunctionArgumentClause::OrderBy(_)))
+        {
+            list.clauses.push(FunctionArgumentClause::OrderBy(keys.clone()));
+        }
+    };
+    edit_functions(&mut select.projection, &mut give);
+    edit_functions(&mut select.having, &mut give);
+    edit_functions(&mut select.qualify, &mut give);
+    edit_functions(order_by, &mut give);
+}
+
+fn place(reader: &Reader<'_>, name: &Ident) -> Span {
+    Places::new(reader.text).span(name.span)
+}
