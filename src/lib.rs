@@ -8,6 +8,7 @@ pub mod lm;
 pub mod model;
 pub mod query;
 pub mod render;
+pub mod session;
 pub mod store;
 pub mod synth;
 pub mod text;

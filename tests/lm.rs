@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
 mod decoder;
+mod files;
 mod ops;
+mod parity;
+mod tokenizer;
 
 use candle_core::Tensor;
 use swirldb::lm::DecoderConfig;

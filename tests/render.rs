@@ -1,5 +1,7 @@
 //! Messages to text and back: the tag form, the model's template, and what each refuses.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
+
 use proptest::prelude::*;
 use swirldb::model::{ContextItem, Json, Message, Step, ToolCall, Trajectory, role};
 use swirldb::render::{

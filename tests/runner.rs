@@ -9,3 +9,9 @@ mod syntax;
 mod lm;
 mod render;
 mod train;
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
+
+mod exchange;
+mod exchange_damage;
+mod exchange_native;
+mod synth;

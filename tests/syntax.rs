@@ -518,6 +518,7 @@ fn limits_are_held() {
         format!("FROM steps{}", repeat(" |> LIMIT 1", many)),
     ];
     for text in &deep {
+        eprintln!("{}", &text[..40]);
         assert_eq!(
             code(text, &Limits { length_max: 1 << 24, ..limits }),
             Err("too-deep"),
@@ -535,6 +536,7 @@ fn limits_are_held() {
         format!("SELECT {}", vec!["CASE WHEN 1 = -1 THEN 1 END"; 200].join(", ")),
     ];
     for text in &fine {
+        eprintln!("{}", &text[..40]);
         assert_eq!(code(text, &limits), Ok(1), "{}", &text[..40]);
     }
     let query = engine.query(&fine[3]);

@@ -1,5 +1,7 @@
 //! Training: formulas by hand, one sequence against many, resuming, and what is refused.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -487,10 +489,10 @@ fn order_is_a_function_of_seed_and_epoch() {
     assert_eq!(order, epoch_order(&sequences, 7, 0));
     assert_ne!(order, epoch_order(&sequences, 7, 1));
     assert_ne!(order, epoch_order(&sequences, 8, 0));
-    let runs = cut_by_tokens(&sequences, &order, 200);
+    let runs = cut_by_tokens(&sequences, &order, 500);
     assert_eq!(runs.concat(), order);
     let tokens = |run: &Vec<usize>| run.iter().map(|i| sequences[*i].tokens.len()).sum::<usize>();
-    assert!(runs.iter().all(|run| tokens(run) <= 200 || run.len() == 1));
+    assert!(runs.iter().all(|run| tokens(run) <= 500 || run.len() == 1));
     assert!(runs.iter().any(|run| run.len() > 1));
 }
 
@@ -605,12 +607,12 @@ fn options_that_make_no_sense_are_refused() {
 
 #[test]
 fn a_small_model_learns_four_trajectories_by_heart() {
-    let config = TrainConfig { max_steps: Some(60), tokens_per_step: 2048, ..config() };
+    let config = TrainConfig { max_steps: Some(120), tokens_per_step: 2048, ..config() };
     let rows = examples(4);
     let (steps, model) = run(&config, &rows);
-    assert_eq!(steps.len(), 60);
+    assert_eq!(steps.len(), 120);
     assert!(steps[0].loss > 5.0, "{}", steps[0].loss);
-    assert!(steps[59].loss < 0.1, "{}", steps[59].loss);
+    assert!(steps[119].loss < 0.1, "{}", steps[119].loss);
     let evaluation = evaluate(&model, &prepared(&config, &rows).sequences, 64).unwrap();
     assert_eq!(evaluation.actions.len(), 12);
     assert!(evaluation.loss() < 0.1);

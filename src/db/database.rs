@@ -117,8 +117,7 @@ impl Database {
         index.refresh()?;
         let end = view.rows(TableId::Steps);
         let position = index.position();
-        if position.is_none_or(|p| p.database != self.store.identity())
-            || index.row_count()? < end
+        if position.is_none_or(|p| p.database != self.store.identity()) || index.row_count()? < end
         {
             return Ok(None);
         }

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use rayon::prelude::*;
 
-use super::database::Database;
 use super::DbError;
+use super::database::Database;
 use crate::exchange::{BadRecord, Imported, LabelRecord, Place, Reader, Record, content_hash};
 use crate::model::{Judge, Label};
 use crate::store::{Appended, Fact, Incoming, StoreError, View};
@@ -80,7 +80,7 @@ pub fn import(
         let batch = match batch {
             Ok(batch) => batch,
             Err(error) => {
-                import.commit(&mut pending)?;
+                let _ends_anyway = import.commit(&mut pending)?;
                 return Err(error.into());
             }
         };
@@ -90,7 +90,7 @@ pub fn import(
         }
         for record in batch {
             if import.take(record, &mut pending)?.is_break() {
-                import.commit(&mut pending)?;
+                let _ends_anyway = import.commit(&mut pending)?;
                 return Ok(import.report);
             }
         }
@@ -99,7 +99,7 @@ pub fn import(
             return Ok(import.report);
         }
     }
-    import.commit(&mut pending)?;
+    let _ends_anyway = import.commit(&mut pending)?;
     database.store().settle()?;
     Ok(import.report)
 }
@@ -180,8 +180,7 @@ impl Import<'_, '_> {
                 return Ok(self.incident(Incident::Bad(bad)));
             }
         };
-        let facts: Vec<Fact> =
-            labels.into_iter().map(|label| Fact { trajectory, label }).collect();
+        let facts: Vec<Fact> = labels.into_iter().map(|label| Fact { trajectory, label }).collect();
         let report = self.database.store().label(&facts, &record.judges)?;
         self.report.labels += report.added;
         self.report.labels_unchanged += report.same;

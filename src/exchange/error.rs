@@ -85,8 +85,8 @@ pub enum ExchangeError {
     },
     /// The compressed bytes are damaged or end too early.
     #[error(
-        "{}: the {method} data is damaged or cut off near byte {offset} of the file, after {decoded} \
-         bytes of text ({reason}); the records before it were read; fetch the file again",
+        "{}: the {method} data is damaged or cut off near byte {offset} of the file, after \
+         {decoded} bytes of text ({reason}); the records before it were read; fetch the file again",
         path.display()
     )]
     Compression {

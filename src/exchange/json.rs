@@ -61,13 +61,14 @@ pub(super) fn explain(error: &serde_json::Error, text: &str) -> String {
         return format!("found more behind the end of the record, at column {column}");
     }
     match word_at(line, column.saturating_sub(1)) {
-        Some(word) => format!("found {word} at column {column}, which is not JSON"),
+        Some((at, word)) => format!("found {word} at column {}, which is not JSON", at + 1),
         None => format!("not JSON: {said} at column {column}"),
     }
 }
 
-/// Returns the bare word (NaN, -Infinity, None) that covers the byte `at` of a line, if any does.
-fn word_at(line: &str, at: usize) -> Option<&str> {
+/// Returns the bare word (NaN, -Infinity, None) that covers the byte `at` of a line, if any does,
+/// with the place where it starts.
+fn word_at(line: &str, at: usize) -> Option<(usize, &str)> {
     let bytes = line.as_bytes();
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
     let at = at.min(bytes.len());
@@ -76,7 +77,7 @@ fn word_at(line: &str, at: usize) -> Option<&str> {
     let word = line.get(from..from + count)?;
     let quoted = from > 0 && bytes[from - 1] == b'"';
     let letters = word.trim_start_matches('-').starts_with(|c: char| c.is_ascii_alphabetic());
-    (letters && !quoted && !["true", "false", "null"].contains(&word)).then_some(word)
+    (letters && !quoted && !["true", "false", "null"].contains(&word)).then_some((from, word))
 }
 
 /// A string of a record: borrowed from it where it holds no escape.

@@ -4,12 +4,12 @@
 //! that does not grow with it. Compression and format are recognised from the content. A record
 //! that cannot be read is a [`BadRecord`] with its place and field among the good ones.
 //!
-//! | format | what it reads |
-//! |---|---|
-//! | `chat` | `messages[{role, content, tool_calls, ...}]` a line, bare lists of messages, `prompt` and `completion`; labels by message index as below |
-//! | `agentprocess` | the same with `step_labels`, `final_label`, and judges' files of such labels |
-//! | `taubench` | an array (or lines) of `task_id`, `trial`, `reward`, `info`, `traj` |
-//! | `swirl` | what [`NativeWriter`] writes, without loss |
+//! - `chat`: a line with `messages[{role, content, tool_calls, ...}]`, a bare list of messages, or
+//!   `prompt` and `completion`; labels by message index as in the next.
+//! - `agentprocess`: the same with `step_labels` and `final_label`, and judges' files of such
+//!   labels.
+//! - `taubench`: an array (or lines) of `task_id`, `trial`, `reward`, `info`, `traj`.
+//! - `swirl`: what [`NativeWriter`] writes, without loss.
 //!
 //! # How a chat record becomes a trajectory
 //!

@@ -13,6 +13,7 @@ mod safetensors;
 mod tokenizer;
 mod weights;
 
+pub use candle_core::Device;
 pub use config::DecoderConfig;
 pub use decoder::{Decoder, Packed};
 pub use error::LmError;

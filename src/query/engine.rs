@@ -9,7 +9,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, TableProvider};
-use datafusion::common::{DataFusionError, TableReference};
+use datafusion::common::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -27,8 +27,7 @@ use super::functions;
 use super::names::{self, Names};
 use super::syntax::{Catalog, QueryStatement, STEP, TRAJECTORY};
 use super::table::{
-    LabelNames, RowFinder, ScanProvider, ScanTable, StreamedTable, streamed_provider,
-    table_columns,
+    LabelNames, RowFinder, ScanProvider, ScanTable, StreamedTable, streamed_provider, table_columns,
 };
 use crate::codec::TableId;
 use crate::db::{Database, DbError};
@@ -107,8 +106,10 @@ impl Engine {
             .build()
             .map_err(|e| environment(&e))?;
         let pool = Arc::new(FairSpillPool::new(memory_bytes));
-        let runtime_env =
-            RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().map_err(|e| environment(&e))?;
+        let runtime_env = RuntimeEnvBuilder::new()
+            .with_memory_pool(pool)
+            .build_arc()
+            .map_err(|e| environment(&e))?;
         let mut config = SessionConfig::new()
             .with_target_partitions(threads.max(1))
             .with_default_catalog_and_schema("swirl", "public")
@@ -171,17 +172,14 @@ impl Engine {
         self.prepare_query(scope, extended)
     }
 
-    fn prepare_query(
-        &self,
-        scope: &Scope<'_>,
-        query: ast::Query,
-    ) -> Result<Prepared, QueryError> {
+    fn prepare_query(&self, scope: &Scope<'_>, query: ast::Query) -> Result<Prepared, QueryError> {
         let names = Names::of(&query);
         let known = |table: &str| known_table(scope, table);
         names.check_tables(&table_names(scope), &known)?;
         let undecided = Arc::new(AtomicU64::new(0));
         let context = self.context(scope, &names, &undecided)?;
-        let statement = PlannedStatement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
+        let statement =
+            PlannedStatement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
         let state = context.state();
         let refused = |e: DataFusionError| planning_error(e, scope, &names, self);
         let planned = self.runtime.block_on(async {
@@ -192,9 +190,8 @@ impl Engine {
         let (logical, physical) = planned.map_err(refused)?;
         let schema = physical.schema();
         let hidden = |name: &str| name == TRAJECTORY || name == STEP;
-        let shown: Vec<usize> = (0..schema.fields().len())
-            .filter(|at| !hidden(schema.field(*at).name()))
-            .collect();
+        let shown: Vec<usize> =
+            (0..schema.fields().len()).filter(|at| !hidden(schema.field(*at).name())).collect();
         let labels = names.labels(&LabelNames::new(scope.view.catalogue()));
         Ok(Prepared { logical, physical, context, shown, schema, undecided, labels })
     }
@@ -347,16 +344,12 @@ struct Finder {
 }
 
 impl RowFinder for Finder {
-    fn rows(
-        &self,
-        column: &str,
-        words: &str,
-    ) -> datafusion::common::Result<Option<Arc<Vec<u64>>>> {
+    fn rows(&self, column: &str, words: &str) -> datafusion::common::Result<Option<Arc<Vec<u64>>>> {
         if !crate::text::COLUMNS.contains(&column) {
             return Ok(None);
         }
-        let query = TextQuery::parse(words)
-            .map_err(|d| functions::words_error(words, &d.message))?;
+        let query =
+            TextQuery::parse(words).map_err(|d| functions::words_error(words, &d.message))?;
         let mut go_on = |_: u64, _: u64| !self.cancel.is_cancelled();
         let rows = self.database.text_rows(&self.view, column, &query, &mut go_on);
         let rows = rows.map_err(|e| DataFusionError::External(Box::new(e)))?;
@@ -433,13 +426,5 @@ pub fn row_count(view: &View, table: &str) -> Option<u64> {
         "trajectories" => Some(view.rows(TableId::Trajectories)),
         "steps" | "subtrajectories" => Some(view.rows(TableId::Steps)),
         _ => None,
-    }
-}
-
-/// Returns the plain name of a table as the engine knows it.
-pub(super) fn plain_name(reference: &TableReference) -> String {
-    match reference.schema() {
-        Some(DATASET_SCHEMA) => format!("{DATASET_SCHEMA}.{}", reference.table()),
-        _ => reference.table().to_owned(),
     }
 }

@@ -43,9 +43,7 @@ impl QueryError {
         let QueryError::Placed(diagnostic, place) = self else { return None };
         let diagnostic = diagnostic.clone();
         Some(match place {
-            TextPlace::Parsed(span) if span.start.line > 0 => {
-                diagnostic.at(byte_span(text, *span))
-            }
+            TextPlace::Parsed(span) if span.start.line > 0 => diagnostic.at(byte_span(text, *span)),
             _ => diagnostic,
         })
     }
@@ -162,8 +160,7 @@ pub(super) fn planning_error(
     match unwrapped(error) {
         DataFusionError::SchemaError(inner, _) => match *inner {
             SchemaError::FieldNotFound { field, valid_fields } => {
-                let known: Vec<String> =
-                    valid_fields.iter().map(|c| c.name.clone()).collect();
+                let known: Vec<String> = valid_fields.iter().map(|c| c.name.clone()).collect();
                 let place = match names.place(&field.name) {
                     Some(span) => TextPlace::Parsed(span),
                     None => place,
@@ -193,8 +190,7 @@ fn invalid_function(message: &str) -> Option<&str> {
 }
 
 fn unknown_function(name: &str, engine: &Engine, place: TextPlace) -> QueryError {
-    let mut diagnostic =
-        Diagnostic::new("unknown-function", format!("unknown function '{name}'"));
+    let mut diagnostic = Diagnostic::new("unknown-function", format!("unknown function '{name}'"));
     let names = engine.function_names();
     diagnostic = match did_you_mean(name, names.iter().map(String::as_str)) {
         Some(near) => diagnostic.help(format!("did you mean '{near}'?")),

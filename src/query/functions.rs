@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryBuilder,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_datafusion_err};
@@ -179,8 +177,7 @@ impl Accumulator for EveryState {
 /// else, so that a seed draws the same rows in every database, for ever.
 pub(super) fn sample_key(view: &View) -> ScalarUDF {
     let integers = |n| TypeSignature::Exact(vec![DataType::Int64; n]);
-    let signature =
-        Signature::one_of(vec![integers(2), integers(3)], Volatility::Immutable);
+    let signature = Signature::one_of(vec![integers(2), integers(3)], Volatility::Immutable);
     ScalarUDF::from(SampleKey { signature, view: view.clone() })
 }
 

@@ -110,7 +110,8 @@ impl Visitor for Names {
         self.ctes.extend(ctes.map(|cte| normal(&cte.alias.name)));
         if let SetExpr::Select(select) = query.body.as_ref() {
             for item in &select.projection {
-                let (SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options)) = item
+                let (SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options)) =
+                    item
                 else {
                     continue;
                 };
@@ -169,10 +170,11 @@ pub(super) fn extended(query: Query, expression: &str, name: &str) -> Result<Que
         return Err(refused(format!("'{}' was not expected behind it", rest.token)));
     }
     let text = format!("SELECT *, ({expr}) AS {} FROM (SELECT 1) AS rows", quoted(name));
-    let mut outer = match Parser::new(&dialect).try_with_sql(&text).and_then(|mut p| p.parse_query()) {
-        Ok(outer) => outer,
-        Err(error) => return Err(refused(error.to_string())),
-    };
+    let mut outer =
+        match Parser::new(&dialect).try_with_sql(&text).and_then(|mut p| p.parse_query()) {
+            Ok(outer) => outer,
+            Err(error) => return Err(refused(error.to_string())),
+        };
     if let SetExpr::Select(select) = outer.body.as_mut()
         && let Some(table) = select.from.first_mut()
         && let datafusion::sql::sqlparser::ast::TableFactor::Derived { subquery, .. } =

@@ -36,11 +36,6 @@ pub(super) fn classes(draw: &mut Draw) -> Vec<Class> {
     deck
 }
 
-/// Returns the title of the old almanac's document about something.
-pub(super) fn almanac_title(subject: &str) -> String {
-    format!("{subject}, old almanac")
-}
-
 /// One step: what is said, what is called, what comes back, and whether it is good.
 #[derive(Clone)]
 struct Move {
@@ -179,7 +174,7 @@ fn unlucky_way(question: &Question, draw: &mut Draw) -> Vec<Move> {
         moves.push(if number + 1 < question.hops.len() {
             search(hop, &hop.subject, &hop.text, draw)
         } else {
-            search(hop, &almanac_title(&hop.subject), &rumour.text, draw)
+            search(hop, &rumour.title, &rumour.text, draw)
         });
     }
     moves.extend(rumour.expression.as_ref().map(|e| calculation(e, &rumour.answer)));

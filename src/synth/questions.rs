@@ -51,6 +51,8 @@ pub struct Hop {
 /// A wrong statement, and the answer that follows from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rumour {
+    /// The title of the document that states it.
+    pub title: String,
     /// The statement.
     pub text: String,
     /// What it wrongly names.
@@ -86,6 +88,8 @@ pub(super) fn questions(facts: &Facts, seed: u64, count: usize) -> Vec<Question>
             continue;
         }
         question.id = format!("q{number:04}");
+        let subject = question.hops.last().map_or("", |hop| hop.subject.as_str());
+        question.rumour.title = format!("{subject}, almanac of {}", 1_700 + number);
         question.split = splits.pop().unwrap_or("train");
         questions.push(question);
     }
@@ -132,12 +136,18 @@ fn chain(facts: &Facts, draw: &mut Draw, length: usize) -> Question {
         let wrong = facts.text_of(facts.other_than(draw, Value::Entity(to)));
         let text = relation.sentence(&facts.entities[from].name, &wrong);
         let answer = facts.entities[to].name.clone();
-        let rumour = Rumour { text, found: wrong.clone(), expression: None, answer: wrong };
+        let rumour = Rumour {
+            title: String::new(),
+            text,
+            found: wrong.clone(),
+            expression: None,
+            answer: wrong,
+        };
         return ask(Kind::Chain, format!("Name {phrase}."), answer, hops, None, rumour);
     }
 }
 
-/// Returns a question without identifier and split.
+/// Returns a question without identifier, split and title of its rumour.
 fn ask(
     kind: Kind,
     question: String,
@@ -194,6 +204,7 @@ fn arithmetic(facts: &Facts, draw: &mut Draw) -> Question {
         }
     };
     let rumour = Rumour {
+        title: String::new(),
         text: relation.sentence(name(second), &wrong.to_string()),
         found: wrong.to_string(),
         expression: Some(mistaken),

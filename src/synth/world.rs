@@ -29,9 +29,7 @@ impl World {
             add(entity.name.clone(), facts.text_about(at));
         }
         for question in &questions {
-            if let Some(hop) = question.hops.last() {
-                add(episodes::almanac_title(&hop.subject), question.rumour.text.clone());
-            }
+            add(question.rumour.title.clone(), question.rumour.text.clone());
         }
         World { seed, documents, questions }
     }

@@ -95,26 +95,21 @@ pub(super) fn table_alias(name: Ident) -> TableAlias {
 
 /// Returns a query's relations: its own FROM if it is only `SELECT * FROM ...`, else the query as a
 /// derived table without a name, under which the names of its relations stay visible.
-pub(super) fn relations(query: Query) -> Vec<TableWithJoins> {
-    match bare_from(query) {
-        Ok(from) => from,
-        Err(query) => derived(*query, None),
-    }
+pub(super) fn relations(mut query: Query) -> Vec<TableWithJoins> {
+    take_bare_from(&mut query).unwrap_or_else(|| derived(query, None))
 }
 
 /// Takes the FROM out of a query that is only `SELECT * FROM ...`.
-fn bare_from(mut query: Query) -> Result<Vec<TableWithJoins>, Box<Query>> {
-    if let SetExpr::Select(select) = query.body.as_mut() {
-        let from = std::mem::take(&mut select.from);
-        let bare = self::query(self::select(vec![wildcard()], vec![]));
-        if !from.is_empty() && query == bare {
-            return Ok(from);
-        }
-        if let SetExpr::Select(select) = query.body.as_mut() {
-            select.from = from;
-        }
+pub(super) fn take_bare_from(query: &mut Query) -> Option<Vec<TableWithJoins>> {
+    let SetExpr::Select(select) = query.body.as_mut() else { return None };
+    let from = std::mem::take(&mut select.from);
+    if !from.is_empty() && *query == self::query(self::select(vec![wildcard()], vec![])) {
+        return Some(from);
     }
-    Err(Box::new(query))
+    if let SetExpr::Select(select) = query.body.as_mut() {
+        select.from = from;
+    }
+    None
 }
 
 /// Returns the column `name`.

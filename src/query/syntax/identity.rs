@@ -150,7 +150,11 @@ impl Carrier<'_> {
         };
         if want != Want::Rows && !shape.extra.is_empty() {
             let with = query.with.take();
-            let order = query.order_by.clone().filter(|_| want == Want::Top);
+            let order = match limited {
+                true => query.order_by.clone(),
+                false => query.order_by.take(),
+            };
+            let order = order.filter(|_| want == Want::Top);
             let inner = std::mem::replace(query, build::query(build::select(vec![], vec![])));
             let wildcard = build::wildcard_without(shape.extra.clone());
             *query = build::query(build::select(vec![wildcard], build::derived(inner, None)));
@@ -199,7 +203,10 @@ impl Carrier<'_> {
         for name in names {
             let known = probe(name);
             select.selection = Some(match select.selection.take() {
-                Some(predicate) => and(Expr::Nested(Box::new(predicate)), known),
+                Some(predicate @ Expr::BinaryOp { .. }) => {
+                    and(Expr::Nested(Box::new(predicate)), known)
+                }
+                Some(predicate) => and(predicate, known),
                 None => known,
             });
         }
@@ -288,14 +295,21 @@ impl Carrier<'_> {
     /// Reads the relations of a FROM; only one that stands alone hands its rows on.
     fn from(
         &mut self,
-        from: &mut [TableWithJoins],
+        from: &mut Vec<TableWithJoins>,
         scope: &Scope,
         want: Want,
     ) -> Result<Shape, Diagnostic> {
-        if let [only] = from
+        if let [only] = from.as_mut_slice()
             && only.joins.is_empty()
         {
-            return self.factor(&mut only.relation, scope, want);
+            let shape = self.factor(&mut only.relation, scope, want)?;
+            if let TableFactor::Derived { subquery, alias: None, lateral: false, .. } =
+                &mut only.relation
+                && let Some(inner) = build::take_bare_from(subquery)
+            {
+                *from = inner;
+            }
+            return Ok(shape);
         }
         for table in from {
             self.joined(table, scope)?;
@@ -395,8 +409,13 @@ impl Carrier<'_> {
                 function.over = Some(WindowType::WindowSpec(build::window(trajectory, vec![])));
             }
         });
-        let bare = build::select(vec![build::wildcard()], std::mem::take(&mut select.from));
-        let mut inner = bare;
+        let only_filters = Select { from: vec![], ..select.clone() };
+        if only_filters == build::select(vec![build::wildcard()], vec![]) {
+            select.qualify = Some(predicate);
+            return Ok(());
+        }
+        let from = std::mem::take(&mut select.from);
+        let mut inner = build::select(vec![build::wildcard()], from);
         inner.qualify = Some(predicate);
         select.from = build::derived(build::query(inner), None);
         Ok(())

@@ -57,6 +57,13 @@ impl Outputs {
                         outputs.items.extend(names.map(|name| (name, false)));
                     }
                 }
+                SelectItem::QualifiedWildcard(_, options) => {
+                    // Of a relation that carries identity it brings at least the hidden columns.
+                    let without = excluded(options);
+                    let hidden = [build::TRAJECTORY, build::STEP].into_iter();
+                    let brought = hidden.filter(|h| !without.iter().any(|name| name.value == *h));
+                    outputs.items.extend(brought.map(|name| (name.to_string(), true)));
+                }
                 _ => {}
             }
         }

@@ -62,7 +62,6 @@ impl Reader<'_> {
         for (start, end) in starts.into_iter().zip(ends).skip(1) {
             chain.stage(start..end)?;
         }
-        chain.fill()?;
         Ok(chain)
     }
 

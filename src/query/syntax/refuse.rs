@@ -165,8 +165,15 @@ impl Refuser<'_> {
         if interpolate.is_some() {
             self.no("INTERPOLATE", &["INTERPOLATE"], span, "")?;
         }
+        let is_all = |expr: &Expr| {
+            matches!(expr, Expr::Identifier(name)
+                if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all"))
+        };
         match kind {
             OrderByKind::All(_) => {
+                self.no("ORDER BY ALL", &["ORDER", "BY", "ALL"], span, "name the columns")
+            }
+            OrderByKind::Expressions(keys) if keys.iter().any(|key| is_all(&key.expr)) => {
                 self.no("ORDER BY ALL", &["ORDER", "BY", "ALL"], span, "name the columns")
             }
             OrderByKind::Expressions(keys) if keys.iter().any(|key| key.with_fill.is_some()) => {

@@ -51,20 +51,16 @@ impl<'r> Chain<'r> {
         holes: Vec<Query>,
         is_outermost: bool,
     ) -> Chain<'r> {
+        fill(&mut base, holes);
         let with = base.with.take();
-        let (stages, then, seeds) = (vec![], None, vec![]);
+        let (holes, stages, then, seeds) = (vec![], vec![], None, vec![]);
         Chain { reader, query: base, with, holes, stages, then, seeds, is_outermost }
     }
 
-    /// Puts the queries that were read apart into their places.
-    pub fn fill(&mut self) -> Result<(), Diagnostic> {
-        self.query.with = self.with.take();
-        fill(&mut self.query, std::mem::take(&mut self.holes));
-        Ok(())
-    }
-
-    /// Returns the query.
-    pub fn into_query(self) -> Query {
+    /// Puts the queries that were read apart into their places, and returns the whole.
+    pub fn into_query(mut self) -> Query {
+        fill(&mut self.query, self.holes);
+        self.query.with = self.with;
         self.query
     }
 
@@ -427,6 +423,18 @@ impl<'r> Chain<'r> {
 
     /// `|> UNION ALL (query), (query)`, and INTERSECT and EXCEPT alike
     fn set_operation(&mut self, op: SetOperator, range: Range<usize>) -> Result<(), Diagnostic> {
+        let reader = self.reader;
+        let open = range.clone().find(|at| {
+            let words = ["ALL", "DISTINCT", "BY", "NAME"];
+            !words.iter().any(|word| reader.lexemes[*at].is_word(word))
+        });
+        let open = open.unwrap_or(range.end);
+        if range.is_empty() || !reader.lexemes.get(open).is_some_and(|l| l.is(&Token::LParen)) {
+            let message = format!("{op} as a stage takes queries in parentheses");
+            return Err(Diagnostic::new("syntax", message)
+                .at(reader.span_at(open))
+                .help(format!("|> {op} ALL (FROM steps |> WHERE ...), (...)")));
+        }
         let (quantifier, queries) = self.read(range, |parser| {
             let quantifier = parser.parse_set_quantifier(&Some(op));
             let mut queries = Vec::new();
@@ -505,16 +513,32 @@ impl Output {
     }
 }
 
+/// Keywords that are no alias without AS.
+const NO_ALIAS: [Keyword; 17] = [
+    Keyword::ASC,
+    Keyword::DESC,
+    Keyword::NULLS,
+    Keyword::GROUP,
+    Keyword::FROM,
+    Keyword::WHERE,
+    Keyword::SELECT,
+    Keyword::HAVING,
+    Keyword::ORDER,
+    Keyword::LIMIT,
+    Keyword::OFFSET,
+    Keyword::DISTINCT,
+    Keyword::UNION,
+    Keyword::JOIN,
+    Keyword::EXTEND,
+    Keyword::AGGREGATE,
+    Keyword::SAMPLE,
+];
+
 /// Reads `expression [ASC | DESC [NULLS FIRST | LAST]] [[AS] alias]`, in either order.
 fn output(parser: &mut Parser<'static>) -> Result<Output, ParserError> {
     let expr = parser.parse_expr()?;
     let before = direction(parser);
-    let alias = parser.parse_optional_alias(&[
-        Keyword::ASC,
-        Keyword::DESC,
-        Keyword::NULLS,
-        Keyword::GROUP,
-    ])?;
+    let alias = parser.parse_optional_alias(&NO_ALIAS)?;
     let options = before.or_else(|| direction(parser));
     Ok(Output { expr, alias, options })
 }

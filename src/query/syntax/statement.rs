@@ -206,6 +206,7 @@ fn check_tokens(reader: &Reader<'_>, lexed: &Lexed) -> Result<(), Diagnostic> {
         }
     }
     for lexeme in reader.lexemes {
+        refuse::hint(&reader.text[lexeme.span.start..lexeme.span.end], lexeme.span)?;
         if let Some(word) = lexeme.word()
             && is_reserved(&word.value)
         {

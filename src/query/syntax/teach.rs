@@ -91,16 +91,27 @@ pub(super) fn foreign_spelling(reader: &Reader<'_>) -> Result<(), Diagnostic> {
     let lexemes = reader.lexemes;
     for (at, lexeme) in lexemes.iter().enumerate() {
         let next = |ahead: usize| lexemes.get(at + ahead).map(|lexeme| &lexeme.token.token);
-        let (ours, help) = match &lexeme.token.token {
-            Token::DoubleEq => ("=", "two values are compared with one '='"),
-            Token::Overlap => ("AND", "both conditions: a = 1 AND b = 2"),
-            Token::ExclamationMark => ("NOT", "a condition is turned round with NOT"),
-            Token::Spaceship => ("IS NOT DISTINCT FROM", "NULL equals NULL in that comparison"),
-            Token::Pipe if begins_stage(reader, at + 1) => ("|>", "a stage begins with |>"),
-            Token::Char('\u{2018}' | '\u{2019}') => ("'", "a text stands in plain single quotes"),
-            Token::Char('\u{201c}' | '\u{201d}') => ("'", "a text stands in plain single quotes"),
+        let found = reader.typed(at);
+        let written = |ours: &str| format!("'{found}' is written {ours} here");
+        let (message, help) = match &lexeme.token.token {
+            Token::DoubleEq => (written("="), "two values are compared with one '='"),
+            Token::Overlap => (written("AND"), "both conditions: a = 1 AND b = 2"),
+            Token::ExclamationMark => (written("NOT"), "a condition is turned round with NOT"),
+            Token::Spaceship => {
+                (written("IS NOT DISTINCT FROM"), "NULL equals NULL in that comparison")
+            }
+            Token::Pipe if begins_stage(reader, at + 1) => {
+                (written("|>"), "a stage begins with |>")
+            }
+            Token::Char('\u{2018}' | '\u{2019}') => {
+                (written("'"), "a text stands in plain single quotes")
+            }
+            Token::Char('\u{201c}' | '\u{201d}') => {
+                (written("'"), "a text stands in plain single quotes")
+            }
             Token::Word(word) if word.quote_style == Some('`') => {
-                ("\"", "a name with capitals or signs stands in double quotes")
+                let message = "a name is not quoted like this here".to_string();
+                (message, "a name with capitals or signs stands in double quotes")
             }
             Token::Word(word)
                 if word.quote_style.is_none()
@@ -108,15 +119,14 @@ pub(super) fn foreign_spelling(reader: &Reader<'_>) -> Result<(), Diagnostic> {
                     && next(1) == Some(&Token::LParen)
                     && next(2) == Some(&Token::RParen) =>
             {
-                ("count(*)", "count(*) counts rows, count(x) those where x is not null")
+                (written("count(*)"), "count(*) counts rows, count(x) those where x is not null")
             }
             Token::Placeholder(name) if is_mongo(name) => {
-                ("SQL", "conditions are written out: reward > 0.5 AND tool IN ('search')")
+                let message = format!("'{found}' has no meaning here");
+                (message, "conditions are written out: reward > 0.5 AND tool IN ('search')")
             }
             _ => continue,
         };
-        let found = reader.typed(at);
-        let message = format!("'{found}' is written {ours} here");
         return Err(Diagnostic::new("foreign-spelling", message).at(lexeme.span).help(help));
     }
     Ok(())
@@ -151,6 +161,9 @@ pub(super) fn instead_of_syntax_error(
     let is_piped = has_pipe || reader.lexemes[level].is_word("FROM");
     if let Some(before) = before.filter(|before| word_is(*before, &ONLY_STAGES)) {
         return Some(missing_pipe(reader, before));
+    }
+    if before.is_some_and(|before| word_is(before, &["UNION", "EXCEPT", "INTERSECT", "ALL"])) {
+        return None;
     }
     if word_is(at, &ONLY_STAGES) || (is_piped && word_is(at, &CLAUSES) && before.is_some()) {
         return Some(missing_pipe(reader, at));

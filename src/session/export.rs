@@ -1,0 +1,157 @@
+//! Export: trajectories with their labels, as files.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::error::SessionError;
+use super::select::select;
+use super::statement::Session;
+use crate::exchange::{ChatWriter, NativeWriter, create};
+use crate::model::{Judge, Label};
+use crate::query::Scope;
+use crate::query::syntax::StatementKind;
+
+/// Trajectories read together.
+const READ: usize = 128;
+
+/// A format that export writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportFormat {
+    /// The project's own, lossless JSONL.
+    Swirl,
+    /// Chat JSONL.
+    Chat,
+}
+
+impl ExportFormat {
+    /// Every format.
+    pub const ALL: [ExportFormat; 2] = [ExportFormat::Swirl, ExportFormat::Chat];
+
+    /// Returns the word used on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ExportFormat::Swirl => "swirl",
+            ExportFormat::Chat => "chat",
+        }
+    }
+
+    /// Returns the format that a word names, or `None` for any other word.
+    pub fn parse(word: &str) -> Option<ExportFormat> {
+        ExportFormat::ALL.into_iter().find(|f| f.as_str() == word)
+    }
+}
+
+/// Writes the whole trajectories that `query` selects (each once, in the order they were stored)
+/// with all their newest labels to `path`, compressed as its name says. Returns the number
+/// written.
+///
+/// # Errors
+/// The query's, and what the disk says.
+pub fn export(
+    session: &Session,
+    query: &str,
+    format: ExportFormat,
+    path: &Path,
+) -> Result<u64, SessionError> {
+    let statements = session.parse(query)?;
+    let query_of = statements.iter().find_map(|s| match &s.kind {
+        StatementKind::Query(query) if query.then.is_none() => Some(query),
+        _ => None,
+    });
+    let (Some(selected), 1) = (query_of, statements.len()) else {
+        let message = "export takes one query that gives rows of trajectories or steps";
+        return Err(SessionError::mistake("export", message));
+    };
+    let view = session.database().view();
+    let (database, cancel) = (session.database(), session.cancel());
+    let scope = Scope { database, view: &view, cancel, text: query };
+    let selection = select(session, &scope, selected, None)?;
+    let ordinals: BTreeSet<u64> = selection.rows.iter().map(|r| r.trajectory).collect();
+    let ordinals: Vec<u64> = ordinals.into_iter().collect();
+    let mut file = create(path)?;
+    let mut writer = Writer::new(format, &mut file, &judges(session)?)?;
+    for part in ordinals.chunks(READ) {
+        if session.cancel().is_cancelled() {
+            return Err(SessionError::Cancelled);
+        }
+        for (ordinal, trajectory) in part.iter().zip(view.trajectories(part)?) {
+            let labels = newest(view.labels_of(*ordinal)?);
+            writer.write(&trajectory, &labels)?;
+        }
+    }
+    writer.finish()?;
+    file.finish()?;
+    Ok(ordinals.len() as u64)
+}
+
+fn judges(session: &Session) -> Result<Vec<Judge>, SessionError> {
+    let view = session.database().view();
+    let judges = view
+        .catalogue()
+        .judges
+        .iter()
+        .map(|j| j.judge().map_err(|e| SessionError::Environment(e.to_string())));
+    judges.collect()
+}
+
+/// Returns the newest label of each target, name and judge.
+fn newest(labels: Vec<(u64, Label)>) -> Vec<Label> {
+    let mut newest: Vec<Label> = Vec::new();
+    for (_, label) in labels {
+        match newest.last_mut() {
+            Some(last)
+                if last.target == label.target
+                    && last.name == label.name
+                    && last.judge == label.judge =>
+            {
+                *last = label;
+            }
+            _ => newest.push(label),
+        }
+    }
+    newest
+}
+
+enum Writer<'a> {
+    Swirl(NativeWriter<&'a mut crate::exchange::OutputFile>),
+    Chat(ChatWriter<&'a mut crate::exchange::OutputFile>),
+}
+
+impl<'a> Writer<'a> {
+    fn new(
+        format: ExportFormat,
+        file: &'a mut crate::exchange::OutputFile,
+        judges: &[Judge],
+    ) -> Result<Writer<'a>, SessionError> {
+        match format {
+            ExportFormat::Chat => Ok(Writer::Chat(ChatWriter::new(file))),
+            ExportFormat::Swirl => {
+                let mut writer = NativeWriter::new(file);
+                for judge in judges {
+                    writer.write_judge(judge).map_err(SessionError::Output)?;
+                }
+                Ok(Writer::Swirl(writer))
+            }
+        }
+    }
+
+    fn write(
+        &mut self,
+        trajectory: &crate::model::Trajectory,
+        labels: &[Label],
+    ) -> Result<(), SessionError> {
+        let written = match self {
+            Writer::Swirl(writer) => writer.write_trajectory(trajectory, labels),
+            Writer::Chat(writer) => writer.write(trajectory, labels).map(drop),
+        };
+        written.map_err(SessionError::Output)
+    }
+
+    fn finish(self) -> Result<(), SessionError> {
+        let finished = match self {
+            Writer::Swirl(writer) => writer.finish().map(drop),
+            Writer::Chat(writer) => writer.finish().map(drop),
+        };
+        finished.map_err(SessionError::Output)
+    }
+}

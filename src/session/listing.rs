@@ -1,0 +1,179 @@
+//! What DESCRIBE and SHOW list.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
+use arrow::datatypes::{DataType, Field, Schema};
+
+use super::error::SessionError;
+use super::statement::{Outcome, Session, Sink, mistake};
+use crate::codec::ColumnType;
+use crate::diag::{Diagnostic, did_you_mean, list_some};
+use crate::query::row_count;
+use crate::query::syntax::{Name, ShowWhat};
+use crate::query::table::{LabelNames, ScanTable, StreamedTable, table_columns};
+use crate::store::View;
+
+/// Returns the columns of a table: name, type, meaning; `None` if there is no such table.
+pub(super) fn described(view: &View, table: &str) -> Option<Vec<[String; 3]>> {
+    if let Some(table) = ScanTable::ALL.into_iter().find(|t| t.name() == table) {
+        let columns = table_columns(view, table, &[]).into_iter().filter(|c| !c.hidden);
+        return Some(columns.map(|c| [c.name, type_name(c.kind).to_owned(), c.about]).collect());
+    }
+    let table = StreamedTable::ALL.into_iter().find(|t| t.name() == table)?;
+    let shown = table.columns().iter().filter(|(name, _, _)| !name.starts_with('_'));
+    let row = |(name, kind, about): &(&str, ColumnType, &str)| {
+        [(*name).to_owned(), type_name(*kind).to_owned(), (*about).to_owned()]
+    };
+    Some(shown.map(row).collect())
+}
+
+fn type_name(kind: ColumnType) -> &'static str {
+    match kind {
+        ColumnType::Boolean => "boolean",
+        ColumnType::Integer => "bigint",
+        ColumnType::Float => "double",
+        ColumnType::Text => "text",
+        ColumnType::TextList => "text[]",
+        ColumnType::Timestamp => "timestamp",
+    }
+}
+
+pub(super) fn columns(
+    view: &View,
+    table: &Name,
+    text: &str,
+    sink: &mut dyn Sink,
+) -> Result<Outcome, SessionError> {
+    let Some(rows) = described(view, &table.text) else {
+        let message = format!("unknown table '{}'", table.text);
+        let diagnostic = Diagnostic::new("unknown-table", message).at(table.span);
+        let names = || {
+            let scanned = ScanTable::ALL.iter().map(|t| t.name());
+            scanned.chain(StreamedTable::ALL.iter().map(|t| t.name()))
+        };
+        let help = match did_you_mean(&table.text, names()) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => format!("tables: {}", list_some(names())),
+        };
+        return Err(mistake(diagnostic.help(help), text));
+    };
+    list(sink, ["column", "type", "meaning"], rows)
+}
+
+pub(super) fn show(
+    session: &Session,
+    view: &View,
+    what: &ShowWhat,
+    text: &str,
+    sink: &mut dyn Sink,
+) -> Result<Outcome, SessionError> {
+    let (columns, from) = match what {
+        ShowWhat::Tables => return tables(session, view, sink),
+        ShowWhat::Columns { table } => return self::columns(view, table, text, sink),
+        ShowWhat::Functions => {
+            let names = session.engine().function_names().into_iter();
+            return list(sink, ["function"], names.map(|n| [n]).collect());
+        }
+        ShowWhat::Labels => return labels(view, sink),
+        ShowWhat::Dataset { name } => return dataset(session, name, text, sink),
+        ShowWhat::Datasets => {
+            ("dataset, rows, trajectories, undecided, judges, created_at", "datasets")
+        }
+        ShowWhat::Runs => ("run, kind, status, dataset, started_at, ended_at, error", "runs"),
+        ShowWhat::Judges => ("judge, kind, sees_gold, default_for", "judges"),
+    };
+    let text = format!("SELECT {columns} FROM {from}");
+    let statements = session.parse(&text)?;
+    match statements.first() {
+        Some(statement) => session.run(statement, &text, sink),
+        None => Ok(Outcome::Text(String::new())),
+    }
+}
+
+fn tables(session: &Session, view: &View, sink: &mut dyn Sink) -> Result<Outcome, SessionError> {
+    let count = |name: &str| row_count(view, name).map_or(String::new(), |n| n.to_string());
+    let scanned = ScanTable::ALL.iter().map(|t| t.name());
+    let streamed = StreamedTable::ALL.iter().map(|t| t.name());
+    let mut rows: Vec<[String; 2]> =
+        scanned.chain(streamed).map(|name| [name.to_owned(), count(name)]).collect();
+    for dataset in session.database().store().datasets()? {
+        rows.push([format!("dataset.{}", dataset.name), dataset.rows.to_string()]);
+    }
+    list(sink, ["table", "rows"], rows)
+}
+
+fn labels(view: &View, sink: &mut dyn Sink) -> Result<Outcome, SessionError> {
+    let names = LabelNames::new(view.catalogue());
+    let mut rows = Vec::new();
+    for label in view.labels() {
+        let default = names.default_judge(&label.name, label.on_steps) == Some(&label.judge);
+        rows.push([
+            label.name.clone(),
+            label.judge.clone(),
+            if label.on_steps { "step" } else { "trajectory" }.to_owned(),
+            if default { "yes" } else { "" }.to_owned(),
+        ]);
+    }
+    list(sink, ["label", "judge", "of", "meant by its bare name"], rows)
+}
+
+fn dataset(
+    session: &Session,
+    name: &Name,
+    text: &str,
+    sink: &mut dyn Sink,
+) -> Result<Outcome, SessionError> {
+    let store = session.database().store();
+    let Some(found) = store.dataset(&name.text)? else {
+        let message = format!("unknown dataset '{}'", name.text);
+        let diagnostic = Diagnostic::new("unknown-dataset", message).at(name.span);
+        let datasets = store.datasets()?;
+        let names = || datasets.iter().map(|d| d.name.as_str());
+        let help = match did_you_mean(&name.text, names()) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => format!("datasets: {}", list_some(names())),
+        };
+        return Err(mistake(diagnostic.help(help), text));
+    };
+    let hash: String = found.hash.iter().map(|b| format!("{b:02x}")).collect();
+    let seeds: Vec<String> = found.seeds.iter().map(u64::to_string).collect();
+    let gold = match found.saw_gold {
+        Some(true) => "a judge saw gold answers",
+        Some(false) => "no judge saw gold answers",
+        None => "not known of every judge",
+    };
+    let row = |key: &str, value: String| [key.to_owned(), value];
+    let rows = vec![
+        row("dataset", found.name),
+        row("statement", found.statement),
+        row("rows", found.rows.to_string()),
+        row("trajectories", found.trajectories.to_string()),
+        row("undecided", found.undecided.to_string()),
+        row("labels", found.judges.join(", ")),
+        row("gold answers", gold.to_owned()),
+        row("seeds", seeds.join(", ")),
+        row("sequence", found.sequence.to_string()),
+        row("hash", hash),
+    ];
+    list(sink, ["property", "value"], rows)
+}
+
+/// Gives rows of texts to the sink.
+fn list<const N: usize>(
+    sink: &mut dyn Sink,
+    names: [&str; N],
+    rows: Vec<[String; N]>,
+) -> Result<Outcome, SessionError> {
+    let fields = names.map(|name| Field::new(name, DataType::Utf8View, true));
+    let schema = Arc::new(Schema::new(fields.to_vec()));
+    let column = |at: usize| -> ArrayRef {
+        let texts = rows.iter().map(|row| row[at].as_str());
+        Arc::new(StringViewArray::from_iter_values(texts))
+    };
+    let batch = RecordBatch::try_new(schema.clone(), (0..N).map(column).collect());
+    let batch = batch.map_err(|e| SessionError::Environment(e.to_string()))?;
+    let written = sink.begin(&schema).and_then(|()| sink.batch(&batch)).and_then(|()| sink.end());
+    written.map_err(SessionError::Output)?;
+    Ok(Outcome::Rows { rows: rows.len() as u64, undecided: 0 })
+}

@@ -1,0 +1,169 @@
+//! From a query's rows to selected sub-trajectories.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+
+use super::error::SessionError;
+use super::statement::{Session, worded};
+use crate::db::NewRow;
+use crate::diag::Diagnostic;
+use crate::query::syntax::{QueryStatement, STEP, TRAJECTORY};
+use crate::query::{QueryError, Scope, TextPlace};
+
+/// The name of the reward's column while a selection is made.
+const REWARD: &str = "_reward";
+
+/// What a query selected.
+pub(super) struct Selection {
+    /// The rows, in the query's order.
+    pub rows: Vec<NewRow>,
+    /// The labels that the query names, as `name@judge`.
+    pub labels: Vec<String>,
+    /// Trajectories that `every` left out because a step had no label.
+    pub undecided: u64,
+    /// Rows whose reward is null; they are left out.
+    pub without_reward: u64,
+}
+
+/// Runs a query for the sub-trajectories it selects, each with `reward`, an SQL expression over
+/// the query's columns.
+pub(super) fn select(
+    session: &Session,
+    scope: &Scope<'_>,
+    query: &QueryStatement,
+    reward: Option<&str>,
+) -> Result<Selection, SessionError> {
+    let engine = session.engine();
+    let prepared = match reward {
+        None => engine.prepare(scope, query),
+        Some(expression) => engine.prepare_extended(scope, query, expression, REWARD),
+    };
+    let prepared = prepared.map_err(|e| worded(e, scope.text))?;
+    let mut collector = Collector { scope, known: HashMap::new(), rows: Vec::new(), dropped: 0 };
+    let ran = engine.run(&prepared, session.cancel(), &mut |batch| {
+        collector.take(batch).map(|()| ControlFlow::Continue(()))
+    });
+    ran.map_err(|e| worded(e, scope.text))?;
+    let Collector { rows, dropped, .. } = collector;
+    let undecided = prepared.undecided();
+    Ok(Selection { rows, labels: prepared.labels, undecided, without_reward: dropped })
+}
+
+struct Collector<'a> {
+    scope: &'a Scope<'a>,
+    known: HashMap<(Option<String>, String), u64>,
+    rows: Vec<NewRow>,
+    dropped: u64,
+}
+
+impl Collector<'_> {
+    fn take(&mut self, batch: &RecordBatch) -> Result<(), QueryError> {
+        let reward = batch.column_by_name(REWARD).map(number).transpose()?;
+        let hidden = (batch.column_by_name(TRAJECTORY), batch.column_by_name(STEP));
+        let steps = match hidden {
+            (Some(_), Some(step)) => Some(step.clone()),
+            _ => batch.column_by_name("step").cloned(),
+        };
+        let steps = steps.as_ref().map(whole).transpose()?;
+        let ordinals = match hidden.0 {
+            Some(ordinals) => whole(ordinals)?,
+            None => self.ordinals(batch)?,
+        };
+        for (row, trajectory) in ordinals.into_iter().enumerate() {
+            let Some(trajectory) = trajectory else { return Err(no_identity()) };
+            let step = steps.as_ref().and_then(|s| s[row]).unwrap_or(0);
+            let value = reward.as_ref().map(|r| r[row]);
+            if value == Some(None) {
+                self.dropped += 1;
+                continue;
+            }
+            self.rows.push(NewRow {
+                trajectory: trajectory as u64,
+                // 0 stands for the trajectory: all of its steps.
+                step: (step > 0).then_some(step as u32),
+                reward: value.flatten(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Finds the trajectories that the columns `trajectory_id` and `source` name.
+    fn ordinals(&mut self, batch: &RecordBatch) -> Result<Vec<Option<i64>>, QueryError> {
+        let text = |name: &str| batch.column_by_name(name).map(text).transpose();
+        let ids = text("trajectory_id")?.ok_or_else(no_identity)?;
+        let sources = text("source")?;
+        let mut ordinals = Vec::with_capacity(ids.len());
+        for (row, id) in ids.into_iter().enumerate() {
+            let Some(id) = id else { return Err(no_identity()) };
+            let source = sources.as_ref().and_then(|s| s[row].clone());
+            ordinals.push(Some(self.find(source, id)? as i64));
+        }
+        Ok(ordinals)
+    }
+
+    fn find(&mut self, source: Option<String>, id: String) -> Result<u64, QueryError> {
+        let key = (source, id);
+        if let Some(ordinal) = self.known.get(&key) {
+            return Ok(*ordinal);
+        }
+        let view = self.scope.view;
+        let failed = |e| QueryError::Database(Box::new(crate::db::DbError::Store(e)));
+        let found = match &key.0 {
+            Some(source) => view.find(source, &key.1).map_err(failed)?.map(|(o, _)| vec![o]),
+            None => {
+                let found = view.find_in_any_source(&key.1).map_err(failed)?;
+                Some(found.into_iter().map(|(_, ordinal)| ordinal).collect())
+            }
+        };
+        match found.unwrap_or_default().as_slice() {
+            [ordinal] => {
+                self.known.insert(key, *ordinal);
+                Ok(*ordinal)
+            }
+            [] => Err(selection_error(format!("there is no trajectory '{}'", key.1))),
+            _ => Err(selection_error(format!(
+                "several sources have a trajectory '{}': select the column 'source' too",
+                key.1
+            ))),
+        }
+    }
+}
+
+fn selection_error(message: String) -> QueryError {
+    QueryError::Placed(Diagnostic::new("selection", message), TextPlace::None)
+}
+
+fn no_identity() -> QueryError {
+    let diagnostic = Diagnostic::new("selection", "the rows do not say which steps they are")
+        .help("keep the column 'trajectory_id', and 'step' unless all steps are meant");
+    QueryError::Placed(diagnostic, TextPlace::None)
+}
+
+fn cast_to(array: &ArrayRef, kind: &DataType) -> Result<ArrayRef, QueryError> {
+    cast(array, kind).map_err(|e| selection_error(e.to_string()))
+}
+
+fn whole(array: &ArrayRef) -> Result<Vec<Option<i64>>, QueryError> {
+    let array = cast_to(array, &DataType::Int64)?;
+    Ok(array.as_primitive::<Int64Type>().iter().collect())
+}
+
+fn number(array: &ArrayRef) -> Result<Vec<Option<f64>>, QueryError> {
+    if !array.data_type().is_numeric()
+        && !matches!(array.data_type(), DataType::Boolean | DataType::Null)
+    {
+        let found = array.data_type();
+        return Err(selection_error(format!("the reward is of type {found}; expected a number")));
+    }
+    let array = cast_to(array, &DataType::Float64)?;
+    Ok(array.as_primitive::<Float64Type>().iter().collect())
+}
+
+fn text(array: &ArrayRef) -> Result<Vec<Option<String>>, QueryError> {
+    let array = cast_to(array, &DataType::Utf8View)?;
+    Ok(array.as_string_view().iter().map(|t| t.map(str::to_owned)).collect())
+}

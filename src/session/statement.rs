@@ -1,0 +1,265 @@
+//! Running statements.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+
+use super::error::SessionError;
+use super::listing;
+use super::select::{Selection, select};
+use super::training::{self, TrainSummary};
+use crate::codec::DatasetRecord;
+use crate::db::{Database, DatasetDraft};
+use crate::diag::Diagnostic;
+use crate::query::syntax::{self, QueryStatement, Statement, StatementKind, Then};
+use crate::query::{Cancel, Engine, Prepared, QueryError, Scope};
+use crate::store::{Limits, Mode};
+use crate::train::Event;
+
+/// Takes what a statement brings forth, as it comes.
+pub trait Sink: Send {
+    /// Rows of these columns follow.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn begin(&mut self, schema: &Schema) -> std::io::Result<()>;
+
+    /// Rows.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn batch(&mut self, batch: &RecordBatch) -> std::io::Result<()>;
+
+    /// No more rows follow.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn end(&mut self) -> std::io::Result<()>;
+
+    /// A training run tells something; `Break` stops it with a checkpoint.
+    fn train(&mut self, event: &Event) -> ControlFlow<()>;
+}
+
+/// What a statement did.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It gave rows.
+    Rows {
+        /// How many.
+        rows: u64,
+        /// Trajectories that `every` left out because a step had no label.
+        undecided: u64,
+    },
+    /// It saved a dataset.
+    Saved(Box<DatasetRecord>),
+    /// It trained.
+    Trained(Box<TrainSummary>),
+    /// It explained.
+    Text(String),
+}
+
+/// What a session may use.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionOptions {
+    /// Memory for store, queries and caches together, in bytes.
+    pub memory_bytes: usize,
+    /// Threads of queries.
+    pub threads: usize,
+    /// Whether the database is opened for reading only.
+    pub read_only: bool,
+}
+
+/// A user's connection to a database.
+pub struct Session {
+    database: Arc<Database>,
+    engine: Engine,
+    cancel: Cancel,
+}
+
+impl Session {
+    /// Opens a database; `create` makes one where there is none.
+    ///
+    /// # Errors
+    /// As [`Database::open`] and [`Database::create`].
+    pub fn open(
+        path: &Path,
+        options: SessionOptions,
+        create: bool,
+    ) -> Result<Session, SessionError> {
+        let limits = Limits { memory_bytes: options.memory_bytes / 2 };
+        let absent = !path.exists() || is_empty(path);
+        let database = if create && absent && !options.read_only {
+            Database::create(path, super::random_identity()?, limits)?
+        } else {
+            let mode = if options.read_only { Mode::Read } else { Mode::Write };
+            Database::open(path, mode, limits)?
+        };
+        let engine = Engine::new(options.memory_bytes / 2, options.threads);
+        let engine = engine.map_err(SessionError::Query)?;
+        Ok(Session { database: Arc::new(database), engine, cancel: Cancel::default() })
+    }
+
+    /// Returns the database.
+    pub fn database(&self) -> &Arc<Database> {
+        &self.database
+    }
+
+    /// Returns the query engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Returns the handle that cancels what runs.
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// Reads the statements of a text.
+    ///
+    /// # Errors
+    /// The first mistake, with its place.
+    pub fn parse(&self, text: &str) -> Result<Vec<Statement>, SessionError> {
+        let mistake = |diagnostic| SessionError::Mistake { diagnostic, text: text.to_owned() };
+        syntax::parse(text, &self.engine.catalog()).map_err(mistake)
+    }
+
+    /// Runs one statement of `text`.
+    ///
+    /// # Errors
+    /// What is wrong with it, or what failed; everything committed before stays.
+    pub fn run(
+        &self,
+        statement: &Statement,
+        text: &str,
+        sink: &mut dyn Sink,
+    ) -> Result<Outcome, SessionError> {
+        let view = self.database.view();
+        let (database, cancel) = (&self.database, &self.cancel);
+        let scope = Scope { database, view: &view, cancel, text };
+        match &statement.kind {
+            StatementKind::Query(query) => self.query(&scope, statement, query, sink),
+            StatementKind::Explain { analyze, query } => match &query.then {
+                Some(Then::Train { options, .. }) => {
+                    training::explain(self, &scope, query, options).map(Outcome::Text)
+                }
+                _ => {
+                    let prepared = self.prepare(&scope, query)?;
+                    let plan = self.engine.explain(&prepared, *analyze, &self.cancel);
+                    plan.map(Outcome::Text).map_err(|e| worded(e, text))
+                }
+            },
+            StatementKind::Describe { table } => listing::columns(&view, table, text, sink),
+            StatementKind::Show(what) => listing::show(self, &view, what, text, sink),
+        }
+    }
+
+    fn query(
+        &self,
+        scope: &Scope<'_>,
+        statement: &Statement,
+        query: &QueryStatement,
+        sink: &mut dyn Sink,
+    ) -> Result<Outcome, SessionError> {
+        match &query.then {
+            None => {
+                let prepared = self.prepare(scope, query)?;
+                self.rows(&prepared, scope.text, sink)
+            }
+            Some(Then::Save { name, with_duplicates }) => {
+                let selection = select(self, scope, query, None)?;
+                let draft = draft(&name.text, statement, query, &selection, *with_duplicates);
+                let saved = self.database.save_dataset(scope.view, draft, &selection.rows)?;
+                Ok(Outcome::Saved(Box::new(saved)))
+            }
+            Some(Then::Train { options, name }) => {
+                let name = name.as_ref().map(|n| n.text.as_str());
+                let summary = training::train(self, scope, statement, query, options, name, sink)?;
+                Ok(Outcome::Trained(Box::new(summary)))
+            }
+        }
+    }
+
+    /// Goes on with a training run that was stopped or killed.
+    ///
+    /// # Errors
+    /// There is no such run, its inputs changed, or training fails.
+    pub fn resume(&self, run: &str, sink: &mut dyn Sink) -> Result<Outcome, SessionError> {
+        let summary = training::resume(self, run, sink)?;
+        Ok(Outcome::Trained(Box::new(summary)))
+    }
+
+    pub(super) fn prepare(
+        &self,
+        scope: &Scope<'_>,
+        query: &QueryStatement,
+    ) -> Result<Prepared, SessionError> {
+        self.engine.prepare(scope, query).map_err(|e| worded(e, scope.text))
+    }
+
+    fn rows(
+        &self,
+        prepared: &Prepared,
+        text: &str,
+        sink: &mut dyn Sink,
+    ) -> Result<Outcome, SessionError> {
+        sink.begin(&prepared.schema()).map_err(SessionError::Output)?;
+        let mut failed = None;
+        let ran = self.engine.run(prepared, &self.cancel, &mut |batch| match sink
+            .batch(&prepared.shown(batch)?)
+        {
+            Ok(()) => Ok(ControlFlow::Continue(())),
+            Err(error) => {
+                failed = Some(error);
+                Ok(ControlFlow::Break(()))
+            }
+        });
+        if let Some(error) = failed {
+            return Err(SessionError::Output(error));
+        }
+        let rows = ran.map_err(|e| worded(e, text))?;
+        sink.end().map_err(SessionError::Output)?;
+        Ok(Outcome::Rows { rows, undecided: prepared.undecided() })
+    }
+}
+
+pub(super) fn draft<'a>(
+    name: &'a str,
+    statement: &'a Statement,
+    query: &QueryStatement,
+    selection: &Selection,
+    with_duplicates: bool,
+) -> DatasetDraft<'a> {
+    DatasetDraft {
+        name,
+        statement: &statement.text,
+        seeds: query.seeds.clone(),
+        judges: selection.labels.clone(),
+        undecided: selection.undecided,
+        with_duplicates,
+        created_at: super::now_micros(),
+    }
+}
+
+/// Puts a query's error beside the text it is in.
+pub(super) fn worded(error: QueryError, text: &str) -> SessionError {
+    match error.diagnostic(text) {
+        Some(diagnostic) => SessionError::Mistake { diagnostic, text: text.to_owned() },
+        None => match error {
+            QueryError::Cancelled => SessionError::Cancelled,
+            QueryError::Database(error) => SessionError::Database(*error),
+            other => SessionError::Query(other),
+        },
+    }
+}
+
+/// Returns the error of a mistake at a place of `text`.
+pub(super) fn mistake(diagnostic: Diagnostic, text: &str) -> SessionError {
+    SessionError::Mistake { diagnostic, text: text.to_owned() }
+}
+
+fn is_empty(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
