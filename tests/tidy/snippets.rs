@@ -179,6 +179,7 @@ fn names_pictures_and_paths_are_seen() {
     assert_found(check_names, "src/helpers/mod.rs", "", "names", 1);
     assert_passes(check_names, "src/store/utilisation.rs", "");
     assert_found(check_pictures, "README.md", "a\nb \u{1F680}\n", "pictures", 2);
+    assert_passes(check_pictures, "tests/text.rs", "\u{1F680}");
     assert_passes(check_pictures, "README.md", "▁▂▃ → é 漢字 עברית\n");
     let path = ["see /ro", "ot/x"].concat();
     assert_found(check_machine_paths, "README.md", &path, "machine-paths", 1);
