@@ -72,7 +72,7 @@ fn assert_all_rust(check: fn(&Source) -> Vec<Violation>) {
 #[test]
 fn modules_name_lower_floors_only() {
     assert_all_rust(floors::check_floors);
-    assert_none(floors::check_store_and_text(&repository()));
+    assert_all_rust(floors::check_index);
 }
 
 #[test]

@@ -50,8 +50,8 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[(
     "it is handed examples and never sees SQL, a row or a path of the store",
 )];
 
-/// The modules that may name both `store` and `text`.
-const STORE_AND_TEXT: &[&str] = &["db"];
+/// The modules that may name the full-text index.
+const INDEX_KNOWN_TO: &[&str] = &["text", "db"];
 
 /// What reads the clock, randomness or the environment, by the last segments of a path.
 const AMBIENT: &[&str] = &[
@@ -111,30 +111,19 @@ pub fn check_floors(source: &Source) -> Vec<Violation> {
     out
 }
 
-/// Returns each first use of `store` or `text` in a module that may not know both and does.
-pub fn check_store_and_text(sources: &[Source]) -> Vec<Violation> {
-    let mut out = Vec::new();
-    for (own, _) in FLOORS.iter().filter(|(own, _)| !STORE_AND_TEXT.contains(own)) {
-        let first_use = |target: &str| {
-            sources.iter().find_map(|source| {
-                let module = source.module().filter(|module| module.first() == Some(own))?;
-                let path = named_paths(&tokens(&source.text)).into_iter().find(|path| {
-                    path.in_crate(&module).is_some_and(|below| below.first() == Some(&target))
-                })?;
-                Some((source, path.line))
-            })
-        };
-        if let (Some(store), Some(text)) = (first_use("store"), first_use("text")) {
-            if *own == "store" || *own == "text" {
-                continue;
-            }
-            for (source, line) in [store, text] {
-                let message = format!("`{own}` knows both `store` and `text`; only `db` may");
-                out.push(source.violation(line, "store-and-text", message));
-            }
-        }
+/// Returns each place outside `db` that knows the index beside the store. The analysis and the
+/// predicate of `text` are values that any higher floor may use.
+pub fn check_index(source: &Source) -> Vec<Violation> {
+    let Some(module) = source.module() else { return Vec::new() };
+    if module.first().is_none_or(|own| INDEX_KNOWN_TO.contains(own)) {
+        return Vec::new();
     }
-    out
+    let message = "only `db` knows both the store and the index, and keeps them in step";
+    tokens(&source.text)
+        .iter()
+        .filter(|token| token.text == "TextIndex")
+        .map(|token| source.violation(token.line, "index", message))
+        .collect()
 }
 
 /// Returns each use of a crate outside the modules that may name it.

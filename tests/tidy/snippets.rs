@@ -1,8 +1,6 @@
 //! For each rule: a bad piece that it finds, at the right line, and a good one that it lets pass.
 
-use super::floors::{
-    check_ambient, check_crates, check_drawing, check_floors, check_store_and_text,
-};
+use super::floors::{check_ambient, check_crates, check_drawing, check_floors, check_index};
 use super::rules::{
     check_code, check_doors, check_file_length, check_function_length, check_lines, check_listed,
     check_machine_paths, check_module_doc, check_names, check_pictures,
@@ -66,16 +64,11 @@ fn floors_are_seen_in_every_form_of_path() {
 }
 
 #[test]
-fn only_db_knows_store_and_text() {
-    let store = source("src/query/scan.rs", "\nuse crate::store::Store;");
-    let text = source("src/query/text.rs", "use crate::text::TextIndex;");
-    let found = check_store_and_text(&[store, text]);
-    let lines: Vec<String> =
-        found.iter().map(|found| format!("{}:{}", found.path, found.line)).collect();
-    assert_eq!(lines, ["src/query/scan.rs:2", "src/query/text.rs:1"]);
-    let db = source("src/db/mod.rs", "use crate::{store, text};");
-    let query = source("src/query/scan.rs", "use crate::store::Store;");
-    assert_eq!(check_store_and_text(&[db, query]), []);
+fn only_db_knows_the_index() {
+    let text = "use crate::text::TextQuery;\nuse crate::text::{COLUMNS, TextIndex};";
+    assert_found(check_index, "src/query/scan.rs", text, "index", 2);
+    assert_passes(check_index, "src/query/scan.rs", "use crate::text::TextQuery;");
+    assert_passes(check_index, "src/db/mod.rs", "use crate::text::TextIndex;");
 }
 
 #[test]
@@ -186,6 +179,7 @@ fn names_pictures_and_paths_are_seen() {
     assert_found(check_names, "src/helpers/mod.rs", "", "names", 1);
     assert_passes(check_names, "src/store/utilisation.rs", "");
     assert_found(check_pictures, "README.md", "a\nb \u{1F680}\n", "pictures", 2);
+    assert_passes(check_pictures, "tests/text.rs", "\u{1F680}");
     assert_passes(check_pictures, "README.md", "▁▂▃ → é 漢字 עברית\n");
     let path = ["see /ro", "ot/x"].concat();
     assert_found(check_machine_paths, "README.md", &path, "machine-paths", 1);

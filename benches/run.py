@@ -1,0 +1,96 @@
+"""Measures swirl beside DuckDB and SQLite on the same synthetic trajectories.
+
+    make bench                                  all rows at 300,000 steps
+    make bench ARGS="--steps 20000 --rounds 3"  a quick look
+    make bench ARGS="--write"                   the table goes into benches/README.md too
+
+The peers live in an environment of their own outside the checkout. Everything written lies in one
+folder that is removed at the end.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "swirldb"
+REQUIREMENTS = HERE / "requirements.txt"
+
+
+def enter_environment() -> None:
+    """Starts again under the Python of the peers' environment, made first if need be."""
+    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
+    folder = CACHE / f"bench-venv-{digest}"
+    python = folder / "bin" / "python"
+    if Path(sys.prefix) == folder:
+        return
+    if not (folder / "complete").exists():
+        print(f"bench: installing the peers into {folder}", file=sys.stderr)
+        made = subprocess.run([sys.executable, "-m", "venv", "--clear", folder]).returncode == 0
+        if not made:
+            sys.exit("bench: python3 -m venv failed (on Debian: apt-get install python3-venv)")
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        if subprocess.run([*pip, "--requirement", REQUIREMENTS]).returncode != 0:
+            sys.exit("bench: pip could not install the peers: is PyPI (or a mirror) within reach?")
+        (folder / "complete").touch()
+    os.execv(python, [str(python), "-B", str(HERE / "run.py"), *sys.argv[1:]])
+
+
+def built_program() -> Path:
+    """Returns the program as `make build` left it."""
+    command = ["cargo", "metadata", "--no-deps", "--format-version", "1", "--locked"]
+    answer = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True)
+    if answer.returncode != 0:
+        sys.exit(f"bench: cargo metadata failed:\n{answer.stderr}")
+    return Path(json.loads(answer.stdout)["target_directory"]) / "debug" / "swirl"
+
+
+def arguments() -> argparse.Namespace:
+    """Returns the options of the command line."""
+    parser = argparse.ArgumentParser(prog="make bench", description="swirl beside its peers")
+    parser.add_argument("--steps", type=int, default=300_000, help="steps in the data")
+    parser.add_argument("--seed", type=int, default=7, help="seed of the data")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of a row")
+    parser.add_argument("--only", default="", help="rows whose title contains this")
+    parser.add_argument("--write", action="store_true", help="put the table into README.md")
+    parser.add_argument("--keep", action="store_true", help="leave data and databases in place")
+    parser.add_argument("--folder", type=Path, default=CACHE / "bench", help="where to work")
+    parser.add_argument("--swirl", type=Path, help="the program (default: the one just built)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measures all rows and prints the table."""
+    options = arguments()
+    enter_environment()
+    import report
+    import rows
+    from systems import Bench
+
+    shutil.rmtree(options.folder, ignore_errors=True)
+    options.folder.mkdir(parents=True)
+    # A copy, so that a build elsewhere does not change the program between two rounds.
+    program = Path(shutil.copy2(options.swirl or built_program(), options.folder / "swirl"))
+    bench = Bench(program, options.folder, options.steps, options.seed)
+    try:
+        outcomes = [
+            row.measure(bench, options.rounds)
+            for row in rows.ROWS
+            if options.only.lower() in row.title.lower()
+        ]
+        table = report.render(bench, outcomes, options.rounds)
+    finally:
+        if not options.keep:
+            shutil.rmtree(options.folder, ignore_errors=True)
+    print(table)
+    if options.write:
+        report.write(HERE / "README.md", table)
+
+
+if __name__ == "__main__":
+    main()
