@@ -204,7 +204,10 @@ impl TemplateRenderer {
     fn check_action(&self, turn: &str, message: &Message) -> Result<(), String> {
         let action =
             Action::of(message).map_err(|part| format!("it holds a part of type '{part}'"))?;
-        let read = self.form.parse(turn)?;
+        let read = self
+            .form
+            .parse(turn)
+            .map_err(|error| format!("its text reads as an action that is broken: {error}"))?;
         if read.says_the_same_as(&action) {
             return Ok(());
         }
