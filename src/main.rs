@@ -90,7 +90,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
         /// The format: swirl (lossless), chat.
-        #[arg(long = "as", value_name = "FORMAT", default_value = "swirl", value_parser = export_format)]
+        #[arg(long = "as", value_name = "FORMAT", default_value = "swirl")]
+        #[arg(value_parser = export_format)]
         format: ExportFormat,
         #[command(flatten)]
         open: OpenArguments,

@@ -2,8 +2,13 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test may stop and may speak")]
 
 mod exchange;
+mod exchange_damage;
+mod exchange_native;
 mod lm;
 mod render;
+mod schema;
+mod session;
+mod store;
 mod syntax;
 mod synth;
 mod text;

@@ -3,13 +3,15 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema};
 use arrow::util::pretty::pretty_format_batches;
-use swirldb::codec::Family;
+use swirldb::codec::{Family, TableId};
 use swirldb::db::{ImportReport, import};
 use swirldb::exchange::{ReadOptions, open};
-use swirldb::session::{ExportFormat, Outcome, Session, SessionError, SessionOptions, Sink, export};
+use swirldb::session::{
+    ExportFormat, Outcome, Session, SessionError, SessionOptions, Sink, export,
+};
 use swirldb::train::Event;
 
 /// Keeps what a statement brings forth.
@@ -89,9 +91,8 @@ fn table(session: &Session, text: &str) -> String {
 fn number(session: &Session, text: &str) -> f64 {
     let (_, kept) = run(session, text);
     let column = kept.batches.iter().find(|b| b.num_rows() > 0).unwrap().column(0);
-    let wide = arrow::compute::cast(column, &arrow::datatypes::DataType::Float64).unwrap();
-    use arrow::array::AsArray;
-    wide.as_primitive::<arrow::datatypes::Float64Type>().value(0)
+    let wide = arrow::compute::cast(column, &DataType::Float64).unwrap();
+    wide.as_primitive::<Float64Type>().value(0)
 }
 
 fn mistake(session: &Session, text: &str) -> String {
@@ -140,11 +141,25 @@ fn rows_come_in_the_order_of_trajectories_and_steps() {
     let folder = tempfile::tempdir().unwrap();
     let session = world(folder.path());
     session.database().store().fold().unwrap();
-    let text = "SELECT trajectory_id, step FROM steps WHERE n_calls = 1";
-    let unordered = table(&session, text);
-    let ordered = table(&session, &format!("{text} ORDER BY _trajectory, _step"));
-    assert_eq!(unordered, ordered);
-    assert!(!unordered.contains("_trajectory"), "hidden columns are not shown");
+    let view = session.database().view();
+    let all = view.rows(TableId::Trajectories);
+    let mut expected = Vec::new();
+    for t in view.trajectories(&(0..all).collect::<Vec<u64>>()).unwrap() {
+        for (step, number) in t.steps.iter().zip(1i64..) {
+            if step.action.tool_calls.len() == 1 {
+                expected.push((t.id.clone(), number));
+            }
+        }
+    }
+    let (_, kept) = run(&session, "SELECT trajectory_id, step FROM steps WHERE n_calls = 1");
+    let mut found = Vec::new();
+    for batch in &kept.batches {
+        let ids = batch.column(0).as_string_view();
+        let steps = batch.column(1).as_primitive::<Int64Type>();
+        assert_eq!(batch.num_columns(), 2, "hidden columns are not shown");
+        found.extend(ids.iter().zip(steps).map(|(i, s)| (i.unwrap().to_owned(), s.unwrap())));
+    }
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -156,7 +171,8 @@ fn full_text_by_index_and_by_row_give_the_same() {
             "FROM steps |> WHERE matches(observation, '{words}') |> SELECT trajectory_id, step"
         );
         let by_row = format!(
-            "FROM steps |> WHERE matches(observation || '', '{words}') |> SELECT trajectory_id, step"
+            "FROM steps |> WHERE matches(observation || '', '{words}') \
+             |> SELECT trajectory_id, step"
         );
         assert_eq!(table(&session, &by_index), table(&session, &by_row), "{words}");
         let plan = table_of_plan(&session, &by_index);
@@ -210,7 +226,8 @@ fn a_step_without_a_label_makes_its_trajectory_undecided() {
              {{\"role\":\"assistant\",\"content\":\"b\"}}],\"step_labels\":{{{labels}}}}}\n"
         )
     };
-    let text = record(0, "\"1\":1,\"3\":1") + &record(1, "\"1\":1") + &record(2, "\"1\":1,\"3\":-1");
+    let text =
+        record(0, "\"1\":1,\"3\":1") + &record(1, "\"1\":1") + &record(2, "\"1\":1,\"3\":-1");
     std::fs::write(&file, text).unwrap();
     load(&session, &file, None);
     let query = "FROM steps |> WHERE every(process > .5) |> SELECT trajectory_id, step";
@@ -273,7 +290,10 @@ fn samples_and_datasets_are_the_same_for_ever() {
     let session = world(folder.path());
     let sample = "FROM steps |> SAMPLE 7 TRAJECTORIES SEED 7";
     let ids = |session: &Session| {
-        table(session, &format!("{sample} |> AGGREGATE count(*) GROUP BY trajectory_id |> ORDER BY 1"))
+        table(
+            session,
+            &format!("{sample} |> AGGREGATE count(*) GROUP BY trajectory_id |> ORDER BY 1"),
+        )
     };
     let first = ids(&session);
     assert_eq!(first.lines().count(), 7 + 4, "{first}");
@@ -345,14 +365,18 @@ fn training_is_recorded_and_resumes_to_the_same_weights() {
     let Outcome::Trained(summary) = outcome else { panic!("{outcome:?}") };
     assert!(summary.complete && summary.steps == 6);
     assert!(whole.losses[5] < whole.losses[0], "{:?}", whole.losses);
-    let stored = number(&session, "SELECT count(*) FROM metrics WHERE run = 'whole' AND name = 'nll'");
+    let stored =
+        number(&session, "SELECT count(*) FROM metrics WHERE run = 'whole' AND name = 'nll'");
     assert_eq!(stored, 6.0);
     let mut stopping = Kept { stop_at: Some(3), ..Kept::default() };
     let outcome = try_run(&session, &train("halted"), &mut stopping).unwrap();
     let Outcome::Trained(halted) = outcome else { panic!("{outcome:?}") };
     assert!(!halted.complete);
     let status = table(&session, "SELECT run, status FROM runs ORDER BY run");
-    assert!(status.contains("halted | stopped") && status.contains("whole  | finished"), "{status}");
+    assert!(
+        status.contains("halted | stopped") && status.contains("whole  | finished"),
+        "{status}"
+    );
     let Outcome::Trained(resumed) = session.resume("halted", &mut Kept::default()).unwrap() else {
         panic!("not trained")
     };
@@ -363,7 +387,8 @@ fn training_is_recorded_and_resumes_to_the_same_weights() {
     assert!(taken.contains("run 'whole' is there already"), "{taken}");
     let error = mistake(&session, "FROM steps |> TRAIN WITH (model = 'm', learning_rat = 1)");
     assert!(error.contains("did you mean 'learning_rate'?"), "{error}");
-    let no_reward = mistake(&session, "FROM steps |> TRAIN WITH (model = 'm', objective = 'reinforce')");
+    let no_reward =
+        mistake(&session, "FROM steps |> TRAIN WITH (model = 'm', objective = 'reinforce')");
     assert!(no_reward.contains("needs reward"), "{no_reward}");
     let no_model = mistake(&session, "FROM steps |> TRAIN WITH (model = 'missing.gguf')");
     assert!(no_model.contains("missing.gguf"), "{no_model}");

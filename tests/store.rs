@@ -186,10 +186,8 @@ fn the_newest_label_counts_and_history_is_kept() {
         .map(|(_, l)| l.value)
         .collect();
     assert_eq!(of_step, [0.0, 0.25, 0.75]);
-    let missing = Fact {
-        trajectory: 1,
-        label: label(Target::Step(4), LabelName::process(), "human", 1.0),
-    };
+    let missing =
+        Fact { trajectory: 1, label: label(Target::Step(4), LabelName::process(), "human", 1.0) };
     let error = store.label(&[missing], &[]).unwrap_err();
     assert_eq!(error.to_string(), "'t1' has steps 1 to 3, no step 4");
 }
@@ -203,10 +201,8 @@ fn a_view_sees_its_own_state_whatever_comes_after() {
     let early = store.view();
     let process = ColumnRef::Label(0);
     let before = values(&early, TableId::Steps, process);
-    let changed = Fact {
-        trajectory: 0,
-        label: label(Target::Step(1), LabelName::process(), "human", 0.5),
-    };
+    let changed =
+        Fact { trajectory: 0, label: label(Target::Step(1), LabelName::process(), "human", 0.5) };
     store.label(&[changed], &[]).unwrap();
     for number in 1..20 {
         store.append(&[incoming(number, 4)], &[]).unwrap();
@@ -228,7 +224,8 @@ fn rows_cross_chunks() {
     let folder = tempfile::tempdir().unwrap();
     let store = create(folder.path());
     let small = |number: u64| {
-        let steps = vec![Step { action: Message::new(role::ASSISTANT, "a"), ..Step::default() }; 700];
+        let steps =
+            vec![Step { action: Message::new(role::ASSISTANT, "a"), ..Step::default() }; 700];
         let trajectory = Trajectory { steps, ..trajectory(number, 0) };
         let reward = label(Target::Trajectory, LabelName::reward(), "source", number as f64);
         let labels = vec![reward];

@@ -128,9 +128,9 @@ impl Engine {
         Ok(Engine { base, runtime })
     }
 
-    /// Returns what the parser asks about names.
-    pub fn catalog(&self) -> FunctionCatalog<'_> {
-        FunctionCatalog { state: &self.base }
+    /// Returns what the parser asks about the names in `text`, whose statements read `view`.
+    pub fn catalog(&self, view: &View, text: &str) -> StatementCatalog<'_> {
+        StatementCatalog { state: &self.base, view: view.clone(), named: names::label_names(text) }
     }
 
     /// Returns the names of all functions.
@@ -314,12 +314,14 @@ impl Prepared {
     }
 }
 
-/// What the parser asks about names, answered by the functions the engine has.
-pub struct FunctionCatalog<'a> {
+/// What the parser asks about names, answered by the functions and tables there are.
+pub struct StatementCatalog<'a> {
     state: &'a SessionState,
+    view: View,
+    named: Vec<String>,
 }
 
-impl Catalog for FunctionCatalog<'_> {
+impl Catalog for StatementCatalog<'_> {
     fn is_aggregate(&self, name: &str) -> bool {
         name == functions::EVERY || self.state.aggregate_functions().contains_key(name)
     }
@@ -333,6 +335,20 @@ impl Catalog for FunctionCatalog<'_> {
         scanned
             || table == StreamedTable::ToolCalls.name()
             || table.starts_with(&format!("{DATASET_SCHEMA}."))
+    }
+
+    fn columns(&self, table: &str) -> Option<Vec<String>> {
+        let table = match table.split_once('.') {
+            Some((DATASET_SCHEMA, _)) => ScanTable::Subtrajectories.name(),
+            _ => table,
+        };
+        match ScanTable::ALL.into_iter().find(|t| t.name() == table) {
+            Some(scanned) => {
+                let columns = table_columns(&self.view, scanned, &self.named).into_iter();
+                Some(columns.filter(|c| !c.hidden).map(|c| c.name).collect())
+            }
+            None => Some(column_names(&self.view, table)).filter(|names| !names.is_empty()),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringViewBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_datafusion_err};
@@ -173,7 +173,8 @@ impl Accumulator for EveryState {
 }
 
 /// Returns `sample_key(seed, _trajectory [, _step])`: the place of a trajectory or step in the draw
-/// of a seed, the first 16 bytes of BLAKE3 over seed, source, id and step. It depends on nothing
+/// of a seed, the first 16 bytes of BLAKE3, in hexadecimal digits, over seed, source, id and step.
+/// It depends on nothing
 /// else, so that a seed draws the same rows in every database, for ever.
 pub(super) fn sample_key(view: &View) -> ScalarUDF {
     let integers = |n| TypeSignature::Exact(vec![DataType::Int64; n]);
@@ -201,7 +202,7 @@ impl std::hash::Hash for SampleKey {
     }
 }
 
-const KEY_BYTES: i32 = 16;
+const KEY_BYTES: usize = 16;
 
 impl ScalarUDFImpl for SampleKey {
     fn name(&self) -> &str {
@@ -213,7 +214,7 @@ impl ScalarUDFImpl for SampleKey {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::FixedSizeBinary(KEY_BYTES))
+        Ok(DataType::Utf8View)
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -234,7 +235,7 @@ impl ScalarUDFImpl for SampleKey {
             found.map_err(|e| DataFusionError::External(Box::new(e)))
         };
         let (sources, ids) = (text("source")?, text("trajectory_id")?);
-        let mut keys = FixedSizeBinaryBuilder::with_capacity(args.number_rows, KEY_BYTES);
+        let mut keys = StringViewBuilder::with_capacity(args.number_rows);
         for row in 0..args.number_rows {
             let mut hasher = blake3::Hasher::new();
             hasher.update(&seeds.value(row).to_be_bytes());
@@ -246,7 +247,7 @@ impl ScalarUDFImpl for SampleKey {
             if let Some(steps) = steps {
                 hasher.update(&steps.value(row).to_be_bytes());
             }
-            keys.append_value(&hasher.finalize().as_bytes()[..KEY_BYTES as usize])?;
+            keys.append_value(&hasher.finalize().to_hex()[..2 * KEY_BYTES]);
         }
         Ok(ColumnarValue::Array(Arc::new(keys.finish())))
     }

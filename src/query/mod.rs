@@ -12,6 +12,6 @@ pub mod syntax;
 pub mod table;
 
 pub use engine::{
-    Cancel, DATASET_SCHEMA, Engine, FunctionCatalog, Prepared, Scope, column_names, row_count,
+    Cancel, DATASET_SCHEMA, Engine, Prepared, Scope, StatementCatalog, column_names, row_count,
 };
 pub use error::{QueryError, TextPlace};

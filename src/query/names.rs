@@ -152,6 +152,13 @@ impl Visitor for Names {
     }
 }
 
+/// Returns the quoted names in `text` that may be columns of one judge or of the trajectory.
+pub(super) fn label_names(text: &str) -> Vec<String> {
+    let quoted = text.split('"').skip(1).step_by(2);
+    let labels = quoted.filter(|name| name.contains('@') || name.starts_with("trajectory."));
+    labels.map(str::to_owned).collect()
+}
+
 /// Returns `SELECT *, (expression) AS name FROM (query)`.
 ///
 /// # Errors

@@ -15,13 +15,14 @@ const QUERIES: [(&str, &str); 3] = [
     (
         "How good are the steps, by tool?",
         "FROM steps\n\
-         |> AGGREGATE count(*) AS n, avg(process) AS process, avg(action_chars) AS chars GROUP BY tool\n\
+         |> AGGREGATE count(*) AS n, avg(process) AS process GROUP BY tool\n\
          |> ORDER BY n DESC",
     ),
     (
         "Does a right answer need good steps?",
         "FROM steps\n\
-         |> AGGREGATE every(process > .5) AS all_good, max(outcome) AS outcome GROUP BY trajectory_id\n\
+         |> AGGREGATE every(process > .5) AS all_good, max(outcome) AS outcome\n\
+         \x20  GROUP BY trajectory_id\n\
          |> AGGREGATE count(*) AS trajectories GROUP BY all_good, outcome\n\
          |> ORDER BY all_good, outcome",
     ),
@@ -36,7 +37,8 @@ const QUERIES: [(&str, &str); 3] = [
 
 /// What is saved: the paper's process filter for training, and held-out steps of both kinds.
 const DATASETS: [&str; 3] = [
-    "FROM subtrajectories |> WHERE split = 'train' |> WHERE every(process > .5) |> SAVE AS good_train",
+    "FROM subtrajectories |> WHERE split = 'train'\n\
+     |> WHERE every(process > .5) |> SAVE AS good_train",
     "FROM subtrajectories |> WHERE split = 'dev' AND process > .5 |> SAVE AS good_heldout",
     "FROM subtrajectories |> WHERE split = 'dev' AND process <= .5 |> SAVE AS bad_heldout",
 ];

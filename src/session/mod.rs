@@ -8,6 +8,7 @@ mod create_model;
 mod describe;
 mod error;
 mod export;
+mod host;
 mod listing;
 mod select;
 mod statement;
@@ -17,23 +18,6 @@ pub use create_model::{NewModel, create_model};
 pub use describe::train_plan;
 pub use error::SessionError;
 pub use export::{ExportFormat, export};
+pub use host::{now_micros, random_identity};
 pub use statement::{Outcome, Session, SessionOptions, Sink};
 pub use training::TrainSummary;
-
-use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Returns the time in microseconds since 1970-01-01T00:00:00Z.
-pub fn now_micros() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// Returns a random number that names a database.
-///
-/// # Errors
-/// The operating system has no random numbers.
-pub fn random_identity() -> Result<[u8; 16], SessionError> {
-    let mut identity = [0; 16];
-    getrandom::fill(&mut identity).map_err(|e| SessionError::Environment(e.to_string()))?;
-    Ok(identity)
-}

@@ -123,7 +123,8 @@ impl Session {
     /// The first mistake, with its place.
     pub fn parse(&self, text: &str) -> Result<Vec<Statement>, SessionError> {
         let mistake = |diagnostic| SessionError::Mistake { diagnostic, text: text.to_owned() };
-        syntax::parse(text, &self.engine.catalog()).map_err(mistake)
+        let catalog = self.engine.catalog(&self.database.view(), text);
+        syntax::parse(text, &catalog).map_err(mistake)
     }
 
     /// Runs one statement of `text`.

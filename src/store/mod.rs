@@ -10,12 +10,13 @@
 //!                                             as one Arrow   may be short    Arrow batches
 //!                                             array a column
 //! ```
-//! - A **view** is the state at one sequence: the live version of every chunk and the batches of the
-//!   tail. Statements hold a view; commits and folds make a new one and never change an old one.
+//! - A **view** is the state at one sequence: the live version of every chunk and the batches of
+//!   the tail. Statements hold a view; commits and folds make a new one and never change an old
+//!   one.
 //! - A chunk is immutable. Folding writes new versions; the old ones are deleted when no view holds
 //!   the state that names them, or when the database is opened next.
-//! - Labels are facts in the `label` family and, the newest of each judge, values of a column. Values
-//!   given since the last fold lie over the column as cells.
+//! - Labels are facts in the `label` family and, the newest of each judge, values of a column.
+//!   Values given since the last fold lie over the column as cells.
 
 mod append;
 mod cache;

@@ -1,4 +1,4 @@
-"""Writes fixtures/models/smollm2.json: what SmolLM2-135M-Instruct.Q4_1.gguf says, computed without candle.
+"""Writes fixtures/models/smollm2.json: what SmolLM2-135M-Instruct.Q4_1.gguf says, without candle.
 
     python smollm2.py models/SmolLM2-135M-Instruct.Q4_1.gguf
 
@@ -20,8 +20,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 OUT = pathlib.Path(__file__).parents[2] / "fixtures" / "models" / "smollm2.json"
 
-TEXT = """The Llama shape is a stack of layers. Each layer normalises its input, lets every position look at \
-earlier positions through rotary attention, and adds the result to the stream; then a gated feed-forward \
+TEXT = """The Llama shape is a stack of layers. Each layer normalises its input, lets \
+every position look at \
+earlier positions through rotary attention, and adds the result to the stream; then a \
+gated feed-forward \
 network does the same for each position alone.
 
 def fibonacci(n):
@@ -31,29 +33,132 @@ def fibonacci(n):
     return a
 
 Question: In which year was the university founded at which the inventor of the barometer taught?
-Thought: The barometer was invented by Evangelista Torricelli, who taught at the University of Pisa \
+Thought: The barometer was invented by Evangelista Torricelli, who taught at the \
+University of Pisa \
 and in Florence. I should search for the founding year: 1343.
 """
 
 STRINGS = [
-    "", " ", "  ", "   \t ", "\n", "\n\n\n", "\r\n", " \n ", "\t\tx", "a", "A", "Hello", "Hello, world!",
-    " Hello", "Hello ", "hello world  and   more", "don't can't we'll I'm they've he'd", "DON'T",
-    "0", "7", "42", "2024", "3.14159", "1,000,000", "-17", "x1y22z333", "1st 2nd 3rd", "0x7fff",
-    "10.0.0.1:8080", "2024-02-29T23:59:59Z", "50%", "$19.99", "a1", "1a", "12 34  56",
-    "def f(x):\n    return x + 1\n", "for (int i = 0; i < n; ++i) { sum += a[i]; }",
-    "SELECT * FROM steps WHERE reward > .5;", "fn main() {\n\tprintln!(\"{}\", 1);\n}",
-    "<div class=\"a\">text</div>", "{\"name\": \"search\", \"arguments\": {\"query\": \"x\"}}",
-    "https://example.org/a/b?c=d&e=f#g", "user@example.org", "C:\\Users\\x", "/usr/local/bin",
-    "a_b_c", "camelCaseName", "SCREAMING_CASE", "kebab-case-name", "a.b.c", "...", "!!!", "?!", "---",
-    "===", "***", "(((", ")))", "[]{}<>", "\"quoted\"", "'single'", "`code`", "“curly”", "‘x’", "—", "…",
-    "naïve café", "Größe", "Ærøskøbing", "Łódź", "şğıİ", "Ελληνικά", "Привет, мир!", "Україна",
-    "你好，世界！", "我爱北京天安门。", "中文 English 混合 text 123", "日本語のテキスト", "カタカナ", "한국어 문장입니다.",
-    "مرحبا بالعالم", "السلام عليكم ١٢٣", "שלום עולם", "हिन्दी पाठ", "ไทย", "தமிழ்", "ქართული",
-    "😀", "👍🏽", "👨‍👩‍👧‍👦", "🇩🇪", "a😀b", "🎉🎉🎉", "e\u0301", "\u00a0", "\u200b", "\ufeff", "x\u2028y",
-    "²³¹", "½", "Ⅷ", "١٢٣", "∑∫√∞", "α+β=γ", "x² + y² = r²", "→←↑↓", "€£¥",
-    "<|im_start|>user\nHi<|im_end|>", "<|endoftext|>", "<repo_name>", "a<|im_end|>b",
-    "<search>who founded it</search>", "the the the", "antidisestablishmentarianism", "aaaaaaaaaaaaaaaaaaaa",
-    "word " * 5, " leading and trailing ", "tab\there", "line one\nline two\n\nline four", "mixed 你好 123 😀 test",
+    "",
+    " ",
+    "  ",
+    "   \t ",
+    "\n",
+    "\n\n\n",
+    "\r\n",
+    " \n ",
+    "\t\tx",
+    "a",
+    "A",
+    "Hello",
+    "Hello, world!",
+    " Hello",
+    "Hello ",
+    "hello world  and   more",
+    "don't can't we'll I'm they've he'd",
+    "DON'T",
+    "0",
+    "7",
+    "42",
+    "2024",
+    "3.14159",
+    "1,000,000",
+    "-17",
+    "x1y22z333",
+    "1st 2nd 3rd",
+    "0x7fff",
+    "10.0.0.1:8080",
+    "2024-02-29T23:59:59Z",
+    "50%",
+    "$19.99",
+    "a1",
+    "1a",
+    "12 34  56",
+    "def f(x):\n    return x + 1\n",
+    "for (int i = 0; i < n; ++i) { sum += a[i]; }",
+    "SELECT * FROM steps WHERE reward > .5;",
+    'fn main() {\n\tprintln!("{}", 1);\n}',
+    '<div class="a">text</div>',
+    '{"name": "search", "arguments": {"query": "x"}}',
+    "https://example.org/a/b?c=d&e=f#g",
+    "user@example.org",
+    "C:\\Users\\x",
+    "/usr/local/bin",
+    "a_b_c",
+    "camelCaseName",
+    "SCREAMING_CASE",
+    "kebab-case-name",
+    "a.b.c",
+    "...",
+    "!!!",
+    "?!",
+    "---",
+    "===",
+    "***",
+    "(((",
+    ")))",
+    "[]{}<>",
+    '"quoted"',
+    "'single'",
+    "`code`",
+    "“curly”",
+    "‘x’",
+    "—",
+    "…",
+    "naïve café",
+    "Größe",
+    "Ærøskøbing",
+    "Łódź",
+    "şğıİ",
+    "Ελληνικά",
+    "Привет, мир!",
+    "Україна",
+    "你好，世界！",
+    "我爱北京天安门。",
+    "中文 English 混合 text 123",
+    "日本語のテキスト",
+    "カタカナ",
+    "한국어 문장입니다.",
+    "مرحبا بالعالم",
+    "السلام عليكم ١٢٣",
+    "שלום עולם",
+    "हिन्दी पाठ",
+    "ไทย",
+    "தமிழ்",
+    "ქართული",
+    "😀",
+    "👍🏽",
+    "👨‍👩‍👧‍👦",
+    "🇩🇪",
+    "a😀b",
+    "🎉🎉🎉",
+    "e\u0301",
+    "\u00a0",
+    "\u200b",
+    "\ufeff",
+    "x\u2028y",
+    "²³¹",
+    "½",
+    "Ⅷ",
+    "١٢٣",
+    "∑∫√∞",
+    "α+β=γ",
+    "x² + y² = r²",
+    "→←↑↓",
+    "€£¥",
+    "<|im_start|>user\nHi<|im_end|>",
+    "<|endoftext|>",
+    "<repo_name>",
+    "a<|im_end|>b",
+    "<search>who founded it</search>",
+    "the the the",
+    "antidisestablishmentarianism",
+    "aaaaaaaaaaaaaaaaaaaa",
+    "word " * 5,
+    " leading and trailing ",
+    "tab\there",
+    "line one\nline two\n\nline four",
+    "mixed 你好 123 😀 test",
 ]
 
 
@@ -85,19 +190,26 @@ def main(path):
     reader = GGUFReader(path)
     field = lambda key: reader.fields[key].contents()
     config = LlamaConfig(
-        vocab_size=field("llama.vocab_size"), hidden_size=field("llama.embedding_length"),
+        vocab_size=field("llama.vocab_size"),
+        hidden_size=field("llama.embedding_length"),
         intermediate_size=field("llama.feed_forward_length"),
         num_hidden_layers=field("llama.block_count"),
         num_attention_heads=field("llama.attention.head_count"),
         num_key_value_heads=field("llama.attention.head_count_kv"),
-        max_position_embeddings=field("llama.context_length"), rms_norm_eps=1e-5,
+        max_position_embeddings=field("llama.context_length"),
+        rms_norm_eps=1e-5,
         rope_parameters={"rope_type": "default", "rope_theta": field("llama.rope.freq_base")},
         tie_word_embeddings=True,
     )
     names = {
-        "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
-        "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
-        "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
+        "attn_norm": "input_layernorm",
+        "ffn_norm": "post_attention_layernorm",
+        "attn_q": "self_attn.q_proj",
+        "attn_k": "self_attn.k_proj",
+        "attn_v": "self_attn.v_proj",
+        "attn_output": "self_attn.o_proj",
+        "ffn_gate": "mlp.gate_proj",
+        "ffn_up": "mlp.up_proj",
         "ffn_down": "mlp.down_proj",
     }
     state = {}
@@ -123,7 +235,11 @@ def main(path):
     merges = [tuple(merge.split(" ")) for merge in field("tokenizer.ggml.merges")]
     tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     plain = [tokenizer.encode(text).ids for text in STRINGS]
     ids = tokenizer.encode(TEXT).ids
@@ -136,15 +252,33 @@ def main(path):
         likelihood = torch.log_softmax(logits[:-1].double(), -1)
         nll = -likelihood.gather(1, torch.tensor(ids[1:])[:, None]).mean()
     checksum = lambda name: float(state[name].double().abs().sum())
-    OUT.write_text(json.dumps({
-        "file_sha256": hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest(),
-        "text": TEXT, "ids": ids, "mean_nll": float(nll),
-        "absolute_sums": {name: checksum(name) for name in [
-            "model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight",
-            "model.layers.29.mlp.down_proj.weight", "model.norm.weight"]},
-        "strings": [
-            {"text": text, "plain": p, "special": s} for text, p, s in zip(STRINGS, plain, special)],
-    }, ensure_ascii=False, indent=None, separators=(",", ":")) + "\n")
+    OUT.write_text(
+        json.dumps(
+            {
+                "file_sha256": hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest(),
+                "text": TEXT,
+                "ids": ids,
+                "mean_nll": float(nll),
+                "absolute_sums": {
+                    name: checksum(name)
+                    for name in [
+                        "model.embed_tokens.weight",
+                        "model.layers.0.self_attn.q_proj.weight",
+                        "model.layers.29.mlp.down_proj.weight",
+                        "model.norm.weight",
+                    ]
+                },
+                "strings": [
+                    {"text": text, "plain": p, "special": s}
+                    for text, p, s in zip(STRINGS, plain, special)
+                ],
+            },
+            ensure_ascii=False,
+            indent=None,
+            separators=(",", ":"),
+        )
+        + "\n"
+    )
     print(len(ids), "tokens, mean nll", float(nll), "strings", len(STRINGS))
 
 

@@ -2,7 +2,8 @@
 
     python step_time.py THREADS
 
-The shortest of several rounds, as tests/lm/timing.rs prints it. LoRA by peft: r = 8 on all linear layers.
+The shortest of several rounds, as tests/lm/timing.rs prints it. LoRA by peft: r = 8 on all linear
+layers.
 """
 
 import sys
@@ -30,14 +31,22 @@ def measure(name, model):
         processor = min(processor, time.process_time() - used)
         model.zero_grad(set_to_none=True)
     backward = backward if backward < 1e9 else 0
-    print(f"{name}: forward {forward * 1e3:.0f} ms, backward {backward * 1e3:.0f} ms, "
-          f"both {(forward + backward) * 1e3:.0f} ms, processor {processor * 1e3:.0f} ms")
+    print(
+        f"{name}: forward {forward * 1e3:.0f} ms, backward {backward * 1e3:.0f} ms, "
+        f"both {(forward + backward) * 1e3:.0f} ms, processor {processor * 1e3:.0f} ms"
+    )
 
 
 config = LlamaConfig(
-    vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30,
-    num_attention_heads=9, num_key_value_heads=3, max_position_embeddings=8192,
-    rms_norm_eps=1e-5, tie_word_embeddings=True,
+    vocab_size=49152,
+    hidden_size=576,
+    intermediate_size=1536,
+    num_hidden_layers=30,
+    num_attention_heads=9,
+    num_key_value_heads=3,
+    max_position_embeddings=8192,
+    rms_norm_eps=1e-5,
+    tie_word_embeddings=True,
     rope_parameters={"rope_type": "default", "rope_theta": 100000.0},
 )
 model = LlamaForCausalLM(config).float().train()

@@ -17,10 +17,19 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "fixtures" / "models"
 SHAPE = dict(
-    vocab_size=128, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-    num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
-    rms_norm_eps=1e-5, hidden_act="silu", attention_bias=False, mlp_bias=False,
-    bos_token_id=0, eos_token_id=1,
+    vocab_size=128,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=256,
+    rms_norm_eps=1e-5,
+    hidden_act="silu",
+    attention_bias=False,
+    mlp_bias=False,
+    bos_token_id=0,
+    eos_token_id=1,
 )
 TOKENS = [(7 * i * i + 3 * i + 11) % 128 for i in range(150)]
 
@@ -50,10 +59,26 @@ def write(name, seed, shards, **more):
         expected["grad." + parameter_name] = parameter.grad
     save_file({k: v.contiguous() for k, v in expected.items()}, directory / "expected.safetensors")
     config = json.loads((directory / "config.json").read_text())
-    print(name, float(loss), config.get("rope_parameters"), sorted(p.name for p in directory.iterdir()))
+    print(
+        name,
+        float(loss),
+        config.get("rope_parameters"),
+        sorted(p.name for p in directory.iterdir()),
+    )
 
 
-write("llama-tiny", 1, False, head_dim=10, tie_word_embeddings=True,
-      rope_parameters={"rope_type": "default", "rope_theta": 500.0})
-write("llama-tiny-untied", 2, True, tie_word_embeddings=False,
-      rope_parameters={"rope_type": "default", "rope_theta": 10000.0})
+write(
+    "llama-tiny",
+    1,
+    False,
+    head_dim=10,
+    tie_word_embeddings=True,
+    rope_parameters={"rope_type": "default", "rope_theta": 500.0},
+)
+write(
+    "llama-tiny-untied",
+    2,
+    True,
+    tie_word_embeddings=False,
+    rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+)

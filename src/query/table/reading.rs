@@ -25,7 +25,7 @@ const SLICE_ROWS: u64 = 8_192;
 const RUN_CHARS_MAX: i64 = 8 << 20;
 
 /// What a scan does, the same for all of its partitions.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ScanPlan {
     pub view: View,
     pub table: ScanTable,
@@ -330,8 +330,8 @@ impl<'a> Records<'a> {
             let headers = self.view.headers(&ordinals).map_err(external)?;
             self.headers = Some(ordinals.into_iter().zip(headers).collect());
         }
-        let headers = self.headers.iter().flatten().collect::<HashMap<_, _>>();
-        let of_rows = self.places.iter().map(|(ordinal, _)| headers.get(ordinal));
+        let headers = self.headers.as_ref();
+        let of_rows = self.places.iter().map(|(ordinal, _)| headers.and_then(|h| h.get(ordinal)));
         if name == "gold" {
             let mut builder = ListBuilder::new(StringViewBuilder::new());
             for header in of_rows {

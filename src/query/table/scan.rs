@@ -351,6 +351,19 @@ impl ExecutionPlan for ScanExec {
         self.replace_children(children, options)
     }
 
+    fn supports_limit_pushdown(&self) -> bool {
+        true
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.plan.limit
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        let plan = ScanPlan { limit, ..self.plan.as_ref().clone() };
+        Some(Arc::new(ScanExec::new(plan, self.partitions.clone())))
+    }
+
     fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let rows = self.partitions.get(partition).cloned().unwrap_or(0..0);
         let reading = Reading::new(self.plan.clone(), rows);
