@@ -17,8 +17,8 @@ use crate::diag::{Diagnostic, Span};
 impl Chain<'_> {
     /// `|> AGGREGATE items [GROUP [AND ORDER] BY items]`
     ///
-    /// The grouping columns come out first. Suffixes order the result: those of the grouping columns
-    /// before those of the aggregates.
+    /// The grouping columns come out first. Suffixes order the result: those of the grouping
+    /// columns before those of the aggregates.
     pub(super) fn aggregate(&mut self, range: Range<usize>) -> Result<(), Diagnostic> {
         let reader = self.reader;
         let group = reader.level(range.clone()).find(|at| {

@@ -17,7 +17,8 @@ use crate::diag::Diagnostic;
 ///
 /// # Errors
 ///
-/// `duplicate-column`: a column is made that is there already. The engine could not tell them apart.
+/// `duplicate-column`: a column is made that is there already; the engine could not tell them
+/// apart.
 pub(super) fn known_columns(
     reader: &Reader<'_>,
     select: &Select,

@@ -98,8 +98,8 @@ impl Outputs {
 /// Says `keys` over the columns that come out of `select`. A key that cannot be said there is added
 /// to the projection as a hidden column; the names of those are returned.
 ///
-/// `inherited` keys are over the columns of the relation; others are the ORDER BY of `select`, where
-/// a name that comes out goes before one of the relation. Nothing is returned where the keys cannot
+/// `inherited` keys are over the columns of the relation; others are the ORDER BY of `select`,
+/// where a name that comes out goes before one of the relation. Nothing is returned where the keys cannot
 /// be said outside.
 pub(super) fn outward(
     keys: &[OrderByExpr],
