@@ -538,6 +538,12 @@ fn limits_are_held() {
         format!("FROM steps{}", repeat(" |> WHERE step > -1", 64)),
         format!("SELECT * FROM {}steps{}", repeat("(FROM ", 30), repeat(" |> LIMIT 1)", 30)),
         format!("SELECT {}", vec!["CASE WHEN 1 = -1 THEN 1 END"; 200].join(", ")),
+        format!("SELECT {}1{}", repeat("abs(", 60), repeat(")", 60)),
+        format!("SELECT {}1{}", repeat("[", 60), repeat("]", 60)),
+        format!("SELECT * FROM {}steps{}", repeat("(", 60), repeat(")", 60)),
+        format!("SELECT {}1{}", repeat("CASE WHEN ", 60), repeat(" THEN 1 END", 60)),
+        format!("SELECT CAST(1 AS {}int{})", repeat("array<", 20), repeat(">", 20)),
+        format!("{}SELECT 1{}", repeat("SELECT 1 IN (", 30), repeat(")", 30)),
     ];
     for text in &fine {
         assert_eq!(code(text, &limits), Ok(1), "{}", &text[..40]);
@@ -627,4 +633,40 @@ fn the_cursor_knows_what_it_waits_for() {
     let pair = |name: &str, alias: &str| (name.to_string(), Some(alias.to_string()));
     assert_eq!(joined.relations, [pair("steps", "s"), pair("trajectories", "t")]);
     assert_eq!(complete("FROM steps |> WHERE é", 21).word.start, 20);
+}
+
+/// The texts of the goldens, without what is expected of them.
+fn golden_statements() -> Vec<String> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/syntax");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("goldens");
+    let files = ["stages.txt", "identity.txt", "mistakes.txt"].map(read).join("\n\n");
+    let statement = |block: &str| {
+        let block = block.split("\n---").next().unwrap_or_default();
+        block.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n")
+    };
+    files.split("\n\n").map(statement).collect()
+}
+
+#[test]
+fn half_a_statement_is_a_message_at_a_place_within_it() {
+    let engine = Engine::new();
+    let catalog = engine.catalog();
+    for text in golden_statements() {
+        for end in (0..=text.len()).step_by(3).filter(|end| text.is_char_boundary(*end)) {
+            let half = &text[..end];
+            if let Err(error) = parse(half, &catalog) {
+                let span = error.span.expect("a place");
+                assert!(span.start <= span.end && span.end <= half.len(), "{half}: {error:?}");
+                assert!(half.get(span.start..span.end).is_some(), "{half}: {error:?}");
+            }
+            for (_, span) in highlight(half) {
+                assert!(half.get(span.start..span.end).is_some(), "{half}: {span:?}");
+            }
+            let word = complete(half, end).word;
+            assert!(half.get(word.start..word.end).is_some(), "{half}: {word:?}");
+            let cut = split(half);
+            let pieces = cut.statements.iter().copied().chain(cut.rest.map(|rest| rest.0));
+            assert!(pieces.into_iter().all(|s| half.get(s.start..s.end).is_some()), "{half}");
+        }
+    }
 }

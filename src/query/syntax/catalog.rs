@@ -24,9 +24,9 @@ pub trait Catalog {
     /// Returns true if the rows of the table carry the hidden columns `_trajectory` and `_step`.
     fn has_identity(&self, table: &str) -> bool;
 
-    /// Returns the names of all columns of the table that are not hidden, in order, if they are
-    /// known before planning. With them RENAME keeps a column's place, and a column that is made
-    /// twice is named where it is made.
+    /// Returns the names of exactly the columns of the table that are not hidden, in order, if they
+    /// are known before planning. With them RENAME keeps a column's place, and a column that is
+    /// made twice is named where it is made.
     fn columns(&self, table: &str) -> Option<Vec<String>> {
         let _ = table;
         None

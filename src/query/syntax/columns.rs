@@ -17,7 +17,7 @@ use crate::diag::Diagnostic;
 ///
 /// # Errors
 ///
-/// `duplicate-column`: a column is made that is there already. The engine could not tell them
+/// `duplicate-column`: a column is made that is there already; the engine could not tell them
 /// apart.
 pub(super) fn known_columns(
     reader: &Reader<'_>,
@@ -52,7 +52,9 @@ pub(super) fn known_columns(
             let message = format!("there is a column '{name}' already");
             let error = Diagnostic::new("duplicate-column", message);
             let span = Places::new(reader.text).span(alias.span);
-            let help = format!("|> SET {name} = ... gives it another value, another AS keeps both");
+            let help = format!(
+                "|> SET {name} = ... replaces its value; another name behind AS keeps both"
+            );
             return Err(error.at(span).help(help));
         }
         known.push(name);

@@ -1,8 +1,7 @@
 //! Where rows come from, and their order, carried through a tree of SELECTs.
 //!
 //! The tables of steps carry two hidden columns, `_trajectory` and `_step`. As long as a SELECT
-//! keeps rows apart it keeps them, so that whatever comes out can be sampled, frozen and trained
-//! on:
+//! keeps rows apart it keeps them, so that what comes out can be sampled, frozen and trained on:
 //!
 //! ```text
 //! FROM steps |> WHERE reward > .5 |> SELECT tool |> LIMIT 3
@@ -16,8 +15,7 @@
 //!
 //! Grouping, DISTINCT, set operations and joins make new rows: from there on the hidden columns are
 //! gone, and every wildcard over them is written `* EXCLUDE (_trajectory, _step)`. The same holds
-//! where only what is written may come out: in a subquery of an expression, on the sides of a
-//! UNION.
+//! where only what is written may come out: in subqueries of expressions, on the sides of a UNION.
 //!
 //! An ORDER BY inside says nothing to SQL about the rows outside, so none is left there: its keys
 //! climb up the tree, through everything that keeps rows apart, and are said again where order

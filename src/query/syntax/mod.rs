@@ -4,8 +4,7 @@
 //!
 //! 1. [`tokens`]: the text is cut into tokens with byte ranges, and at semicolons into statements.
 //! 2. [`limits`]: brackets are matched; what is too long or too deep stops here.
-//! 3. [`teach`]: spellings from elsewhere (`==`, `&&`, a `|` for `|>`) are named with the right
-//!    one.
+//! 3. [`teach`]: spellings from elsewhere (`==`, `&&`, a `|` for `|>`) are named with ours.
 //! 4. [`reader`]: the query before the first pipe goes to the SQL parser; queries in parentheses
 //!    that have pipes of their own are read first.
 //! 5. [`stages`], [`ours`]: every pipe stage becomes one SELECT over the query before it.

@@ -201,12 +201,11 @@ fn check_tokens(reader: &Reader<'_>, lexed: &Lexed) -> Result<(), Diagnostic> {
     let all = reader.span(0..reader.lexemes.len());
     for comment in &lexed.comments {
         let text = &reader.text[comment.span.start..comment.span.end];
-        if comment.span.start > all.start && comment.span.end < all.end {
+        if (all.start..all.end).contains(&comment.span.start) {
             refuse::hint(text, comment.span)?;
         }
     }
     for lexeme in reader.lexemes {
-        refuse::hint(&reader.text[lexeme.span.start..lexeme.span.end], lexeme.span)?;
         if let Some(word) = lexeme.word()
             && is_reserved(&word.value)
         {

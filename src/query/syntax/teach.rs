@@ -144,9 +144,9 @@ fn is_mongo(name: &str) -> bool {
 /// Returns true if the word at `at` begins a stage, one that works or not.
 fn begins_stage(reader: &Reader<'_>, at: usize) -> bool {
     let is = |word: &&str| reader.lexemes.get(at).is_some_and(|lexeme| lexeme.is_word(word));
-    STAGES.iter().any(|word| is(word))
-        || NOT_YET.iter().any(|word| is(word))
-        || ["GROUP", "HAVING", "INNER", "LEFT", "RIGHT", "FULL", "CROSS"].iter().any(|w| is(w))
+    STAGES.iter().any(&is)
+        || NOT_YET.iter().any(&is)
+        || ["GROUP", "HAVING", "INNER", "LEFT", "RIGHT", "FULL", "CROSS"].iter().any(is)
 }
 
 /// Where the SQL parser stopped at the token `at`, says what is really missing: mostly a pipe.

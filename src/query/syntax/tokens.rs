@@ -84,6 +84,11 @@ pub(super) fn lex(text: &str) -> Lexed {
     let mut lexed = Lexed { tokens: Vec::with_capacity(raw.len()), comments: vec![], open: None };
     for token in raw {
         let span = places.span(token.span);
+        if text[span.start..].starts_with("/*!") {
+            // The tokenizer reads what such a comment holds as if it were no comment.
+            let end = text[span.start..].find("*/").map_or(text.len(), |at| span.start + at + 2);
+            lexed.comments.push(Comment { span: Span::new(span.start, end) });
+        }
         match token.token {
             Token::Whitespace(
                 Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_),

@@ -351,10 +351,6 @@ impl ExecutionPlan for ScanExec {
         self.replace_children(children, options)
     }
 
-    fn supports_limit_pushdown(&self) -> bool {
-        true
-    }
-
     fn fetch(&self) -> Option<usize> {
         self.plan.limit
     }
