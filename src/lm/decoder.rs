@@ -229,8 +229,8 @@ impl Decoder {
     }
 
     /// Returns the gradients of `loss`, which was computed from [`Decoder::hidden`] of this
-    /// decoder. It takes the place of `loss.backward()`, which is refused on the CPU: weights have a
-    /// way of their own into the store, without candle's passes over fresh memory.
+    /// decoder. It takes the place of `loss.backward()`, which is refused on the CPU: weights have
+    /// a way of their own into the store, without candle's passes over fresh memory.
     ///
     /// # Errors
     /// Those of the operations.

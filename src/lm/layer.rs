@@ -1,8 +1,11 @@
 //! One layer, forward and backward.
 //!
 //! ```text
-//! x --+-- norm -- q, k, v -- rope -- attention -- o --(+)--+-- norm -- gate, up -- swiglu -- down --(+)-->
-//!     +------------------------------------------------+   +------------------------------------------+
+//! x --+-- norm -- q, k, v -- rope -- attention -- o --(+)--+-- (middle)
+//!     +------------------------------------------------+
+//!
+//! middle --+-- norm -- gate, up -- swiglu -- down --(+)-->
+//!          +------------------------------------------+
 //! ```
 //!
 //! There are two ways through it. [`Layer::by_operations`] makes one node of candle's graph for

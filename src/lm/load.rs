@@ -62,8 +62,8 @@ pub struct WeightsFile {
 /// Weights become f32. Adapters are made from `seed`.
 ///
 /// # Errors
-/// `NotAModel`, `Damaged`, `Unsupported`, `MissingTensor`, `UnknownTensor` or `Shape`, with file and
-/// tensor; `Config` or `TargetModule` for the adapters' configuration.
+/// `NotAModel`, `Damaged`, `Unsupported`, `MissingTensor`, `UnknownTensor` or `Shape`, with file
+/// and tensor; `Config` or `TargetModule` for the adapters' configuration.
 pub fn load(
     path: &Path,
     training: &Training,

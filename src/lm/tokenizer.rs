@@ -1,8 +1,8 @@
-//! Byte-level BPE: text to token ids and back without loss.
+//! Byte-level BPE: text to token ids and back, without loss where [`Tokenizer::covers`] says so.
 //!
 //! Two tokenizers stand behind one [`Tokenizer`]. The plain one knows no control tokens: whatever
-//! a text says, `<|im_end|>` in it is eight or so ordinary tokens, so that data cannot end a turn or
-//! open another. The other recognises them, and is for text of this program's own making.
+//! a text says, `<|im_end|>` in it is eight or so ordinary tokens, so that data cannot end a turn
+//! or open another. The other recognises them, and is for text of this program's own making.
 
 use std::path::Path;
 
@@ -113,8 +113,8 @@ impl Tokenizer {
     }
 
     /// Trains a tokenizer on texts: single digits, pieces of GPT-2's pattern, merges by frequency
-    /// with ties by id, the same for the same texts. The end-of-turn token is the first of `special`
-    /// that is called `<|im_end|>`, `<|endoftext|>` or `</s>`.
+    /// with ties by id, the same for the same texts. The end-of-turn token is `<|im_end|>`, else
+    /// `<|endoftext|>`, else `</s>`, if it is among `special`.
     ///
     /// # Errors
     /// `Tokenizer` if `vocab_size` does not even hold the bytes and the special tokens.

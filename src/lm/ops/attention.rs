@@ -14,7 +14,8 @@
 //! block again. With G the gradient of O:
 //!
 //! ```text
-//! dV += P^T G      dP = G V^T      dS = P (dP - rowsum(P dP)) scale      dQ = dS K      dK += dS^T Q
+//! dV += P^T G      dP = G V^T      dS = P (dP - rowsum(P dP)) scale
+//! dQ = dS K        dK += dS^T Q
 //! ```
 //!
 //! Heads are independent but for the query heads that share a key head, which one task works off
