@@ -3,7 +3,8 @@
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 
-use super::ops::{self, GradientSink, Heads, Rotation};
+use super::layer::Setting;
+use super::ops::{self, GradientSink};
 use super::random::TensorRandom;
 use super::weights::{Builder, Layer, Source, Weight, Weights};
 use super::{DecoderConfig, LmError, LoraConfig, Training};
@@ -113,39 +114,34 @@ impl Decoder {
     /// `Batch` if lengths and tokens disagree, a sequence is empty or longer than the context, or
     /// a token is not in the vocabulary.
     pub fn hidden(&self, batch: &Packed) -> Result<Tensor, LmError> {
+        self.states(batch, |layer, x, setting| match ops::on_cpu(x) {
+            true => layer.run(x, setting),
+            false => layer.by_operations(x, setting),
+        })
+    }
+
+    /// Returns the same as [`Decoder::hidden`] by one node of the graph for each operation, which
+    /// is the way on devices other than the CPU. `loss.backward()` works on it.
+    ///
+    /// # Errors
+    /// As [`Decoder::hidden`].
+    pub fn hidden_by_operations(&self, batch: &Packed) -> Result<Tensor, LmError> {
+        self.states(batch, Layer::by_operations)
+    }
+
+    fn states(
+        &self,
+        batch: &Packed,
+        run: impl Fn(&Layer, &Tensor, &Setting) -> candle_core::Result<Tensor>,
+    ) -> Result<Tensor, LmError> {
         self.check(batch)?;
-        let config = &self.config;
-        let rotation = Rotation::new(&batch.lengths, config.head_dim, config.rope_theta);
+        let setting = Setting::new(&self.config, &batch.lengths, &self.sink)?;
         let embedding = self.weights.embedding.tensor();
         let mut x = ops::gather_rows(embedding, &batch.tokens, &self.sink)?;
         for layer in &self.weights.layers {
-            x = self.layer(layer, &x, &rotation, &batch.lengths)?;
+            x = run(layer, &x, &setting)?;
         }
-        Ok(ops::rms_norm(&x, self.weights.norm.tensor(), config.rms_norm_eps)?)
-    }
-
-    /// Returns the residual stream after one layer.
-    fn layer(
-        &self,
-        layer: &Layer,
-        x: &Tensor,
-        rotation: &Rotation,
-        lengths: &[usize],
-    ) -> Result<Tensor, LmError> {
-        let (config, sink) = (&self.config, &self.sink);
-        let heads =
-            Heads { queries: config.n_heads, keys: config.n_kv_heads, width: config.head_dim };
-        let normed = ops::rms_norm(x, layer.input_norm.tensor(), config.rms_norm_eps)?;
-        let query = ops::rope(&layer.query.apply(&normed, sink)?, rotation)?;
-        let key = ops::rope(&layer.key.apply(&normed, sink)?, rotation)?;
-        let value = layer.value.apply(&normed, sink)?;
-        let mixed = ops::attention(&query, &key, &value, lengths, heads)?;
-        let x = (x + layer.output.apply(&mixed, sink)?)?;
-        let normed = ops::rms_norm(&x, layer.post_attention_norm.tensor(), config.rms_norm_eps)?;
-        let gate = layer.gate.apply(&normed, sink)?;
-        let up = layer.up.apply(&normed, sink)?;
-        let activated = ops::swiglu(&gate, &up)?;
-        Ok((&x + layer.down.apply(&activated, sink)?)?)
+        Ok(ops::rms_norm(&x, self.weights.norm.tensor(), self.config.rms_norm_eps)?)
     }
 
     fn check(&self, batch: &Packed) -> Result<(), LmError> {
@@ -232,8 +228,9 @@ impl Decoder {
         parameters
     }
 
-    /// Returns the gradients of `loss`: the same as `loss.backward()`, with less memory and time
-    /// for the weights of this decoder.
+    /// Returns the gradients of `loss`, which was computed from [`Decoder::hidden`] of this
+    /// decoder. It takes the place of `loss.backward()`, which is refused on the CPU: weights have
+    /// a way of their own into the store, without candle's passes over fresh memory.
     ///
     /// # Errors
     /// Those of the operations.

@@ -6,6 +6,7 @@ mod decoder;
 mod error;
 mod gguf;
 mod gguf_llama;
+mod layer;
 mod load;
 pub mod ops;
 mod random;

@@ -1,4 +1,4 @@
-//! Byte-level BPE: text to token ids and back without loss.
+//! Byte-level BPE: text to token ids and back, without loss where [`Tokenizer::covers`] says so.
 //!
 //! Two tokenizers stand behind one [`Tokenizer`]. The plain one knows no control tokens: whatever
 //! a text says, `<|im_end|>` in it is eight or so ordinary tokens, so that data cannot end a turn

@@ -91,6 +91,10 @@ impl Weight {
         }
     }
 
+    pub(super) fn is_trained(&self) -> bool {
+        matches!(self, Weight::Trained(_))
+    }
+
     /// Returns the same weight, untrained, in the same memory.
     pub(super) fn detached(&self) -> Weight {
         Weight::Frozen(self.tensor().detach())
@@ -116,11 +120,11 @@ pub(super) struct Projection {
 
 impl Projection {
     /// Returns the product of `x`, `[tokens, in]`, with the projection.
-    pub(super) fn apply(&self, x: &Tensor, sink: &GradientSink) -> Result<Tensor, LmError> {
+    pub(super) fn apply(&self, x: &Tensor, sink: &GradientSink) -> candle_core::Result<Tensor> {
         let out = ops::linear(x, self.weight.tensor(), sink)?;
         let Some(adapter) = &self.adapter else { return Ok(out) };
         let low = (ops::linear(x, adapter.a.tensor(), sink)? * adapter.scale)?;
-        Ok((out + ops::linear(&low, adapter.b.tensor(), sink)?)?)
+        out + ops::linear(&low, adapter.b.tensor(), sink)?
     }
 }
 
@@ -281,7 +285,7 @@ impl Builder<'_> {
 
 impl Layer {
     /// Returns the projections in the order of [`PROJECTIONS`].
-    fn projections(&self) -> [&Projection; 7] {
+    pub(super) fn projections(&self) -> [&Projection; 7] {
         let Layer { query, key, value, output, gate, up, down, .. } = self;
         [query, key, value, output, gate, up, down]
     }

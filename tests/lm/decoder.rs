@@ -11,7 +11,10 @@ fn batch() -> Packed {
 
 /// Returns the sum of the log-probabilities of every token after the first of each sequence.
 fn loss(decoder: &Decoder, batch: &Packed) -> Tensor {
-    let hidden = decoder.hidden(batch).unwrap();
+    loss_of(decoder, batch, decoder.hidden(batch).unwrap())
+}
+
+fn loss_of(decoder: &Decoder, batch: &Packed, hidden: Tensor) -> Tensor {
     let rows = [0, 1, 2, 4, 5, 6, 7];
     let targets: Vec<u32> = rows.iter().map(|row| batch.tokens[*row as usize + 1]).collect();
     decoder.log_probs(&hidden, &rows, &targets).unwrap().sum_all().unwrap().neg().unwrap()
@@ -39,7 +42,7 @@ fn every_variable_gets_a_gradient() {
         let decoder = Decoder::random(&config, 1, &Device::Cpu).unwrap();
         let parameters = decoder.parameters();
         assert_eq!(parameters.len(), 2 * 9 + 2 + usize::from(!tied));
-        let gradients = loss(&decoder, &batch()).backward().unwrap();
+        let gradients = decoder.backward(&loss(&decoder, &batch())).unwrap();
         for (name, variable) in parameters {
             let gradient = gradients.get(&variable).unwrap_or_else(|| panic!("{name} has none"));
             let size = gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
@@ -51,7 +54,7 @@ fn every_variable_gets_a_gradient() {
 #[test]
 fn the_gradient_of_the_whole_agrees_with_differences() {
     let decoder = Decoder::random(&tiny(), 1, &Device::Cpu).unwrap();
-    let gradients = loss(&decoder, &batch()).backward().unwrap();
+    let gradients = decoder.backward(&loss(&decoder, &batch())).unwrap();
     for (name, variable) in decoder.parameters() {
         let gradient = gradients.get(&variable).unwrap();
         // Along its own direction the loss rises by the length of the gradient.
@@ -71,17 +74,41 @@ fn the_gradient_of_the_whole_agrees_with_differences() {
 }
 
 #[test]
-fn the_sink_gives_the_gradients_of_candle() {
+fn layers_by_hand_give_the_gradients_of_single_operations() {
+    let check = |decoder: &Decoder| {
+        let whole = loss(decoder, &batch());
+        let single = loss_of(decoder, &batch(), decoder.hidden_by_operations(&batch()).unwrap());
+        assert!(difference(&whole, &single) < 1e-5);
+        let plain = single.backward().unwrap();
+        let sunk = decoder.backward(&single).unwrap();
+        let ours = decoder.backward(&whole).unwrap();
+        for (name, variable) in decoder.parameters() {
+            let plain = plain.get(&variable).unwrap();
+            for other in [&sunk, &ours] {
+                let off = difference(plain, other.get(&variable).unwrap());
+                assert!(off < 1e-5, "{name} differs by {off}");
+            }
+        }
+    };
     for tied in [true, false] {
         let config = DecoderConfig { tie_word_embeddings: tied, ..tiny() };
-        let decoder = Decoder::random(&config, 1, &Device::Cpu).unwrap();
-        let plain = loss(&decoder, &batch()).backward().unwrap();
-        let sunk = decoder.backward(&loss(&decoder, &batch())).unwrap();
-        for (name, variable) in decoder.parameters() {
-            let off = difference(plain.get(&variable).unwrap(), sunk.get(&variable).unwrap());
-            assert!(off < 1e-5, "{name} differs by {off}");
-        }
+        check(&Decoder::random(&config, 1, &Device::Cpu).unwrap());
     }
+    let some = vec!["q_proj".to_owned(), "o_proj".to_owned(), "up_proj".to_owned()];
+    for target_modules in [lora().target_modules, some] {
+        let decoder = with_adapters(LoraConfig { target_modules, ..lora() });
+        for (_, variable) in decoder.parameters() {
+            variable.set(&(variable.as_tensor() + 0.02).unwrap().detach()).unwrap();
+        }
+        check(&decoder);
+    }
+}
+
+#[test]
+fn gradients_that_would_be_missing_are_an_error() {
+    let decoder = Decoder::random(&tiny(), 1, &Device::Cpu).unwrap();
+    let error = loss(&decoder, &batch()).backward().unwrap_err().to_string();
+    assert!(error.contains("Decoder::backward"), "{error}");
 }
 
 #[test]
@@ -91,7 +118,7 @@ fn adapters_and_nothing_else_get_gradients() {
     assert_eq!(parameters.len(), 2 * 7 * 2);
     let first = "base_model.model.model.layers.0.mlp.down_proj.lora_A.weight";
     assert_eq!(parameters[0].0, first);
-    let gradients = loss(&decoder, &batch()).backward().unwrap();
+    let gradients = decoder.backward(&loss(&decoder, &batch())).unwrap();
     let known: Vec<_> = parameters.iter().map(|(_, variable)| variable.id()).collect();
     for id in gradients.get_ids().filter(|id| !known.contains(id)) {
         // candle's addition leaves gradients of untracked activations behind; weights have none.
@@ -110,7 +137,7 @@ fn adapters_and_nothing_else_get_gradients() {
     for (_, variable) in &parameters {
         variable.set(&(variable.as_tensor() + 0.01).unwrap().detach()).unwrap();
     }
-    let gradients = loss(&decoder, &batch()).backward().unwrap();
+    let gradients = decoder.backward(&loss(&decoder, &batch())).unwrap();
     for (name, variable) in &parameters {
         let gradient = gradients.get(variable).unwrap();
         assert!(

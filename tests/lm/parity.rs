@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use serde_json::Value;
-use swirldb::lm::{Decoder, LoadedModel, ModelFormat, Packed, Tokenizer, Training, load};
+use swirldb::lm::{
+    Decoder, DecoderConfig, LoadedModel, LoraConfig, ModelFormat, Packed, Tokenizer, Training, load,
+};
 
 use super::difference;
 
@@ -124,4 +126,29 @@ fn smollm2_tokenises_as_the_tokenizers_library_does() {
     }
     assert!(!tokenizer.covers("\u{4}"));
     assert_eq!(tokenizer.vocab_size(), 49_152);
+}
+
+#[test]
+#[ignore = "writes what tests/parity/reload.py loads with transformers and peft"]
+fn save_for_reload() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lm-reload");
+    let mut stderr = std::io::stderr();
+    let texts = ["to be or not to be".repeat(20)].into_iter();
+    let tokenizer = Tokenizer::train(texts, 270, &["<|im_end|>"]).unwrap();
+    let (model, _, tokens) = checkpoint("llama-tiny");
+    let config = DecoderConfig { vocab_size: 270, ..model.decoder.config().clone() };
+    let full = Decoder::random(&config, 3, &Device::Cpu).unwrap();
+    full.save(&folder.join("full"), Some(&tokenizer)).unwrap();
+    let loss = mean_nll(&full, &tokens).to_scalar::<f32>().unwrap();
+    writeln!(stderr, "{}\nfull {loss}", folder.display()).unwrap();
+    writeln!(stderr, "tokenizer {:?}", tokenizer.encode("to be or not")).unwrap();
+    let target_modules = vec!["all-linear".to_owned()];
+    let lora = Training::Lora(LoraConfig { r: 4, lora_alpha: 8.0, target_modules });
+    let adapted = load(&folder.join("full"), &lora, 1, &Device::Cpu).unwrap().decoder;
+    for (_, variable) in adapted.parameters() {
+        variable.set(&(variable.as_tensor() + 0.1).unwrap().detach()).unwrap();
+    }
+    adapted.save(&folder.join("adapter"), None).unwrap();
+    let loss = mean_nll(&adapted, &tokens).to_scalar::<f32>().unwrap();
+    writeln!(stderr, "adapter {loss}").unwrap();
 }

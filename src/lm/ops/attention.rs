@@ -344,6 +344,23 @@ impl CustomOp3 for Attention {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [d_query, d_key, d_value] = self.gradients([query, key, value], grad)?;
+        Ok((Some(d_query), Some(d_key), Some(d_value)))
+    }
+}
+
+/// Returns the gradients of query, key and value of [`attention`].
+pub(in crate::lm) fn attention_backward(
+    inputs: [&Tensor; 3],
+    lengths: &[usize],
+    heads: Heads,
+    grad: &Tensor,
+) -> Result<[Tensor; 3]> {
+    Attention { lengths: Arc::new(lengths.to_vec()), heads }.gradients(inputs, grad)
+}
+
+impl Attention {
+    fn gradients(&self, [query, key, value]: [&Tensor; 3], grad: &Tensor) -> Result<[Tensor; 3]> {
         let grad = grad.contiguous()?;
         let Heads { queries, keys, .. } = self.heads;
         let (q, q_layout) = query.storage_and_layout();
@@ -363,10 +380,10 @@ impl CustomOp3 for Attention {
         ];
         let [d_query, d_key, d_value] = self.backward(inputs, query.dim(0)?)?;
         let device = query.device();
-        Ok((
-            Some(Tensor::from_vec(d_query, query.shape().clone(), device)?),
-            Some(Tensor::from_vec(d_key, key.shape().clone(), device)?),
-            Some(Tensor::from_vec(d_value, value.shape().clone(), device)?),
-        ))
+        Ok([
+            Tensor::from_vec(d_query, query.shape().clone(), device)?,
+            Tensor::from_vec(d_key, key.shape().clone(), device)?,
+            Tensor::from_vec(d_value, value.shape().clone(), device)?,
+        ])
     }
 }

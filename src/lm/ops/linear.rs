@@ -71,11 +71,14 @@ impl CustomOp2 for Linear {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
-        let dx = if x.track_op() { Some(grad.matmul(weight)?) } else { None };
+        let dx = if x.track_op() { Some(input_gradient(&grad, weight)?) } else { None };
         let dw = if !weight.track_op() {
             None
         } else if on_cpu(weight) {
-            weight_gradient(&grad, x)?.map_or(Ok(None), |values| self.hand_over(weight, values))?
+            self.sink
+                .take(weight, weight_gradient(&grad, x)?)
+                .map(|values| Tensor::from_vec(values, weight.shape().clone(), weight.device()))
+                .transpose()?
         } else {
             Some(grad.t()?.matmul(x)?)
         };
@@ -83,27 +86,20 @@ impl CustomOp2 for Linear {
     }
 }
 
-impl Linear {
-    /// Gives a gradient to the sink, or returns it for candle if the sink is not collecting.
-    fn hand_over(&self, weight: &Tensor, values: Vec<f32>) -> Result<Option<Tensor>> {
-        self.sink
-            .take(weight, values)
-            .map(|values| Tensor::from_vec(values, weight.shape().clone(), weight.device()))
-            .transpose()
-    }
+/// Returns grad W, the gradient of the input of [`linear`].
+pub(in crate::lm) fn input_gradient(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    grad.matmul(&weight.detach())
 }
 
-/// Returns grad^T x, the gradient of the weight, if both are on the CPU.
-fn weight_gradient(grad: &Tensor, x: &Tensor) -> Result<Option<Vec<f32>>> {
+/// Returns grad^T x, the gradient of the weight of [`linear`], on the CPU.
+pub(in crate::lm) fn weight_gradient(grad: &Tensor, x: &Tensor) -> Result<Vec<f32>> {
     let ((rows, out), inner) = (grad.dims2()?, x.dim(1)?);
     let (grad, grad_layout) = grad.storage_and_layout();
     let (x, x_layout) = x.storage_and_layout();
-    match (&*grad, &*x) {
-        (Storage::Cpu(grad), Storage::Cpu(x)) => {
-            let grad = Matrix::dense(grad, grad_layout.start_offset(), rows, out);
-            let x = Matrix::dense(x, x_layout.start_offset(), rows, inner);
-            grad.transposed().times(x).map(Some)
-        }
-        _ => Ok(None),
-    }
+    let (Storage::Cpu(grad), Storage::Cpu(x)) = (&*grad, &*x) else {
+        candle_core::bail!("a gradient of the CPU was given a tensor elsewhere");
+    };
+    let grad = Matrix::dense(grad, grad_layout.start_offset(), rows, out);
+    let x = Matrix::dense(x, x_layout.start_offset(), rows, inner);
+    grad.transposed().times(x)
 }

@@ -32,3 +32,10 @@ pub use rope::{Rotation, rope};
 pub use rows::gather_rows;
 pub use sink::GradientSink;
 pub use swiglu::swiglu;
+
+pub(super) use attention::attention_backward;
+pub(super) use linear::{input_gradient, weight_gradient};
+pub(super) use norm::rms_norm_backward;
+pub(super) use rope::rope_backward;
+pub(super) use storage::{on_cpu, sum};
+pub(super) use swiglu::swiglu_backward;

@@ -117,8 +117,20 @@ impl CustomOp2 for RmsNorm {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        self.backward(x, weight, grad, [x.track_op(), weight.track_op()])
+    }
+}
+
+impl RmsNorm {
+    /// Returns the gradients of x and the weight that are wanted.
+    fn backward(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        grad: &Tensor,
+        [want_x, want_weight]: [bool; 2],
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (shape, width, device) = (x.shape().clone(), weight.elem_count(), x.device().clone());
-        let (want_x, want_weight) = (x.track_op(), weight.track_op());
         let (dx, dw) = with_values(x, |x| {
             with_values(weight, |weight| {
                 with_values(grad, |grad| {
@@ -131,4 +143,15 @@ impl CustomOp2 for RmsNorm {
         let dw = dw.map(|dw| Tensor::from_vec(dw, width, &device)).transpose()?;
         Ok((dx, dw))
     }
+}
+
+/// Returns the gradients of x and of the weight of [`rms_norm`], those that are wanted.
+pub(in crate::lm) fn rms_norm_backward(
+    x: &Tensor,
+    weight: &Tensor,
+    epsilon: f64,
+    grad: &Tensor,
+    want: [bool; 2],
+) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    RmsNorm { epsilon: epsilon as f32 }.backward(x, weight, grad, want)
 }

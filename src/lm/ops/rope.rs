@@ -111,10 +111,14 @@ impl CustomOp1 for Rope {
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 
-    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        // A rotation's transpose is the rotation by the negative angle.
-        let width = x.dim(1)?;
-        let dx = with_values(grad, |grad| Ok(self.rotation.rotate(grad, width, -1.0)))?;
-        Ok(Some(Tensor::from_vec(dx, x.shape().clone(), x.device())?))
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        rope_backward(&self.rotation, grad).map(Some)
     }
+}
+
+/// Returns the gradient of x of [`rope`]: a rotation's transpose is that by the negative angle.
+pub(in crate::lm) fn rope_backward(rotation: &Rotation, grad: &Tensor) -> Result<Tensor> {
+    let width = grad.dim(1)?;
+    let dx = with_values(grad, |grad| Ok(rotation.rotate(grad, width, -1.0)))?;
+    Tensor::from_vec(dx, grad.shape().clone(), grad.device())
 }

@@ -49,7 +49,7 @@ impl GradientSink {
     }
 
     /// Takes `values`, a gradient of `weight`, if the sink is collecting; else gives it back.
-    pub(super) fn take(&self, weight: &Tensor, values: Vec<f32>) -> Option<Vec<f32>> {
+    pub(in crate::lm) fn take(&self, weight: &Tensor, values: Vec<f32>) -> Option<Vec<f32>> {
         match self.lock().as_mut() {
             Some(collected) if weight.is_variable() => {
                 match collected.get_mut(&weight.id()) {
@@ -79,6 +79,11 @@ impl GradientSink {
             }
             _ => false,
         }
+    }
+
+    /// Returns whether a backward pass by [`GradientSink::backward`] is running.
+    pub(in crate::lm) fn is_collecting(&self) -> bool {
+        self.lock().is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Collected>> {

@@ -71,22 +71,32 @@ impl CustomOp2 for SwiGlu {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (d_gate, d_up) = with_values(gate, |gate| {
-            with_values(up, |up| {
-                with_values(grad, |grad| {
-                    // d silu(a) / da = s (1 + a (1 - s)) with s = sigmoid(a).
-                    let d_gate = map_triples(gate, up, grad, |gate, up, grad| {
-                        let s = sigmoid(gate);
-                        grad * up * s * (1.0 + gate * (1.0 - s))
-                    });
-                    let d_up =
-                        map_triples(gate, up, grad, |gate, _, grad| grad * gate * sigmoid(gate));
-                    Ok((d_gate, d_up))
-                })
-            })
-        })?;
-        let d_gate = Tensor::from_vec(d_gate, gate.shape().clone(), gate.device())?;
-        let d_up = Tensor::from_vec(d_up, up.shape().clone(), up.device())?;
+        let (d_gate, d_up) = swiglu_backward(gate, up, grad)?;
         Ok((Some(d_gate), Some(d_up)))
     }
+}
+
+/// Returns the gradients of gate and up of [`swiglu`].
+pub(in crate::lm) fn swiglu_backward(
+    gate: &Tensor,
+    up: &Tensor,
+    grad: &Tensor,
+) -> Result<(Tensor, Tensor)> {
+    let (d_gate, d_up) = with_values(gate, |gate| {
+        with_values(up, |up| {
+            with_values(grad, |grad| {
+                // d silu(a) / da = s (1 + a (1 - s)) with s = sigmoid(a).
+                let d_gate = map_triples(gate, up, grad, |gate, up, grad| {
+                    let s = sigmoid(gate);
+                    grad * up * s * (1.0 + gate * (1.0 - s))
+                });
+                let d_up = map_triples(gate, up, grad, |gate, _, grad| grad * gate * sigmoid(gate));
+                Ok((d_gate, d_up))
+            })
+        })
+    })?;
+    Ok((
+        Tensor::from_vec(d_gate, gate.shape().clone(), gate.device())?,
+        Tensor::from_vec(d_up, up.shape().clone(), up.device())?,
+    ))
 }
