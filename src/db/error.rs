@@ -19,8 +19,8 @@ pub enum DbError {
     /// The text index knows a commit that the store does not.
     #[error(
         "the text index has seen commit {text}, the store ends at commit {store}: acknowledged \
-         data was lost; restore the database from a backup, or delete its folder 'text' to go on with \
-         what is left"
+         data was lost; restore the database from a backup, or delete its folder 'text' to go on \
+         with what is left"
     )]
     TextAhead {
         /// The commit the index has seen.
