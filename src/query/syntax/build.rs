@@ -171,6 +171,12 @@ pub(super) fn normal(ident: &Ident) -> String {
     }
 }
 
+/// Returns a name that may have several parts, with dots between, as the engine looks it up.
+pub(super) fn dotted(name: &ObjectName) -> String {
+    let parts = name.0.iter().filter_map(ObjectNamePart::as_ident).map(normal);
+    parts.collect::<Vec<_>>().join(".")
+}
+
 /// Returns the last part of a name that may have several, as the engine looks it up.
 pub(super) fn last_part(name: &ObjectName) -> Option<String> {
     name.0.last().and_then(ObjectNamePart::as_ident).map(normal)

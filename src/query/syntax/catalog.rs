@@ -22,6 +22,7 @@ pub trait Catalog {
     }
 
     /// Returns true if the rows of the table carry the hidden columns `_trajectory` and `_step`.
+    /// A table of a schema comes with it: `dataset.name`.
     fn has_identity(&self, table: &str) -> bool;
 
     /// Returns the names of exactly the columns of the table that are not hidden, in order, if they

@@ -346,11 +346,14 @@ impl Carrier<'_> {
                 let known = build::last_part(name).unwrap_or_default();
                 let shape = match scope.get(&known).filter(|_| name.0.len() == 1) {
                     Some(shape) => shape.clone(),
-                    None => Shape {
-                        identity: self.reader.catalog.has_identity(&known),
-                        columns: self.reader.catalog.columns(&known),
-                        ..Shape::default()
-                    },
+                    None => {
+                        let table = build::dotted(name);
+                        Shape {
+                            identity: self.reader.catalog.has_identity(&table),
+                            columns: self.reader.catalog.columns(&table),
+                            ..Shape::default()
+                        }
+                    }
                 };
                 let hidden = hidden_columns(&shape);
                 if hidden.is_empty() || (want != Want::Values && !renames(alias)) {
