@@ -99,8 +99,8 @@ impl Outputs {
 /// to the projection as a hidden column; the names of those are returned.
 ///
 /// `inherited` keys are over the columns of the relation; others are the ORDER BY of `select`,
-/// where a name that comes out goes before one of the relation. Nothing is returned where the keys cannot
-/// be said outside.
+/// where a name that comes out goes before one of the relation. Nothing is returned where the
+/// keys cannot be said outside.
 pub(super) fn outward(
     keys: &[OrderByExpr],
     select: &mut Select,

@@ -2,8 +2,8 @@
 //!
 //! The SQL parser knows the published pipe stages only, and only at their places; ours are read
 //! here. So a query in parentheses that has pipes of its own is read first, and the SQL parser
-//! sees in its place `SELECT <hole>`, which is filled in the tree afterwards: pipes work wherever a query
-//! in parentheses may stand.
+//! sees in its place `SELECT <hole>`, which is filled in the tree afterwards: pipes work wherever
+//! a query in parentheses may stand.
 
 use std::ops::{ControlFlow, Range};
 

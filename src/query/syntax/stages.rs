@@ -2,9 +2,9 @@
 //!
 //! The reference is the published pipe syntax (ZetaSQL, docs/pipe-syntax.md). A stage never looks
 //! into the query it reads: it becomes `SELECT ... FROM (<query before>)`, the derived table
-//! without a name, so that the names of the relations inside stay visible (`FROM a JOIN b |> WHERE a.x`).
-//! What the hidden columns and the order of rows make of such a chain is settled afterwards, over
-//! the whole tree, by [`identity`](super::identity).
+//! without a name, so that the names of the relations inside stay visible (`FROM a JOIN b |>
+//! WHERE a.x`). What the hidden columns and the order of rows make of such a chain is settled
+//! afterwards, over the whole tree, by [`identity`](super::identity).
 
 use std::ops::Range;
 
