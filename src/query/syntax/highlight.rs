@@ -168,7 +168,7 @@ fn class(lexeme: &Lexeme, before: Option<&Lexeme>, behind: Option<&Lexeme>) -> T
                 "STEPS" | "TRAJECTORIES" => before.is_some_and(is_number),
                 _ => !is_behind(&Token::Eq) && !is_behind(&Token::Comma),
             };
-            if KEYWORDS.iter().any(|k| is(k)) || (sometimes && SOMETIMES.iter().any(|k| is(k))) {
+            if KEYWORDS.iter().any(&is) || (sometimes && SOMETIMES.iter().any(is)) {
                 TokenClass::Keyword
             } else if is_behind(&Token::LParen) {
                 TokenClass::Function
