@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::DbError;
 use super::database::Database;
-use crate::exchange::{BadRecord, Imported, LabelRecord, Place, Reader, Record, content_hash};
+use crate::exchange::{BadRecord, Imported, LabelRecord, Place, Reader, Record, content_hash_of};
 use crate::model::{Judge, Label};
 use crate::store::{Appended, Fact, Incoming, StoreError, View};
 
@@ -237,7 +237,7 @@ impl Import<'_, '_> {
 /// where the source gives none.
 fn incoming(imported: Imported) -> (Place, Incoming) {
     let mut trajectory = imported.trajectory;
-    let content_hash = content_hash(&trajectory);
+    let content_hash = content_hash_of(&mut trajectory);
     if trajectory.id.is_empty() {
         trajectory.id = content_hash[..16].iter().map(|b| format!("{b:02x}")).collect();
     }

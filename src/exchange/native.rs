@@ -27,11 +27,17 @@ pub const NATIVE_VERSION: u32 = 1;
 /// Returns the BLAKE3 of what a trajectory says, its identifier left out: the identifier of
 /// trajectories whose source gives them none.
 pub fn content_hash(trajectory: &Trajectory) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    let nameless = Trajectory { id: String::new(), ..trajectory.clone() };
-    // Neither a hasher nor plain data can fail; a failure would leave the hash of a prefix.
-    let _ = serde_json::to_writer(&mut hasher, &nameless);
-    *hasher.finalize().as_bytes()
+    content_hash_of(&mut trajectory.clone())
+}
+
+/// Returns what [`content_hash`] returns, without a copy of the trajectory, which is the same
+/// afterwards.
+pub fn content_hash_of(trajectory: &mut Trajectory) -> [u8; 32] {
+    let id = std::mem::take(&mut trajectory.id);
+    // Plain data cannot fail to be written as JSON; numbers without a text become null.
+    let text = serde_json::to_vec(trajectory).unwrap_or_default();
+    trajectory.id = id;
+    *blake3::hash(&text).as_bytes()
 }
 
 /// A line as it is written.

@@ -102,6 +102,7 @@ impl Engine {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads.max(1))
             .thread_name("query")
+            .thread_stack_size(8 << 20)
             .enable_time()
             .build()
             .map_err(|e| environment(&e))?;
@@ -182,10 +183,12 @@ impl Engine {
             PlannedStatement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
         let state = context.state();
         let refused = |e: DataFusionError| planning_error(e, scope, &names, self);
-        let planned = self.runtime.block_on(async {
-            let logical = state.statement_to_plan(statement).await?;
-            let physical = state.create_physical_plan(&logical).await?;
-            Ok((logical, physical))
+        let planned = on_large_stack(|| {
+            self.runtime.block_on(async {
+                let logical = state.statement_to_plan(statement).await?;
+                let physical = state.create_physical_plan(&logical).await?;
+                Ok((logical, physical))
+            })
         });
         let (logical, physical) = planned.map_err(refused)?;
         let schema = physical.schema();
@@ -371,6 +374,21 @@ impl RowFinder for Finder {
         let rows = rows.map_err(|e| DataFusionError::External(Box::new(e)))?;
         Ok(rows.map(Arc::new))
     }
+}
+
+/// Runs `work` on a thread with a large stack: a query of many stages is a deep tree, and the
+/// engine walks it by calling itself.
+fn on_large_stack<T: Send>(
+    work: impl FnOnce() -> datafusion::common::Result<T> + Send,
+) -> datafusion::common::Result<T> {
+    const STACK_BYTES: usize = 32 << 20;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        match thread.spawn_scoped(scope, work) {
+            Ok(running) => running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(error) => Err(DataFusionError::IoError(error)),
+        }
+    })
 }
 
 fn table_names(scope: &Scope<'_>) -> Vec<String> {

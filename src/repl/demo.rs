@@ -27,9 +27,9 @@ const QUERIES: [(&str, &str); 3] = [
          |> ORDER BY all_good, outcome",
     ),
     (
-        "What was asked after a search found nothing?",
+        "Full text: which searches found nothing, and were they judged bad?",
         "FROM steps\n\
-         |> WHERE matches(observation, '\"nothing found\"')\n\
+         |> WHERE matches(observation, '\"no document found\"')\n\
          |> SELECT trajectory_id, step, arguments, process\n\
          |> LIMIT 5",
     ),
@@ -87,7 +87,7 @@ pub fn demo(directory: &Path) -> Result<(), SessionError> {
     let train = format!(
         "FROM dataset.good_train\n\
          |> TRAIN WITH (model = '{}', objective = 'sft', full = true, learning_rate = 0.002,\n\
-         \x20              tokens_per_step = 4096, warmup_ratio = 0.05, max_steps = 80,\n\
+         \x20              tokens_per_step = 4096, warmup_ratio = 0.05, max_steps = 80, logging_steps = 10,\n\
          \x20              eval_dataset = 'good_heldout, bad_heldout') AS first",
         model.display().to_string().replace('\'', "''")
     );

@@ -71,6 +71,7 @@ fn import_file(
         ..ReadOptions::default()
     };
     let reader = open(file, &read)?;
+    let format = reader.format();
     let progress = reader.progress();
     let bar = bar(&progress);
     let mut shown = 0;
@@ -106,6 +107,7 @@ fn import_file(
         say(&format!("{name}: {} more like these", grouped(shown - INCIDENTS_SHOWN)));
     }
     print_import_report(&name, &report, began.elapsed());
+    session.record_import(&name, format, &report)?;
     Ok(report)
 }
 

@@ -35,7 +35,9 @@ pub fn train_plan(plan: &TrainPlan, without_reward: u64) -> String {
     for (name, count, meaning) in counts.into_iter().filter(|(_, count, _)| *count > 0) {
         line(name, format!("{count} {meaning}"));
     }
-    for warning in &plan.warnings {
+    // Why the template was passed over stands beside the renderer already.
+    let told = |w: &&String| plan.renderer_reason.as_ref().is_none_or(|r| !w.contains(r.as_str()));
+    for warning in plan.warnings.iter().filter(told) {
         line("warning", warning.clone());
     }
     out

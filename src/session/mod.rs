@@ -9,6 +9,7 @@ mod describe;
 mod error;
 mod export;
 mod host;
+mod imports;
 mod listing;
 mod select;
 mod statement;

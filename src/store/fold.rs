@@ -24,7 +24,8 @@ const CELLS_MAX: usize = CHUNK_ROWS as usize;
 const SETTLE_ROWS_MIN: u64 = 4_096;
 
 impl Store {
-    /// Folds what a bulk load left behind, if it is worth it.
+    /// Folds what a bulk load left behind, if it is worth it, and puts the log's content into
+    /// files.
     ///
     /// # Errors
     /// Damage, or what the disk says; the deltas then still hold everything.
@@ -32,7 +33,12 @@ impl Store {
         let state = self.state();
         let rows = TableId::ALL.map(|t| state.tail_rows(t)).into_iter().max().unwrap_or(0);
         let waiting = rows.max(state.cell_count() as u64);
-        if waiting < SETTLE_ROWS_MIN { Ok(()) } else { self.fold() }
+        if waiting < SETTLE_ROWS_MIN {
+            return Ok(());
+        }
+        drop(state);
+        self.fold()?;
+        self.flush()
     }
 
     /// Folds if the deltas have grown enough.

@@ -25,10 +25,12 @@ pub enum ColumnRef {
 
 /// What an array in the cache is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct CacheKey {
-    column: ColumnRef,
-    chunk: u32,
-    version: u64,
+pub(super) enum CacheKey {
+    /// A chunk as it is on disk.
+    Chunk { column: ColumnRef, chunk: u32, version: u64 },
+    /// A column for the rows of a segment that begins at `first_row` of `table`, as a state sees
+    /// it: widened, or with newer label values over it.
+    Made { column: ColumnRef, table: TableId, first_row: u64, sequence: u64 },
 }
 
 /// The store at one sequence. Holding it keeps everything it names.
@@ -108,7 +110,7 @@ impl View {
             }
         };
         match column {
-            ColumnRef::Label(label) => Ok(self.overlaid(segment, label, base)),
+            ColumnRef::Label(label) => self.overlaid(segment, label, base),
             ColumnRef::Stored(..) => Ok(base),
         }
     }
@@ -119,8 +121,10 @@ impl View {
     /// # Errors
     /// Damage, or what the disk says.
     pub fn widened(&self, steps: &Segment, column: ColumnRef) -> Result<ArrayRef, StoreError> {
-        let ordinals = self.column(steps, ColumnRef::Stored(TableId::Steps, 0))?;
-        self.of_trajectories(column, integers(&ordinals)?.values())
+        self.made(steps, column, || {
+            let ordinals = self.column(steps, ColumnRef::Stored(TableId::Steps, 0))?;
+            self.of_trajectories(column, integers(&ordinals)?.values())
+        })
     }
 
     /// Returns a column of trajectories for any ordinals, in the order asked for.
@@ -180,7 +184,7 @@ impl View {
         let Some(Some(ChunkEntry { version, .. })) = entry else {
             return Ok(new_null_array(&kind, segment.rows as usize));
         };
-        let cache_key = CacheKey { column, chunk, version: *version };
+        let cache_key = CacheKey::Chunk { column, chunk, version: *version };
         if let Some(array) = self.store.cache.get(&cache_key) {
             return Ok(array);
         }
@@ -190,12 +194,38 @@ impl View {
         Ok(array)
     }
 
-    fn overlaid(&self, segment: &Segment, label: u16, base: ArrayRef) -> ArrayRef {
+    fn overlaid(
+        &self,
+        segment: &Segment,
+        label: u16,
+        base: ArrayRef,
+    ) -> Result<ArrayRef, StoreError> {
         let mut cells = self.state.cells_of(label, segment.first_row, segment.rows).peekable();
         if cells.peek().is_none() {
-            return base;
+            return Ok(base);
         }
-        overlay(&base, cells.map(|c| ((c.row - segment.first_row) as usize, c.value)))
+        self.made(segment, ColumnRef::Label(label), || {
+            let newer = cells.map(|c| ((c.row - segment.first_row) as usize, c.value));
+            Ok(overlay(&base, newer))
+        })
+    }
+
+    /// Returns what `make` makes for a segment, or made before in this state: a scan asks for a
+    /// segment once for every few thousand of its rows.
+    fn made(
+        &self,
+        segment: &Segment,
+        column: ColumnRef,
+        make: impl FnOnce() -> Result<ArrayRef, StoreError>,
+    ) -> Result<ArrayRef, StoreError> {
+        let (table, first_row, sequence) = (segment.table, segment.first_row, self.sequence());
+        let key = CacheKey::Made { column, table, first_row, sequence };
+        if let Some(array) = self.store.cache.get(&key) {
+            return Ok(array);
+        }
+        let array = make()?;
+        self.store.cache.insert(key, &array);
+        Ok(array)
     }
 }
 

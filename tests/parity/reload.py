@@ -1,6 +1,8 @@
 """Loads with transformers and peft what the decoder saved, and prints the losses to compare.
 
-    cargo test lm::parity::save_for_reload -- --ignored --nocapture    (prints DIRECTORY and our losses)
+    cargo test lm::parity::save_for_reload -- --ignored --nocapture
+
+which prints DIRECTORY and our losses.
     python reload.py DIRECTORY
 """
 
@@ -24,5 +26,6 @@ def loss(model):
 model = AutoModelForCausalLM.from_pretrained(directory / "full")
 print("full", loss(model))
 tokenizer = AutoTokenizer.from_pretrained(directory / "full")
-print("tokenizer", tokenizer("to be or not", add_special_tokens=False).input_ids, tokenizer.eos_token)
+ids = tokenizer("to be or not", add_special_tokens=False).input_ids
+print("tokenizer", ids, tokenizer.eos_token)
 print("adapter", loss(PeftModel.from_pretrained(model, directory / "adapter")))
