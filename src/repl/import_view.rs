@@ -11,7 +11,7 @@ use super::console::{grouped, plural, say};
 use super::training_view::duration;
 use crate::db::{ImportEvent, ImportReport, Incident, import};
 use crate::exchange::{Format, Progress, ReadOptions, open};
-use crate::session::{Session, SessionError};
+use crate::session::{Session, SessionError, now_micros};
 
 /// Incidents printed of one file; the rest is counted.
 const INCIDENTS_SHOWN: u64 = 20;
@@ -62,7 +62,7 @@ fn import_file(
     file: &Path,
     options: &ImportOptions,
 ) -> Result<ImportReport, SessionError> {
-    let began = Instant::now();
+    let (began, started_at) = (Instant::now(), now_micros());
     let read = ReadOptions {
         format: options.format,
         source: options.source.clone(),
@@ -107,7 +107,7 @@ fn import_file(
         say(&format!("{name}: {} more like these", grouped(shown - INCIDENTS_SHOWN)));
     }
     print_import_report(&name, &report, began.elapsed());
-    session.record_import(&name, format, &report)?;
+    session.record_import(&name, format, &report, started_at)?;
     Ok(report)
 }
 

@@ -9,7 +9,7 @@ use crate::db::ImportReport;
 use crate::exchange::Format;
 
 impl Session {
-    /// Stores an import as a run. One that brought nothing new leaves no trace.
+    /// Stores an import as a run that began at `started_at`, in microseconds since 1970. One that brought nothing new leaves no trace.
     ///
     /// # Errors
     /// What the disk says.
@@ -18,13 +18,13 @@ impl Session {
         file: &str,
         format: Format,
         report: &ImportReport,
+        started_at: i64,
     ) -> Result<(), SessionError> {
         if report.trajectories + report.labels == 0 {
             return Ok(());
         }
         let store = self.database().store();
         let imports = store.runs()?.iter().filter(|r| r.kind == "import").count();
-        let now = super::now_micros();
         let output = json!({
             "trajectories": report.trajectories,
             "steps": report.steps,
@@ -44,8 +44,8 @@ impl Session {
             dataset: None,
             output: Some(output.to_string()),
             error: None,
-            started_at: now,
-            ended_at: Some(now),
+            started_at,
+            ended_at: Some(super::now_micros()),
         })?;
         Ok(())
     }
