@@ -5,6 +5,7 @@ mod exchange;
 mod exchange_damage;
 mod exchange_native;
 mod lm;
+mod program;
 mod render;
 mod schema;
 mod session;

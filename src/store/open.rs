@@ -79,7 +79,11 @@ impl Store {
     /// [`StoreError::Missing`], `NotADatabase`, `Newer`, `Locked`, or what was found damaged.
     pub fn open(path: &Path, mode: Mode, limits: Limits) -> Result<Arc<Store>, StoreError> {
         read_marker(path)?;
-        let engine = Engine::open(&path.join("records"), mode, false, &memory(limits))?;
+        let engine = Engine::open(&path.join("records"), mode, false, &memory(limits));
+        let engine = engine.map_err(|error| match error {
+            StoreError::Locked { .. } => StoreError::Locked { path: path.to_owned() },
+            other => other,
+        })?;
         let identity = meta(&engine, "identity")?;
         let state = load_state(&engine)?;
         let store = Store {
