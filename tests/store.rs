@@ -10,7 +10,9 @@ use swirldb::exchange::content_hash;
 use swirldb::model::{
     Json, Judge, JudgeKind, Label, LabelName, Message, Step, Target, ToolCall, Trajectory, role,
 };
-use swirldb::store::{Appended, ColumnRef, Fact, Incoming, Limits, Mode, Store, StoreError, View};
+use swirldb::store::{
+    Appended, ColumnRef, Durability, Fact, Incoming, Limits, Mode, Store, StoreError, View,
+};
 
 const LIMITS: Limits = Limits { memory_bytes: 64 << 20 };
 
@@ -105,7 +107,7 @@ fn what_goes_in_comes_out_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let batch: Vec<Incoming> = (0..40).map(|n| incoming(n, n as usize % 7)).collect();
     let store = create(folder.path());
-    let (outcome, labels) = store.append(&batch, &[human()]).unwrap();
+    let (outcome, labels) = store.append(&batch, &[human()], Durability::Now).unwrap();
     assert_eq!(outcome, (0..40).map(Appended::Stored).collect::<Vec<_>>());
     assert_eq!(labels.added, batch.iter().map(|i| i.labels.len() as u64).sum::<u64>());
     drop(store);
@@ -130,17 +132,17 @@ fn the_same_again_changes_nothing_and_other_content_is_a_conflict() {
     let folder = tempfile::tempdir().unwrap();
     let store = create(folder.path());
     let batch = [incoming(1, 3), incoming(2, 2), incoming(1, 3)];
-    let (outcome, _) = store.append(&batch, &[human()]).unwrap();
+    let (outcome, _) = store.append(&batch, &[human()], Durability::Now).unwrap();
     assert_eq!(outcome, [Appended::Stored(0), Appended::Stored(1), Appended::Same(0)]);
     let before = store.view().sequence();
-    let (outcome, labels) = store.append(&batch, &[human()]).unwrap();
+    let (outcome, labels) = store.append(&batch, &[human()], Durability::Now).unwrap();
     assert_eq!(outcome, [Appended::Same(0), Appended::Same(1), Appended::Same(0)]);
     assert_eq!((labels.added, labels.same), (0, 4 + 3 + 4));
     assert_eq!(store.view().sequence(), before, "nothing was committed");
     let mut other = incoming(1, 3);
     other.trajectory.answer = Some("changed".to_owned());
     other.content_hash = content_hash(&other.trajectory);
-    let (outcome, _) = store.append(&[other], &[]).unwrap();
+    let (outcome, _) = store.append(&[other], &[], Durability::Now).unwrap();
     assert_eq!(outcome, [Appended::Conflict(0)]);
     assert_eq!(store.view().trajectories(&[0]).unwrap()[0], batch[0].trajectory);
     check(&store, 2);
@@ -151,7 +153,7 @@ fn repeated_long_texts_are_stored_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = create(folder.path());
     let batch: Vec<Incoming> = (0..50).map(|n| incoming(n, 5)).collect();
-    store.append(&batch, &[]).unwrap();
+    store.append(&batch, &[], Durability::Now).unwrap();
     let report = store.verify(&content_hash, &mut |_, _| true).unwrap();
     assert_eq!(report.bodies, 1 + 5, "one prompt and five observations, for 250 steps");
 }
@@ -160,17 +162,17 @@ fn repeated_long_texts_are_stored_once() {
 fn the_newest_label_counts_and_history_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let store = create(folder.path());
-    store.append(&[incoming(0, 3), incoming(1, 3)], &[human()]).unwrap();
+    store.append(&[incoming(0, 3), incoming(1, 3)], &[human()], Durability::Now).unwrap();
     store.fold().unwrap();
     let fact = |value| Fact {
         trajectory: 1,
         label: label(Target::Step(2), LabelName::process(), "human", value),
     };
-    let report = store.label(&[fact(0.25)], &[]).unwrap();
+    let report = store.label(&[fact(0.25)], &[], Durability::Now).unwrap();
     assert_eq!((report.added, report.same), (1, 0));
-    let report = store.label(&[fact(0.25)], &[]).unwrap();
+    let report = store.label(&[fact(0.25)], &[], Durability::Now).unwrap();
     assert_eq!((report.added, report.same), (0, 1));
-    store.label(&[fact(0.75)], &[]).unwrap();
+    store.label(&[fact(0.75)], &[], Durability::Now).unwrap();
     let process = ColumnRef::Label(0);
     let expected = [1.0, 1.0, 0.0, 1.0, 0.75, 1.0].map(Some);
     for _ in 0..2 {
@@ -188,7 +190,7 @@ fn the_newest_label_counts_and_history_is_kept() {
     assert_eq!(of_step, [0.0, 0.25, 0.75]);
     let missing =
         Fact { trajectory: 1, label: label(Target::Step(4), LabelName::process(), "human", 1.0) };
-    let error = store.label(&[missing], &[]).unwrap_err();
+    let error = store.label(&[missing], &[], Durability::Now).unwrap_err();
     assert_eq!(error.to_string(), "'t1' has steps 1 to 3, no step 4");
 }
 
@@ -196,16 +198,16 @@ fn the_newest_label_counts_and_history_is_kept() {
 fn a_view_sees_its_own_state_whatever_comes_after() {
     let folder = tempfile::tempdir().unwrap();
     let store = create(folder.path());
-    store.append(&[incoming(0, 4)], &[human()]).unwrap();
+    store.append(&[incoming(0, 4)], &[human()], Durability::Now).unwrap();
     store.fold().unwrap();
     let early = store.view();
     let process = ColumnRef::Label(0);
     let before = values(&early, TableId::Steps, process);
     let changed =
         Fact { trajectory: 0, label: label(Target::Step(1), LabelName::process(), "human", 0.5) };
-    store.label(&[changed], &[]).unwrap();
+    store.label(&[changed], &[], Durability::Now).unwrap();
     for number in 1..20 {
-        store.append(&[incoming(number, 4)], &[]).unwrap();
+        store.append(&[incoming(number, 4)], &[], Durability::Now).unwrap();
         store.fold().unwrap();
     }
     assert_eq!(early.rows(TableId::Steps), 4);
@@ -213,7 +215,7 @@ fn a_view_sees_its_own_state_whatever_comes_after() {
     assert_eq!(values(&store.view(), TableId::Steps, process)[0], Some(0.5));
     drop(early);
     // With the last view gone the next fold takes the old versions away.
-    store.append(&[incoming(99, 1)], &[]).unwrap();
+    store.append(&[incoming(99, 1)], &[], Durability::Now).unwrap();
     store.fold().unwrap();
     drop(store);
     check(&reopen(folder.path()), 21);
@@ -233,7 +235,7 @@ fn rows_cross_chunks() {
     };
     for first in (0..200u64).step_by(40) {
         let batch: Vec<Incoming> = (first..first + 40).map(small).collect();
-        store.append(&batch, &[]).unwrap();
+        store.append(&batch, &[], Durability::Now).unwrap();
     }
     let view = store.view();
     assert_eq!(view.rows(TableId::Steps), 140_000);
@@ -282,10 +284,10 @@ fn what_is_no_database_says_what_it_is() {
 fn a_reader_beside_a_writer_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let writer = create(folder.path());
-    writer.append(&[incoming(0, 2)], &[]).unwrap();
+    writer.append(&[incoming(0, 2)], &[], Durability::Now).unwrap();
     let reader = Store::open(folder.path(), Mode::Read, LIMITS).unwrap();
     assert_eq!(reader.view().trajectories(&[0]).unwrap()[0], trajectory(0, 2));
-    let error = reader.append(&[incoming(1, 2)], &[]).unwrap_err();
+    let error = reader.append(&[incoming(1, 2)], &[], Durability::Now).unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly), "{error}");
 }
 

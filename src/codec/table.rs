@@ -6,6 +6,8 @@
 //! ```
 //! A step has every trajectory column too: stored once, widened on reading by `_trajectory`.
 
+use std::sync::LazyLock;
+
 use super::TableId;
 
 /// Rows in a full chunk of a column.
@@ -111,11 +113,18 @@ const HIDDEN_FIRST_ROW: Column = stored("_first_row", Integer, "row of the first
 
 /// Returns the columns of `table` that are stored as arrays, hidden ones first. The position in
 /// this list is the column's number in keys; labels are numbered after it.
-pub fn stored_columns(table: TableId) -> Vec<Column> {
-    let (hidden, columns) = match table {
-        TableId::Trajectories => (HIDDEN_FIRST_ROW, TRAJECTORY_COLUMNS),
-        TableId::Steps => (HIDDEN_ORDINAL, STEP_COLUMNS),
-    };
+pub fn stored_columns(table: TableId) -> &'static [Column] {
+    static TRAJECTORIES: LazyLock<Vec<Column>> =
+        LazyLock::new(|| with_hidden(HIDDEN_FIRST_ROW, TRAJECTORY_COLUMNS));
+    static STEPS: LazyLock<Vec<Column>> =
+        LazyLock::new(|| with_hidden(HIDDEN_ORDINAL, STEP_COLUMNS));
+    match table {
+        TableId::Trajectories => &TRAJECTORIES,
+        TableId::Steps => &STEPS,
+    }
+}
+
+fn with_hidden(hidden: Column, columns: &[Column]) -> Vec<Column> {
     let stored = columns.iter().copied().filter(|c| c.place == ColumnPlace::Stored);
     std::iter::once(hidden).chain(stored).collect()
 }

@@ -8,7 +8,7 @@ use super::DbError;
 use super::database::Database;
 use crate::exchange::{BadRecord, Imported, LabelRecord, Place, Reader, Record, content_hash_of};
 use crate::model::{Judge, Label};
-use crate::store::{Appended, Fact, Incoming, StoreError, View};
+use crate::store::{Appended, Durability, Fact, Incoming, StoreError, View};
 
 /// Trajectories of one commit at most; a batch of the reader ends one too.
 const COMMIT_TRAJECTORIES: usize = 8_192;
@@ -88,34 +88,41 @@ pub fn import(
 ) -> Result<ImportReport, DbError> {
     let report = ImportReport::default();
     let mut import = Import { database, strict, observer, report };
-    let mut pending = Pending::default();
-    for batch in reader {
-        // What was read before the error is good and stays.
-        let batch = match batch {
-            Ok(batch) => batch,
-            Err(error) => {
-                let _ends_anyway = import.commit(&mut pending)?;
-                return Err(error.into());
-            }
-        };
-        let full = pending.records.len() + batch.len() > COMMIT_TRAJECTORIES;
-        if full && import.commit(&mut pending)?.is_break() {
-            return Ok(import.report);
-        }
-        for record in batch {
-            if import.take(record, &mut pending)?.is_break() {
-                let _ends_anyway = import.commit(&mut pending)?;
-                return Ok(import.report);
-            }
-        }
-        let large = pending.records.len() >= COMMIT_TRAJECTORIES / 8;
-        if large && import.commit(&mut pending)?.is_break() {
-            return Ok(import.report);
-        }
-    }
-    let _ends_anyway = import.commit(&mut pending)?;
+    let ended = import.run(reader);
+    // What came before an error or a stop is good and stays.
     database.store().settle()?;
-    Ok(import.report)
+    ended.map(|()| import.report)
+}
+
+impl Import<'_, '_> {
+    fn run(&mut self, reader: Reader) -> Result<(), DbError> {
+        let mut pending = Pending::default();
+        for batch in reader {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    let _ends_anyway = self.commit(&mut pending)?;
+                    return Err(error.into());
+                }
+            };
+            let full = pending.records.len() + batch.len() > COMMIT_TRAJECTORIES;
+            if full && self.commit(&mut pending)?.is_break() {
+                return Ok(());
+            }
+            for record in batch {
+                if self.take(record, &mut pending)?.is_break() {
+                    let _ends_anyway = self.commit(&mut pending)?;
+                    return Ok(());
+                }
+            }
+            let large = pending.records.len() >= COMMIT_TRAJECTORIES / 8;
+            if large && self.commit(&mut pending)?.is_break() {
+                return Ok(());
+            }
+        }
+        let _ends_anyway = self.commit(&mut pending)?;
+        Ok(())
+    }
 }
 
 /// What was read and is not yet committed.
@@ -195,7 +202,7 @@ impl Import<'_, '_> {
             }
         };
         let facts: Vec<Fact> = labels.into_iter().map(|label| Fact { trajectory, label }).collect();
-        let report = self.database.store().label(&facts, &record.judges)?;
+        let report = self.database.store().label(&facts, &record.judges, Durability::Later)?;
         self.report.labels += report.added;
         self.report.labels_unchanged += report.same;
         Ok((self.observer)(ImportEvent::Committed(&self.report)))
@@ -210,7 +217,8 @@ impl Import<'_, '_> {
         }
         let (places, incoming): (Vec<Place>, Vec<Incoming>) =
             records.into_par_iter().map(incoming).unzip();
-        let (outcome, labels) = self.database.store().append(&incoming, &judges)?;
+        let (outcome, labels) =
+            self.database.store().append(&incoming, &judges, Durability::Later)?;
         self.report.labels += labels.added;
         self.report.labels_unchanged += labels.same;
         let mut stop = false;

@@ -216,11 +216,11 @@ impl Engine {
             cancel: scope.cancel.clone(),
         });
         let public = Arc::new(MemorySchemaProvider::new());
-        for table in ScanTable::ALL {
+        for table in ScanTable::ALL.into_iter().filter(|t| names.reads(t.name())) {
             let provider = ScanProvider::new(scope.view, table, &names.columns, finder.clone());
             public.register_table(table.name().to_owned(), Arc::new(provider)).map_err(internal)?;
         }
-        for table in StreamedTable::ALL {
+        for table in StreamedTable::ALL.into_iter().filter(|t| names.reads(t.name())) {
             let provider = streamed_provider(scope.view, table).map_err(internal)?;
             public.register_table(table.name().to_owned(), provider).map_err(internal)?;
         }

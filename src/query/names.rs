@@ -35,6 +35,11 @@ impl Names {
         names
     }
 
+    /// Whether a table of that name is read.
+    pub fn reads(&self, table: &str) -> bool {
+        self.tables.iter().any(|(name, _)| name.rsplit('.').next() == Some(table))
+    }
+
     /// Returns where a column is named first.
     pub fn place(&self, column: &str) -> Option<ParsedSpan> {
         self.places.get(column).copied()

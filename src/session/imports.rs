@@ -9,7 +9,8 @@ use crate::db::ImportReport;
 use crate::exchange::Format;
 
 impl Session {
-    /// Stores an import as a run that began at `started_at`, in microseconds since 1970. One that brought nothing new leaves no trace.
+    /// Stores an import as a run that began at `started_at`, in microseconds since 1970. One that
+    /// brought nothing new leaves no trace.
     ///
     /// # Errors
     /// What the disk says.

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::StoreError;
 use super::engine::Changes;
 use super::label::{Fact, LabelReport, fact_changes};
-use super::open::Store;
+use super::open::{Durability, Store};
 use super::state::State;
 use super::view::arrow_error;
 use crate::codec::{
@@ -48,7 +48,7 @@ struct New<'a> {
 }
 
 impl Store {
-    /// Stores trajectories and labels in one durable commit. Labels of a trajectory that is there
+    /// Stores trajectories and labels in one commit. Labels of a trajectory that is there
     /// already are added to it where they differ from its newest ones.
     ///
     /// # Errors
@@ -57,12 +57,13 @@ impl Store {
         &self,
         batch: &[Incoming],
         judges: &[Judge],
+        durability: Durability,
     ) -> Result<(Vec<Appended>, LabelReport), StoreError> {
         let (outcome, facts) = {
             let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            self.append_new(batch, judges)?
+            self.append_new(batch, judges, durability)?
         };
-        let mut report = self.label(&facts, &[])?;
+        let mut report = self.label(&facts, &[], durability)?;
         for (appended, incoming) in outcome.iter().zip(batch) {
             if matches!(appended, Appended::Stored(_)) {
                 report.added += incoming.labels.len() as u64;
@@ -77,6 +78,7 @@ impl Store {
         &self,
         batch: &[Incoming],
         judges: &[Judge],
+        durability: Durability,
     ) -> Result<(Vec<Appended>, Vec<Fact>), StoreError> {
         let state = self.state();
         let outcome = self.placed(batch, state.rows[0])?;
@@ -123,7 +125,7 @@ impl Store {
             changes.put(&Key::Meta("catalogue".to_owned()), &catalogue);
             next.catalogue = Arc::new(catalogue);
         }
-        self.publish(changes, next)?;
+        self.publish(changes, next, durability)?;
         Ok((outcome, facts))
     }
 

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use super::StoreError;
 use super::engine::Changes;
-use super::open::Store;
+use super::open::{Durability, Store};
 use super::state::State;
 use crate::codec::{DatasetRecord, DatasetRow, Family, Key, MetricRecord, Record, RunRecord};
 
@@ -149,6 +149,7 @@ impl Store {
 
     fn commit(&self, changes: Changes) -> Result<(), StoreError> {
         let state = self.state();
-        self.publish(changes, State { sequence: state.sequence + 1, ..state.as_ref().clone() })
+        let next = State { sequence: state.sequence + 1, ..state.as_ref().clone() };
+        self.publish(changes, next, Durability::Now)
     }
 }

@@ -188,6 +188,14 @@ impl Engine {
         self.db.write_opt(batch, &options).map_err(write_error)
     }
 
+    /// Makes durable what was written without being so.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        match self.writable {
+            true => self.db.flush_wal(true).map_err(write_error),
+            false => Ok(()),
+        }
+    }
+
     /// Returns the bytes of a family's files.
     pub fn bytes(&self, family: Family) -> Result<u64, StoreError> {
         let handle = self.family(family)?;

@@ -8,7 +8,7 @@ use arrow::compute::concat;
 
 use super::StoreError;
 use super::engine::Changes;
-use super::open::Store;
+use super::open::{Durability, Store};
 use super::state::State;
 use super::view::{ColumnRef, arrow_error, chunk_key, data_type, entry, overlay, read_chunk};
 use crate::codec::{
@@ -24,8 +24,7 @@ const CELLS_MAX: usize = CHUNK_ROWS as usize;
 const SETTLE_ROWS_MIN: u64 = 4_096;
 
 impl Store {
-    /// Folds what a bulk load left behind, if it is worth it, and puts the log's content into
-    /// files.
+    /// Makes a bulk load durable, and folds what it left behind if that is worth it.
     ///
     /// # Errors
     /// Damage, or what the disk says; the deltas then still hold everything.
@@ -34,7 +33,7 @@ impl Store {
         let rows = TableId::ALL.map(|t| state.tail_rows(t)).into_iter().max().unwrap_or(0);
         let waiting = rows.max(state.cell_count() as u64);
         if waiting < SETTLE_ROWS_MIN {
-            return Ok(());
+            return self.engine.sync();
         }
         drop(state);
         self.fold()?;
@@ -79,7 +78,7 @@ impl Store {
         };
         let epoch = Arc::downgrade(&state.epoch);
         drop(state);
-        self.publish(changes, next)?;
+        self.publish(changes, next, Durability::Now)?;
         retired.0.push((epoch, replaced));
         self.delete_retired(&mut retired.0)
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use super::StoreError;
 use super::append::{add_judges, label_column};
 use super::engine::Changes;
-use super::open::Store;
+use super::open::{Durability, Store};
 use super::state::State;
 use crate::codec::{Catalogue, Delta, Family, HeaderRecord, Key, LabelCell, LabelRecord, Record};
 use crate::model::{Judge, Label, Target};
@@ -29,13 +29,18 @@ pub struct LabelReport {
 }
 
 impl Store {
-    /// Adds labels in one durable commit; a label equal to the newest of its target, name and
+    /// Adds labels in one commit; a label equal to the newest of its target, name and
     /// judge changes nothing.
     ///
     /// # Errors
     /// A step that its trajectory does not have is [`StoreError::Name`] and nothing is stored;
     /// else damage, or what the disk says.
-    pub fn label(&self, facts: &[Fact], judges: &[Judge]) -> Result<LabelReport, StoreError> {
+    pub fn label(
+        &self,
+        facts: &[Fact],
+        judges: &[Judge],
+        durability: Durability,
+    ) -> Result<LabelReport, StoreError> {
         let mut report = LabelReport::default();
         if facts.is_empty() && judges.is_empty() {
             return Ok(report);
@@ -69,7 +74,7 @@ impl Store {
                 changes.put(&Key::Delta(next.sequence), &delta);
                 next.push_cells(delta.cells);
             }
-            self.publish(changes, next)?;
+            self.publish(changes, next, durability)?;
         }
         self.fold_if_due()?;
         Ok(report)
@@ -121,7 +126,8 @@ impl Store {
         changes.put(&Key::Meta("catalogue".to_owned()), &catalogue);
         let catalogue = Arc::new(catalogue);
         let sequence = state.sequence + 1;
-        self.publish(changes, State { sequence, catalogue, ..state.as_ref().clone() })
+        let next = State { sequence, catalogue, ..state.as_ref().clone() };
+        self.publish(changes, next, Durability::Now)
     }
 
     fn row_of(&self, fact: &Fact) -> Result<u64, StoreError> {

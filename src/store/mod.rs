@@ -35,7 +35,7 @@ pub use append::{Appended, Incoming};
 pub use engine::Mode;
 pub use error::StoreError;
 pub use label::{Fact, LabelReport};
-pub use open::{Limits, Store};
+pub use open::{Durability, Limits, Store};
 pub use read::runs_of;
 pub use state::Segment;
 pub use verify::{Finding, VerifyReport};

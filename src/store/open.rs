@@ -29,6 +29,16 @@ impl Default for Limits {
     }
 }
 
+/// When a commit survives a power cut. A killed process loses nothing either way, and what is
+/// lost is always the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Once the call returns.
+    Now,
+    /// Once a later commit does, or [`Store::settle`].
+    Later,
+}
+
 /// An open database.
 pub struct Store {
     pub(super) path: PathBuf,
@@ -140,12 +150,17 @@ impl Store {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Writes `changes` durably with `next`'s sequence and makes `next` the state. Readers see
-    /// either all of it or nothing; after a crash the same holds.
-    pub(super) fn publish(&self, mut changes: Changes, next: State) -> Result<(), StoreError> {
+    /// Writes `changes` with `next`'s sequence and makes `next` the state. Readers see either all
+    /// of it or nothing; after a crash the same holds.
+    pub(super) fn publish(
+        &self,
+        mut changes: Changes,
+        next: State,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
         let sequence = next.sequence.to_be_bytes().to_vec();
         changes.put_bytes(&Key::Meta("sequence".to_owned()), sequence);
-        self.engine.write(changes, true)?;
+        self.engine.write(changes, durability == Durability::Now)?;
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         Ok(())
     }

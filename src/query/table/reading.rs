@@ -18,8 +18,8 @@ use crate::codec::HeaderRecord;
 use crate::model::{Step, Trajectory};
 use crate::store::{ColumnRef, Segment, StoreError, View, runs_of};
 
-/// Rows looked at together.
-const SLICE_ROWS: u64 = 8_192;
+/// Rows looked at together: half a chunk, so that what each batch costs beside its rows is small.
+const SLICE_ROWS: u64 = 32_768;
 
 /// Texts fetched together end with the row that reaches this many characters.
 const RUN_CHARS_MAX: i64 = 8 << 20;
