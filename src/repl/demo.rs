@@ -86,9 +86,10 @@ pub fn demo(directory: &Path) -> Result<(), SessionError> {
     say(&format!("{}: {weights} weights", model.display()));
     let train = format!(
         "FROM dataset.good_train\n\
-         |> TRAIN WITH (model = '{}', objective = 'sft', full = true, learning_rate = 0.002,\n\
-         \x20              tokens_per_step = 4096, warmup_ratio = 0.05, max_steps = 80,\n\
-         \x20              logging_steps = 10, eval_dataset = 'good_heldout, bad_heldout') AS first",
+         |> TRAIN WITH (model = '{}', objective = 'sft', full = true,\n\
+         \x20              learning_rate = 0.002, warmup_ratio = 0.05, max_steps = 80,\n\
+         \x20              tokens_per_step = 4096, logging_steps = 10,\n\
+         \x20              eval_dataset = 'good_heldout, bad_heldout') AS first",
         model.display().to_string().replace('\'', "''")
     );
     statement(&session, &mut console, &train)?;

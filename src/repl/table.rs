@@ -44,7 +44,7 @@ impl TableWriter {
         let mut columns: Vec<_> =
             columns.map_err(io::Error::other)?.into_iter().map(Vec::into_iter).collect();
         for _ in 0..batch.num_rows() {
-            let row = columns.iter_mut().map(|c| c.next().flatten()).collect();
+            let row: Vec<_> = columns.iter_mut().map(|c| c.next().flatten()).collect();
             match &self.widths {
                 Some(widths) => self.row(out, &row, widths)?,
                 None => self.held.push(row),
@@ -100,12 +100,7 @@ impl TableWriter {
         widths
     }
 
-    fn row(
-        &self,
-        out: &mut dyn Write,
-        row: &Vec<Option<String>>,
-        widths: &[usize],
-    ) -> io::Result<()> {
+    fn row(&self, out: &mut dyn Write, row: &[Option<String>], widths: &[usize]) -> io::Result<()> {
         let cells = row.iter().zip(widths);
         let folded: Vec<Vec<String>> =
             cells.map(|(cell, width)| fold(cell.as_deref().unwrap_or("null"), *width)).collect();

@@ -25,6 +25,7 @@ use super::error::SessionError;
 use super::select::select;
 use super::statement::{Session, Sink, draft, mistake};
 use crate::codec::{DatasetRow, RunRecord, RunStatus};
+use crate::db::NewRow;
 use crate::diag::{Diagnostic, did_you_mean, list_some};
 use crate::lm::{self, LoadedModel};
 use crate::model::Trajectory;
@@ -119,9 +120,7 @@ pub(super) fn train(
     let selection = select(session, scope, query, config.reward.as_deref())?;
     let draft = draft(&run, statement, query, &selection, false);
     // Everything that can be refused is refused before anything is stored.
-    let rows: Vec<(u64, Option<u32>, Option<f64>)> =
-        selection.rows.iter().map(|r| (r.trajectory, r.step, r.reward)).collect();
-    let examples = examples(scope.view, &rows)?;
+    let examples = examples(scope.view, &selection.rows)?;
     let held_out = held_out(session, scope.view, &config, &examples)?;
     let ready = ready(&model, &config, &examples, &held_out)?;
     config.pinned = pinned(&model);
@@ -166,11 +165,7 @@ pub(super) fn resume(
         SessionError::mistake("run", format!("the options of run '{run}' cannot be read: {e}"))
     })?;
     let dataset = record.dataset.clone().unwrap_or_default();
-    let rows: Vec<(u64, Option<u32>, Option<f64>)> = store
-        .dataset_rows(&dataset)?
-        .iter()
-        .map(|r: &DatasetRow| (r.trajectory, Some(r.step), r.reward))
-        .collect();
+    let rows: Vec<NewRow> = store.dataset_rows(&dataset)?.iter().map(saved).collect();
     let view = session.database().view();
     let model = load(&config)?;
     let examples = examples(&view, &rows)?;
@@ -189,9 +184,7 @@ pub(super) fn explain(
     let config = request(options, scope.text)?.config;
     let model = load(&config)?;
     let selection = select(session, scope, query, config.reward.as_deref())?;
-    let rows: Vec<(u64, Option<u32>, Option<f64>)> =
-        selection.rows.iter().map(|r| (r.trajectory, r.step, r.reward)).collect();
-    let examples = examples(scope.view, &rows)?;
+    let examples = examples(scope.view, &selection.rows)?;
     let held_out = held_out(session, scope.view, &config, &examples)?;
     let ready = ready(&model, &config, &examples, &held_out)?;
     let mut text = train_plan(&ready.plan, selection.without_reward);
@@ -294,34 +287,31 @@ fn candle_device() -> lm::Device {
     lm::Device::Cpu
 }
 
-/// Returns the examples of rows: trajectory, step (`None`: all), reward.
-fn examples(
-    view: &View,
-    rows: &[(u64, Option<u32>, Option<f64>)],
-) -> Result<Vec<Example>, SessionError> {
-    let mut chosen: BTreeMap<u64, Vec<(Option<u32>, f64)>> = BTreeMap::new();
-    for (trajectory, step, reward) in rows {
-        chosen.entry(*trajectory).or_default().push((*step, reward.unwrap_or(1.0)));
+/// Returns a saved row as a selected one.
+fn saved(row: &DatasetRow) -> NewRow {
+    NewRow { trajectory: row.trajectory, step: Some(row.step), reward: row.reward }
+}
+
+/// Returns the examples of rows, in the order of ordinals: a trajectory with its chosen steps each.
+fn examples(view: &View, rows: &[NewRow]) -> Result<Vec<Example>, SessionError> {
+    let mut chosen: BTreeMap<u64, Vec<&NewRow>> = BTreeMap::new();
+    for row in rows {
+        chosen.entry(row.trajectory).or_default().push(row);
     }
-    let chosen: Vec<(u64, Vec<(Option<u32>, f64)>)> = chosen.into_iter().collect();
-    let mut examples = Vec::with_capacity(chosen.len());
-    for part in chosen.chunks(FETCHED) {
-        let ordinals: Vec<u64> = part.iter().map(|(ordinal, _)| *ordinal).collect();
-        for ((key, steps), trajectory) in part.iter().zip(view.trajectories(&ordinals)?) {
+    let ordinals: Vec<u64> = chosen.keys().copied().collect();
+    let mut examples = Vec::with_capacity(ordinals.len());
+    for part in ordinals.chunks(FETCHED) {
+        for (key, trajectory) in part.iter().zip(view.trajectories(part)?) {
             let all = 1..=trajectory.steps.len() as u32;
-            let mut of_trajectory = Vec::new();
-            for (step, weight) in steps {
-                let weight = *weight;
-                match step {
-                    Some(step) => of_trajectory.push(ChosenStep { step: *step, weight }),
-                    None => {
-                        of_trajectory.extend(all.clone().map(|step| ChosenStep { step, weight }));
-                    }
-                }
-            }
-            of_trajectory.sort_by_key(|c| c.step);
-            let trajectory = Arc::new(trajectory);
-            examples.push(Example { key: *key, trajectory, steps: of_trajectory });
+            let of_row = |row: &&NewRow| {
+                let weight = row.reward.unwrap_or(1.0);
+                let steps = row.step.map_or(all.clone(), |step| step..=step);
+                steps.map(move |step| ChosenStep { step, weight }).collect::<Vec<_>>()
+            };
+            let rows = chosen.get(key).into_iter().flatten();
+            let mut steps: Vec<ChosenStep> = rows.flat_map(of_row).collect();
+            steps.sort_by_key(|chosen| chosen.step);
+            examples.push(Example { key: *key, trajectory: Arc::new(trajectory), steps });
         }
     }
     Ok(examples)
@@ -350,7 +340,7 @@ fn held_out(
             return Err(mistake(Diagnostic::new("unknown-dataset", message).help(help), ""));
         }
         let rows = store.dataset_rows(name)?;
-        let rows: Vec<_> = rows.iter().map(|r| (r.trajectory, Some(r.step), r.reward)).collect();
+        let rows: Vec<NewRow> = rows.iter().map(saved).collect();
         let examples = examples(view, &rows)?;
         let shared = examples.iter().filter_map(|e| question(&e.trajectory));
         let shared: HashSet<String> = shared.filter(|q| questions.contains(q)).collect();

@@ -24,6 +24,9 @@ const SLICE_ROWS: u64 = 32_768;
 /// Texts fetched together end with the row that reaches this many characters.
 const RUN_CHARS_MAX: i64 = 8 << 20;
 
+/// A predicate, with the columns it reads.
+pub(super) type Predicate = (Vec<TableColumn>, Arc<dyn PhysicalExpr>);
+
 /// What a scan does, the same for all of its partitions.
 #[derive(Debug, Clone)]
 pub(super) struct ScanPlan {
@@ -32,9 +35,9 @@ pub(super) struct ScanPlan {
     /// The columns that come out.
     pub output: Vec<TableColumn>,
     /// A predicate over scalar columns only, with those columns.
-    pub scalar_filter: Option<(Vec<TableColumn>, Arc<dyn PhysicalExpr>)>,
+    pub scalar_filter: Option<Predicate>,
     /// A predicate that needs records, with its columns.
-    pub record_filter: Option<(Vec<TableColumn>, Arc<dyn PhysicalExpr>)>,
+    pub record_filter: Option<Predicate>,
     /// Rows that full-text predicates leave, ascending; all of the sets must hold a row.
     pub row_sets: Vec<Arc<Vec<u64>>>,
     /// Segments that statistics do not rule out.

@@ -27,7 +27,7 @@ use datafusion::physical_plan::{
 
 use super::columns::{ScanTable, TableColumn, schema_of, table_columns};
 use super::prune;
-use super::reading::{Reading, ScanPlan, external};
+use super::reading::{Predicate, Reading, ScanPlan, external};
 use crate::codec::TableId;
 use crate::store::{Segment, View};
 
@@ -79,11 +79,7 @@ impl ScanProvider {
     }
 
     /// Makes a physical predicate over exactly `columns`.
-    fn physical(
-        &self,
-        state: &dyn Session,
-        filters: Vec<Expr>,
-    ) -> Result<Option<(Vec<TableColumn>, Arc<dyn PhysicalExpr>)>> {
+    fn physical(&self, state: &dyn Session, filters: Vec<Expr>) -> Result<Option<Predicate>> {
         let Some(predicate) = conjunction(filters) else { return Ok(None) };
         let columns = self.columns_of(&predicate);
         let schema = DFSchema::try_from(schema_of(&columns).as_ref().clone())?;
