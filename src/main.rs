@@ -14,6 +14,11 @@ use swirldb::session::{
 };
 use swirldb::synth::{self, Shape, SynthOptions};
 
+/// Columns and records are many short-lived blocks made by several threads; this allocator is made
+/// for that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// An embedded research database for LLM-agent trajectories, with step-wise training.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]

@@ -268,7 +268,7 @@ fn memory_is_bounded_by_blocks_and_not_by_the_file() {
         records += batch.len();
     }
     // Queued replies, one that waits to be queued, one that is handed out.
-    let blocks = 1 + 1 + 1 + 1;
+    let blocks = (1 + 3) + 1 + 1;
     assert!(text.len() as u64 > 9 * (4 << 20));
     assert!(
         progress.bytes_buffered_max() < blocks * (5 << 20),

@@ -115,7 +115,7 @@ impl Import<'_, '_> {
                     return Ok(());
                 }
             }
-            let large = pending.records.len() >= COMMIT_TRAJECTORIES / 8;
+            let large = pending.records.len() >= COMMIT_TRAJECTORIES / 16;
             if large && self.commit(&mut pending)?.is_break() {
                 return Ok(());
             }

@@ -24,6 +24,10 @@ use super::parser::{self, Names, Parser};
 use super::record::Record;
 use super::scan;
 
+/// Blocks parsed ahead of the iterating side beside one a thread: what it does with a batch takes
+/// longer for some than for others, and parsing should not wait for it.
+const BLOCKS_AHEAD: usize = 3;
+
 /// Records in the order of their file, of about 4 MiB of its text.
 pub type Batch = Vec<Result<Record, BadRecord>>;
 
@@ -183,7 +187,7 @@ struct Work {
 type Started = (Receiver<Ordered>, Vec<JoinHandle<()>>);
 
 fn start(blocks: Blocks, work: Work, workers: usize) -> io::Result<Started> {
-    let (order_sender, order) = sync_channel(workers + 1);
+    let (order_sender, order) = sync_channel(workers + BLOCKS_AHEAD);
     let (job_sender, jobs) = channel::<Job>();
     let jobs = Arc::new(Mutex::new(jobs));
     let mut threads = Vec::with_capacity(workers + 1);

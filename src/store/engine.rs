@@ -262,6 +262,11 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     options.set_compression_type(DBCompressionType::Zstd);
     options.set_compression_options(-14, 1, 0, 0);
     options.set_write_buffer_size(64 << 20);
+    // Keys mostly ascend, so files of level 0 rarely overlap: merging them early would rewrite a
+    // bulk load for nothing.
+    options.set_level_zero_file_num_compaction_trigger(16);
+    options.set_level_zero_slowdown_writes_trigger(48);
+    options.set_level_zero_stop_writes_trigger(96);
     options
 }
 
