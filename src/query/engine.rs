@@ -176,7 +176,7 @@ impl Engine {
     fn prepare_query(&self, scope: &Scope<'_>, query: ast::Query) -> Result<Prepared, QueryError> {
         let names = Names::of(&query);
         let known = |table: &str| known_table(scope, table);
-        names.check_tables(&table_names(scope), &known)?;
+        names.check_tables(&|| table_names(scope), &known)?;
         let undecided = Arc::new(AtomicU64::new(0));
         let context = self.context(scope, &names, &undecided)?;
         let statement =
@@ -399,14 +399,16 @@ fn table_names(scope: &Scope<'_>) -> Vec<String> {
     scanned.chain(streamed).chain(datasets).collect()
 }
 
-fn known_table(scope: &Scope<'_>, table: &str) -> bool {
+fn known_table(scope: &Scope<'_>, table: &str) -> Result<bool, QueryError> {
     match table.split_once('.') {
         Some((DATASET_SCHEMA, name)) => {
-            scope.database.store().dataset(name).is_ok_and(|d| d.is_some())
+            let found = scope.database.store().dataset(name);
+            let failed = |e| QueryError::Database(Box::new(DbError::Store(e)));
+            found.map(|dataset| dataset.is_some()).map_err(failed)
         }
         _ => {
-            ScanTable::ALL.iter().any(|t| t.name() == table)
-                || StreamedTable::ALL.iter().any(|t| t.name() == table)
+            let scanned = ScanTable::ALL.iter().any(|t| t.name() == table);
+            Ok(scanned || StreamedTable::ALL.iter().any(|t| t.name() == table))
         }
     }
 }

@@ -48,15 +48,22 @@ impl Names {
     /// Checks that every table exists.
     ///
     /// # Errors
-    /// `unknown-table`, with the nearest of `all`.
+    /// `unknown-table`, with the nearest of `all`, which is asked for only then; what `known`
+    /// returns.
     pub fn check_tables(
         &self,
-        all: &[String],
-        known: &dyn Fn(&str) -> bool,
+        all: &dyn Fn() -> Vec<String>,
+        known: &dyn Fn(&str) -> Result<bool, QueryError>,
     ) -> Result<(), QueryError> {
-        let unknown =
-            self.tables.iter().find(|(name, _)| !self.ctes.contains(name) && !known(name));
+        let mut unknown = None;
+        for (name, span) in self.tables.iter().filter(|(name, _)| !self.ctes.contains(name)) {
+            if !known(name)? {
+                unknown = Some((name, span));
+                break;
+            }
+        }
         let Some((name, span)) = unknown else { return Ok(()) };
+        let all = all();
         let mut diagnostic = Diagnostic::new("unknown-table", format!("unknown table '{name}'"));
         let all = || all.iter().map(String::as_str);
         let dataset = format!("{DATASET_SCHEMA}.{name}");
