@@ -199,6 +199,12 @@ fn the_standard_form_navigates() {
 | 1:bbb         | 1 | 2     | 2           | b      |       | 3      | 2   | 0.0  | up      |
 +---------------+---+-------+-------------+--------+-------+--------+-----+------+---------+";
     assert_eq!(table(&session, text), expected);
+    let asked = "FROM steps |> MATCH_RECOGNIZE (
+            PARTITION BY trajectory_id ORDER BY step
+            MEASURES last(x.step) AS at PATTERN (x)
+            DEFINE x AS tool = 'b' AND classifier() = 'x' AND match_number() < 3)
+        |> ORDER BY trajectory_id, at |> SELECT at";
+    assert_eq!(integers(&run(&session, asked), "at"), [3, 4, 1, 2]);
     let overlapping = "FROM steps |> MATCH_RECOGNIZE (
             PARTITION BY trajectory_id ORDER BY step
             MEASURES first(x.step) AS at ONE ROW PER MATCH AFTER MATCH SKIP TO NEXT ROW

@@ -4,7 +4,10 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray,
+    UInt32Array,
+};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{SortOptions, cast, concat_batches, partition, take};
 use arrow::datatypes::{DataType, Float64Type, SchemaRef};
@@ -438,7 +441,7 @@ impl Plan {
                     None => partition.end,
                 };
                 let found = if looks_back {
-                    let asking = Asking { plan: self, arguments, partition, start, holds };
+                    let asking = Asking { plan: self, arguments, partition, start, number, holds };
                     let test = |symbol, row, before: &[u32]| asking.holds(symbol, row, before);
                     let found =
                         matcher.find_with(partition.clone(), start, stop, test, &mut budget);
@@ -516,6 +519,8 @@ struct Asking<'a> {
     arguments: &'a [ArrayRef],
     partition: &'a Range<usize>,
     start: usize,
+    /// The number that a match found now would have.
+    number: i64,
     holds: &'a [Holds<'a>],
 }
 
@@ -531,18 +536,19 @@ impl Asking<'_> {
         let used = collect_columns(expr);
         let slots = self.plan.question.slots.iter().zip(self.plan.slot_schema.fields());
         let value = |(at, (slot, field)): (usize, (&Slot, &Arc<arrow::datatypes::Field>))| {
-            let Slot::Value { argument, place } = slot else {
-                return arrow::array::new_null_array(field.data_type(), 1);
-            };
             let is_used = used.iter().any(|column| column.index() == at);
-            let row = match place.rows {
-                Rows::Current => Seen { symbols: &symbols, ..seen }.row(*place),
-                _ => seen.row(*place),
+            let array = match slot {
+                _ if !is_used => None,
+                Slot::Value { argument, place } => {
+                    seen.row(*place).map(|row| self.arguments[*argument].slice(row, 1))
+                }
+                Slot::Classifier { place } => seen
+                    .variable(*place, &self.plan.question)
+                    .map(|name| Arc::new(StringViewArray::from_iter_values([name])) as ArrayRef),
+                Slot::MatchNumber => Some(Arc::new(Int64Array::from_value(self.number, 1)) as _),
+                Slot::Count { .. } | Slot::Aggregate { .. } => None,
             };
-            match row.filter(|_| is_used) {
-                Some(row) => self.arguments[*argument].slice(row, 1),
-                None => arrow::array::new_null_array(field.data_type(), 1),
-            }
+            array.unwrap_or_else(|| arrow::array::new_null_array(field.data_type(), 1))
         };
         let arrays = slots.enumerate().map(value).collect();
         Ok(evaluate(expr, &slot_batch(&self.plan.slot_schema, arrays, 1)?)?.value(0))

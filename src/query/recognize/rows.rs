@@ -16,6 +16,7 @@ use datafusion::physical_expr::expressions::Column;
 
 use super::navigation::{Place, Rows, Slot};
 use super::node::Question;
+use crate::query::syntax::ANY;
 
 /// A match that was found.
 pub(super) struct Found {
@@ -52,6 +53,13 @@ impl Seen<'_> {
         let (at, _) = at?;
         let row = (self.start + at).checked_add_signed(place.shift as isize)?;
         self.partition.contains(&row).then_some(row)
+    }
+
+    /// Returns the variable that the row at a place was matched as; `.` is none.
+    pub fn variable<'q>(&self, place: Place, question: &'q Question) -> Option<&'q str> {
+        let row = self.row(place).filter(|row| *row >= self.start)?;
+        let symbol = *self.symbols.get(row - self.start)?;
+        Some(question.variables[symbol as usize].as_str()).filter(|name| *name != ANY)
     }
 
     fn rows(&self, rows: Rows) -> impl Iterator<Item = usize> {
@@ -127,10 +135,7 @@ impl<'a> Answers<'a> {
             Slot::Classifier { place } => {
                 let mut names = StringViewBuilder::with_capacity(self.entries.len());
                 for Entry { seen, .. } in &self.entries {
-                    let row = seen.row(*place).filter(|row| *row >= seen.start);
-                    let symbol = row.and_then(|row| seen.symbols.get(row - seen.start));
-                    let name = symbol.map(|s| self.question.variables[*s as usize].as_str());
-                    names.append_option(name.filter(|name| *name != crate::query::syntax::ANY));
+                    names.append_option(seen.variable(*place, self.question));
                 }
                 Arc::new(names.finish())
             }
