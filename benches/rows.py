@@ -142,6 +142,9 @@ NEIGHBOURS = (
     "ORDER BY step) AS next FROM steps) WHERE tool = 'search' AND next = 'python'"
 )
 
+# A word that some results of tools have, and no other word contains.
+ERROR_WORD = "permission"
+
 # One letter for each step, then a pattern over the letters.
 LETTERS = (
     "CASE tool WHEN 'search' THEN 's' WHEN 'python' THEN 'p' WHEN 'shell' THEN 'h' ELSE 'o' END"
@@ -173,6 +176,14 @@ ROWS: list[Row] = [
         sqlite="SELECT count(*) AS n FROM (SELECT group_concat({letter}, '') AS word FROM "
         "(SELECT * FROM steps ORDER BY trajectory_id, step) GROUP BY trajectory_id) "
         "WHERE word LIKE '%s%p%h%'".format(letter=LETTERS),
+    ),
+    Query(
+        "Full text and pattern",
+        "SELECT count(*) AS n FROM (SELECT observation LIKE '%{word}%' AS hit, lead(tool) OVER ("
+        "PARTITION BY trajectory_id ORDER BY step) AS next FROM steps) "
+        "WHERE hit AND next = 'python'".format(word=ERROR_WORD),
+        swirl="FROM steps |> MATCH a:{{matches(observation, '{word}')}} b:{{tool = 'python'}} "
+        "|> AGGREGATE count(*) AS n".format(word=ERROR_WORD),
     ),
     Query(
         "All sub-trajectories with prefix lengths",

@@ -6,7 +6,7 @@ use std::path::Path;
 use swirldb::codec::{
     ColumnPlace, ColumnType, FORMAT_VERSION, Family, Key, STEP_COLUMNS, TRAJECTORY_COLUMNS, TableId,
 };
-use swirldb::query::table::StreamedTable;
+use swirldb::query::table::{StreamedTable, TableFunction};
 
 fn schema_file(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema").join(name);
@@ -38,10 +38,11 @@ fn tables() -> String {
             let _ = writeln!(out, "| {} | {} | {place} | {} |", c.name, kind_name(c.kind), c.about);
         }
     }
-    for table in StreamedTable::ALL {
-        let _ =
-            write!(out, "\n## {}\n\n| column | type | meaning |\n|---|---|---|\n", table.name());
-        for (name, kind, about) in table.columns().iter().filter(|c| !c.0.starts_with('_')) {
+    let streamed = StreamedTable::ALL.map(|table| (table.name().to_owned(), table.columns()));
+    let called = TableFunction::ALL.map(|f| (format!("{}(...)", f.name()), f.columns()));
+    for (table, columns) in streamed.into_iter().chain(called) {
+        let _ = write!(out, "\n## {table}\n\n| column | type | meaning |\n|---|---|---|\n");
+        for (name, kind, about) in columns.iter().filter(|c| !c.0.starts_with('_')) {
             let _ = writeln!(out, "| {name} | {} | {about} |", kind_name(*kind));
         }
     }

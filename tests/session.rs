@@ -91,14 +91,14 @@ pub fn table(session: &Session, text: &str) -> String {
 }
 
 /// The one number that a query gives.
-fn number(session: &Session, text: &str) -> f64 {
+pub fn number(session: &Session, text: &str) -> f64 {
     let (_, kept) = run(session, text);
     let column = kept.batches.iter().find(|b| b.num_rows() > 0).unwrap().column(0);
     let wide = arrow::compute::cast(column, &DataType::Float64).unwrap();
     wide.as_primitive::<Float64Type>().value(0)
 }
 
-fn mistake(session: &Session, text: &str) -> String {
+pub fn mistake(session: &Session, text: &str) -> String {
     match try_run(session, text, &mut Kept::default()) {
         Ok(_) => panic!("no mistake in {text}"),
         Err(error) => error.render(),
@@ -360,7 +360,7 @@ fn full_text_by_index_and_by_row_give_the_same() {
     }
 }
 
-fn table_of_plan(session: &Session, text: &str) -> String {
+pub fn table_of_plan(session: &Session, text: &str) -> String {
     match run(session, &format!("EXPLAIN {text}")).0 {
         Outcome::Text(text) => text,
         other => panic!("{other:?}"),

@@ -302,7 +302,7 @@ fn notes() -> RecordBatch {
 
 /// Runs every statement of a file of goldens. A statement stands before a line of `---`, what is
 /// expected behind it, up to an empty line. `GOLDENS=write` writes what comes out instead.
-fn goldens(name: &str, mut run: impl FnMut(&str) -> String) {
+pub fn goldens(name: &str, mut run: impl FnMut(&str) -> String) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/syntax").join(name);
     let file = std::fs::read_to_string(&path).expect("a file of goldens");
     let mut written = String::new();

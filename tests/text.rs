@@ -115,6 +115,12 @@ fn queries_are_phrases() {
         ("北京 東", "\"北 京\" 東"),
         ("say\"a b\"c", "say \"a b\" c"),
         ("a & - b \"\" \"!\"", "a b"),
+        ("found* \"was found\"* get_us*", "found* \"was found\"* \"get us\"*"),
+        ("a OR b c", "a OR (b c)"),
+        ("(a OR b) AND c and", "(a OR b) c and"),
+        ("a NOT b NOT (c d)", "a NOT (b OR (c d))"),
+        ("f(x) (f(y) OR g(z))", "\"f x\" (\"f y\" OR \"g z\")"),
+        ("\"AND\" x) not", "and x not"),
     ] {
         let parsed = query(text);
         assert_eq!(parsed.to_string(), expected, "{text:?}");
@@ -129,6 +135,12 @@ fn bad_queries_are_explained() {
         ("a \"b\" c\"", "unclosed-quote", (7, 8)),
         ("", "no-words", (0, 0)),
         ("++ && \"\"", "no-words", (0, 8)),
+        ("a (b OR", "operator-alone", (5, 7)),
+        ("a (b", "unclosed-group", (2, 3)),
+        ("OR a", "operator-alone", (0, 2)),
+        ("a OR AND b", "operator-alone", (5, 8)),
+        ("a NOT", "operator-alone", (2, 5)),
+        ("a OR NOT b", "nothing-sought", (5, 8)),
     ] {
         let error = TextQuery::parse(text).unwrap_err();
         let at = error.span.expect("a place");
@@ -144,6 +156,12 @@ fn a_text_matches_or_not() {
         assert!(query(good).matches(text), "{good}");
     }
     for bad in ["pari", "\"eiffel tour\" stands", "tower-stands", "黎巴", "eiffel london"] {
+        assert!(!query(bad).matches(text), "{bad}");
+    }
+    for good in ["eiff*", "\"tour eif\"*", "london OR paris", "tower NOT berlin", "铁塔*"] {
+        assert!(query(good).matches(text), "{good}");
+    }
+    for bad in ["iffel*", "tower NOT par*", "\"eiff tower\"*", "(london OR rome) paris"] {
         assert!(!query(bad).matches(text), "{bad}");
     }
     assert!(query("\"a a b\"").matches("a a a b"));
@@ -386,9 +404,57 @@ fn random_query(random: &mut ChaCha8Rng) -> Option<TextQuery> {
     for _ in 0..random.random_range(1..=2) {
         let piece = random_text(random, 3);
         let quote = if random.random_bool(0.4) { "\"" } else { "" };
-        text += &format!("{quote}{piece}{quote} ");
+        let star = if random.random_bool(0.2) { "*" } else { "" };
+        let operator = ["", "", "", "OR ", "NOT "][random.random_range(0..5)];
+        text += &format!("{operator}{quote}{}{quote}{star} ", piece.trim_end());
     }
     TextQuery::parse(&text).ok()
+}
+
+/// Scores computed from the words themselves: the formula of Robertson and Zaragoza (2009).
+#[test]
+fn scores_are_bm25_whatever_the_segments() {
+    let mut random = ChaCha8Rng::seed_from_u64(5);
+    let text = |random: &mut ChaCha8Rng| {
+        let words = (0..random.random_range(1..=30))
+            .map(|_| ["tower", "in", "paris", "eiffel", "x", "y", "z"][random.random_range(0..7)]);
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let texts: Vec<String> = (0..120).map(|_| text(&mut random)).collect();
+    let all: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let (one, many) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let one = index(one.path(), &[&all]);
+    let groups: Vec<&[&str]> = all.chunks(17).collect();
+    let many = index(many.path(), &groups);
+    let search = TextQuery::parse_search("tower \"eiffel paris\" nowhere").unwrap();
+    let scored = one.scored(&["observation"], &search).unwrap();
+    assert_eq!(scored, many.scored(&["observation"], &search).unwrap());
+
+    let length = |text: &str| text.split(' ').count() as f64;
+    let mean = texts.iter().map(|t| length(t)).sum::<f64>() / texts.len() as f64;
+    let holding = |word: &str| texts.iter().filter(|t| t.split(' ').any(|w| w == word)).count();
+    let rarity = |word: &str| {
+        let (n, with) = (texts.len() as f64, holding(word) as f64);
+        (1.0 + (n - with + 0.5) / (with + 0.5)).ln()
+    };
+    let part = |text: &str, phrase: &str| {
+        let words: Vec<&str> = text.split(' ').collect();
+        let sought: Vec<&str> = phrase.split(' ').collect();
+        let count = words.windows(sought.len()).filter(|w| **w == sought[..]).count() as f64;
+        let weight: f64 = sought.iter().map(|word| rarity(word)).sum();
+        weight * 2.2 * count / (count + 1.2 * (0.25 + 0.75 * length(text) / mean))
+    };
+    let expected = texts.iter().zip(0..).filter_map(|(text, row)| {
+        let score = part(text, "tower") + part(text, "eiffel paris");
+        (score > 0.0).then_some((row, score))
+    });
+    let expected: Vec<(u64, f64)> = expected.collect();
+    assert!(expected.len() > 50 && expected.len() < texts.len());
+    assert_eq!(scored.len(), expected.len());
+    for ((row, score), (expected_row, expected_score)) in scored.iter().zip(&expected) {
+        assert_eq!(row, expected_row);
+        assert!((score - expected_score).abs() < 1e-4, "{row}: {score} {expected_score}");
+    }
 }
 
 #[test]

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+
 use super::DbError;
 use crate::codec::TableId;
 use crate::store::{Limits, Mode, Store, View};
@@ -16,6 +19,19 @@ const INDEX_MEMORY_BYTES: usize = 128 << 20;
 
 /// Told how many rows of how many are in the index; returns false to stop.
 pub type TextProgress<'a> = dyn FnMut(u64, u64) -> bool + 'a;
+
+/// A step that a search found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scored {
+    /// Its row of steps.
+    pub row: u64,
+    /// The ordinal of its trajectory.
+    pub trajectory: u64,
+    /// The step.
+    pub step: u32,
+    /// How well it answers.
+    pub score: f64,
+}
 
 /// An open database.
 pub struct Database {
@@ -73,39 +89,76 @@ impl Database {
         query: &TextQuery,
         progress: &mut TextProgress<'_>,
     ) -> Result<Option<Vec<u64>>, DbError> {
+        let ask = |index: &TextIndex| index.rows(column, query);
+        let Some(mut rows) = self.asked(view, &ask, progress)? else { return Ok(None) };
+        rows.truncate(rows.partition_point(|row| *row < view.rows(TableId::Steps)));
+        Ok(Some(rows))
+    }
+
+    /// Returns the steps of `view` of which a query is true in any of `columns`, ascending, with
+    /// their scores ([`TextIndex::scored`]); `None` as [`Database::text_rows`].
+    ///
+    /// # Errors
+    /// As [`Database::text_rows`].
+    pub fn text_scores(
+        &self,
+        view: &View,
+        columns: &[&str],
+        query: &TextQuery,
+        progress: &mut TextProgress<'_>,
+    ) -> Result<Option<Vec<Scored>>, DbError> {
+        let ask = |index: &TextIndex| index.scored(columns, query);
+        let Some(mut rows) = self.asked(view, &ask, progress)? else { return Ok(None) };
+        rows.truncate(rows.partition_point(|(row, _)| *row < view.rows(TableId::Steps)));
+        let places = places(view, rows.iter().map(|(row, _)| *row))?;
+        let scored = |((row, score), (trajectory, step)): ((u64, f64), (u64, u32))| Scored {
+            row,
+            trajectory,
+            step,
+            score,
+        };
+        Ok(Some(rows.into_iter().zip(places).map(scored).collect()))
+    }
+
+    /// Asks the index, brought up to date first.
+    fn asked<T>(
+        &self,
+        view: &View,
+        ask: &dyn Fn(&TextIndex) -> Result<T, TextError>,
+        progress: &mut TextProgress<'_>,
+    ) -> Result<Option<T>, DbError> {
         let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         if self.mode == Mode::Read {
-            return self.text_rows_read_only(&mut text, view, column, query);
+            return match self.up_to_date_read_only(&mut text, view)? {
+                Some(index) => Ok(Some(ask(index)?)),
+                None => Ok(None),
+            };
         }
-        let rows = match self.caught_up(&mut text, view, progress) {
-            Ok(index) => index.rows(column, query).map_err(DbError::from),
+        let answer = match self.caught_up(&mut text, view, progress) {
+            Ok(index) => ask(index).map_err(DbError::from),
             Err(error) => Err(error),
         };
-        let mut rows = match rows {
+        Ok(Some(match answer {
             Err(DbError::Text(TextError::Damaged { .. })) => {
                 *text = None;
                 let made = TextIndex::recreate(&self.text_directory(), INDEX_MEMORY_BYTES)?;
                 *text = Some(made);
-                self.caught_up(&mut text, view, progress)?.rows(column, query)?
+                ask(self.caught_up(&mut text, view, progress)?)?
             }
             other => other?,
-        };
-        let end = view.rows(TableId::Steps);
-        rows.truncate(rows.partition_point(|row| *row < end));
-        Ok(Some(rows))
+        }))
     }
 
     fn text_directory(&self) -> std::path::PathBuf {
         self.store.path().join("text")
     }
 
-    fn text_rows_read_only(
+    /// Returns the index as it is on disk, if it has every row of the view.
+    fn up_to_date_read_only<'a>(
         &self,
-        text: &mut Option<TextIndex>,
+        text: &'a mut Option<TextIndex>,
         view: &View,
-        column: &str,
-        query: &TextQuery,
-    ) -> Result<Option<Vec<u64>>, DbError> {
+    ) -> Result<Option<&'a TextIndex>, DbError> {
         if text.is_none() {
             match TextIndex::open_read_only(&self.text_directory()) {
                 Ok(index) => *text = Some(index),
@@ -115,15 +168,8 @@ impl Database {
         }
         let Some(index) = text.as_mut() else { return Ok(None) };
         index.refresh()?;
-        let end = view.rows(TableId::Steps);
-        let position = index.position();
-        if position.is_none_or(|p| p.database != self.store.identity()) || index.row_count()? < end
-        {
-            return Ok(None);
-        }
-        let mut rows = index.rows(column, query)?;
-        rows.truncate(rows.partition_point(|row| *row < end));
-        Ok(Some(rows))
+        let is_ours = index.position().is_some_and(|p| p.database == self.store.identity());
+        Ok((is_ours && index.row_count()? >= view.rows(TableId::Steps)).then_some(index))
     }
 
     /// Adds the rows that the index does not have yet.
@@ -155,11 +201,9 @@ impl Database {
         if next >= rows {
             return Ok(index);
         }
-        let ordinal = view.stored(TableId::Steps, "_trajectory");
-        let step = view.stored(TableId::Steps, "step");
         while next < rows {
             let end = rows.min(next + INDEX_ROWS);
-            let places = places(view, ordinal, step, next, end)?;
+            let places = places(view, next..end)?;
             for (row, s) in (next..end).zip(view.steps(&places, true)?) {
                 let observation = s.observation_text();
                 let mut texts = vec![("action", s.action.text())];
@@ -181,29 +225,24 @@ impl Database {
     }
 }
 
-/// Returns the ordinals and steps of rows `first .. end` of steps.
-fn places(
-    view: &View,
-    ordinal: Option<crate::store::ColumnRef>,
-    step: Option<crate::store::ColumnRef>,
-    first: u64,
-    end: u64,
-) -> Result<Vec<(u64, u32)>, DbError> {
-    use arrow::array::AsArray;
-    use arrow::datatypes::Int64Type;
+/// Returns the ordinals and steps of rows of steps, which ascend.
+fn places(view: &View, rows: impl IntoIterator<Item = u64>) -> Result<Vec<(u64, u32)>, DbError> {
     let mut places = Vec::new();
-    let (Some(ordinal), Some(step)) = (ordinal, step) else { return Ok(places) };
+    let stored = |name| view.stored(TableId::Steps, name);
+    let (Some(ordinal), Some(step)) = (stored("_trajectory"), stored("step")) else {
+        return Ok(places);
+    };
+    let mut rows = rows.into_iter().peekable();
     for segment in view.segments(TableId::Steps) {
-        let from = first.max(segment.first_row);
-        let to = end.min(segment.first_row + segment.rows);
-        if from >= to {
+        let is_here = |row: &u64| *row < segment.first_row + segment.rows;
+        if !rows.peek().is_some_and(is_here) {
             continue;
         }
         let ordinals = view.column(&segment, ordinal)?;
         let steps = view.column(&segment, step)?;
         let (ordinals, steps) =
             (ordinals.as_primitive::<Int64Type>(), steps.as_primitive::<Int64Type>());
-        for row in from..to {
+        while let Some(row) = rows.next_if(is_here) {
             let at = (row - segment.first_row) as usize;
             places.push((ordinals.value(at) as u64, steps.value(at) as u32));
         }

@@ -10,7 +10,7 @@ mod dataset;
 mod error;
 mod import;
 
-pub use database::{Database, TextProgress};
+pub use database::{Database, Scored, TextProgress};
 pub use dataset::{DatasetDraft, NewRow};
 pub use error::DbError;
 pub use import::{ImportEvent, ImportObserver, ImportReport, Incident, import};

@@ -94,7 +94,8 @@ pub fn load(
     Err(not_a_model("the directory has no config.json"))
 }
 
-fn begins_with_gguf(path: &Path) -> Result<bool, LmError> {
+/// Whether the file begins as GGUF files do.
+pub(super) fn begins_with_gguf(path: &Path) -> Result<bool, LmError> {
     use std::io::Read as _;
     let mut start = Vec::new();
     std::fs::File::open(path)

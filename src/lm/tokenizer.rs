@@ -61,6 +61,27 @@ impl Tokenizer {
         Tokenizer::from_opened_gguf(&GgufFile::open(path)?)
     }
 
+    /// Reads the tokenizer of a model: of a GGUF file, of a model's directory, or a
+    /// `tokenizer.json`.
+    ///
+    /// # Errors
+    /// `NotAModel` where there is neither; as [`Tokenizer::from_file`] and
+    /// [`Tokenizer::from_gguf`].
+    pub fn open(path: &Path) -> Result<Tokenizer, LmError> {
+        let inside = path.join("tokenizer.json");
+        if path.is_dir() && !inside.is_file() {
+            let found = "the directory has no tokenizer.json".to_owned();
+            return Err(LmError::NotAModel { path: path.to_path_buf(), found });
+        }
+        if path.is_dir() {
+            return Tokenizer::from_file(&inside);
+        }
+        match super::load::begins_with_gguf(path)? {
+            true => Tokenizer::from_gguf(path),
+            false => Tokenizer::from_file(path),
+        }
+    }
+
     pub(super) fn from_opened_gguf(file: &GgufFile) -> Result<Tokenizer, LmError> {
         let model = file.get_text("tokenizer.ggml.model")?.unwrap_or("none");
         if model != "gpt2" {

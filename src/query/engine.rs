@@ -28,19 +28,19 @@ use tokio::runtime::Runtime;
 
 use super::arrows;
 use super::error::{QueryError, planning_error};
+use super::finder::Finder;
 use super::functions;
 use super::names::{self, Names};
 use super::parameters::{self, Parameters};
 use super::recognize::{MatchRecognize, RecognitionPlanner};
 use super::syntax::{Catalog, QueryStatement, STEP, TRAJECTORY};
 use super::table::{
-    FullTextFromIndex, GroupByCodes, LabelNames, RowFinder, ScanProvider, ScanTable, StreamedTable,
-    streamed_provider, table_columns,
+    Calling, FullTextFromIndex, GroupByCodes, LabelNames, RowFinder, ScanProvider, ScanTable,
+    StreamedTable, TableFunction, streamed_provider, table_columns,
 };
 use crate::codec::TableId;
 use crate::db::{Database, DbError};
 use crate::store::View;
-use crate::text::TextQuery;
 
 /// How often a running query looks whether it was cancelled.
 const CANCEL_EVERY: Duration = Duration::from_millis(20);
@@ -148,7 +148,8 @@ impl Engine {
             .with_query_planner(Arc::new(Planner))
             .build();
         let internal = |e: DataFusionError| QueryError::Bug(e.to_string());
-        for function in functions::scalars().into_iter().chain([functions::matches()]) {
+        let scalars = functions::scalars().into_iter().chain(functions::texts());
+        for function in scalars.chain([functions::matches(), functions::tokens()]) {
             base.register_udf(Arc::new(function)).map_err(internal)?;
         }
         for function in functions::aggregates() {
@@ -203,6 +204,20 @@ impl Engine {
         self.prepare_query(scope, extended)
     }
 
+    /// Plans `SELECT items FROM (query)`.
+    ///
+    /// # Errors
+    /// As [`Engine::prepare`]; `items` that are no SQL are a bug.
+    pub fn prepare_over(
+        &self,
+        scope: &Scope<'_>,
+        query: &QueryStatement,
+        items: &str,
+    ) -> Result<Prepared, QueryError> {
+        let over = names::over(query.query.as_ref().clone(), items);
+        self.prepare_query(scope, over.map_err(QueryError::Bug)?)
+    }
+
     fn prepare_query(
         &self,
         scope: &Scope<'_>,
@@ -214,6 +229,7 @@ impl Engine {
         let names = Names::of(&query);
         let known = |table: &str| known_table(scope, table);
         names.check_tables(&|| all_table_names(scope), &known)?;
+        names.check_calls(scope.view)?;
         let undecided = Arc::new(AtomicU64::new(0));
         let context = self.context(scope, &names, &undecided)?;
         let statement =
@@ -250,11 +266,11 @@ impl Engine {
         let context = SessionContext::new_with_state(self.base.clone());
         context.register_udf(functions::sample_key(scope.view));
         context.register_udaf(functions::every(undecided.clone()));
-        let finder = Arc::new(Finder {
-            database: scope.database.clone(),
-            view: scope.view.clone(),
-            cancel: scope.cancel.clone(),
-        });
+        let finder: Arc<dyn RowFinder> =
+            Arc::new(Finder::new(scope.database, scope.view, scope.cancel));
+        context.register_udf(functions::search_score(finder.clone()));
+        // Tokenizers are kept for a statement.
+        context.register_udf(functions::tokens());
         let public = Arc::new(MemorySchemaProvider::new());
         for table in ScanTable::ALL.into_iter().filter(|t| names.reads(t.name())) {
             let provider = ScanProvider::new(scope.view, table, &names.columns, finder.clone());
@@ -263,6 +279,10 @@ impl Engine {
         for table in StreamedTable::ALL.into_iter().filter(|t| names.reads(t.name())) {
             let provider = streamed_provider(scope.view, table).map_err(internal)?;
             public.register_table(table.name().to_owned(), provider).map_err(internal)?;
+        }
+        for function in TableFunction::ALL.into_iter().filter(|f| names.calls(f.name())) {
+            let calling = Arc::new(Calling::new(function, scope.view));
+            context.register_udtf(function.name(), calling);
         }
         let catalog = context.catalog("swirl").ok_or_else(|| QueryError::Bug("catalog".into()))?;
         catalog.register_schema("public", public).map_err(internal)?;
@@ -392,7 +412,9 @@ impl Catalog for StatementCatalog<'_> {
 
     fn has_identity(&self, table: &str) -> bool {
         let scanned = ScanTable::ALL.iter().any(|t| t.name() == table);
+        let called = TableFunction::ALL.iter().find(|f| f.name() == table);
         scanned
+            || called.is_some_and(|function| function.has_identity())
             || table == StreamedTable::ToolCalls.name()
             || table.starts_with(&format!("{DATASET_SCHEMA}."))
     }
@@ -413,27 +435,6 @@ impl Catalog for StatementCatalog<'_> {
             }
             None => Some(column_names(&self.view, table)).filter(|names| !names.is_empty()),
         }
-    }
-}
-
-/// Asks the text index for the rows of full-text predicates.
-struct Finder {
-    database: Arc<Database>,
-    view: View,
-    cancel: Cancel,
-}
-
-impl RowFinder for Finder {
-    fn rows(&self, column: &str, words: &str) -> datafusion::common::Result<Option<Arc<Vec<u64>>>> {
-        if !crate::text::COLUMNS.contains(&column) {
-            return Ok(None);
-        }
-        let query =
-            TextQuery::parse(words).map_err(|d| functions::words_error(words, &d.message))?;
-        let mut go_on = |_: u64, _: u64| !self.cancel.is_cancelled();
-        let rows = self.database.text_rows(&self.view, column, &query, &mut go_on);
-        let rows = rows.map_err(|e| DataFusionError::External(Box::new(e)))?;
-        Ok(rows.map(Arc::new))
     }
 }
 
@@ -506,7 +507,11 @@ fn dataset_table(
 pub fn column_names(view: &View, table: &str) -> Vec<String> {
     let Some(table) = ScanTable::ALL.into_iter().find(|t| t.name() == table) else {
         let streamed = StreamedTable::ALL.into_iter().find(|t| t.name() == table);
-        let columns = streamed.map(StreamedTable::columns).unwrap_or_default();
+        let called = || TableFunction::ALL.into_iter().find(|f| f.name() == table);
+        let columns = match streamed {
+            Some(streamed) => streamed.columns(),
+            None => called().map(TableFunction::columns).unwrap_or_default(),
+        };
         let shown = columns.iter().map(|(name, _, _)| (*name).to_owned());
         return shown.filter(|name| !name.starts_with('_')).collect();
     };

@@ -4,6 +4,7 @@ use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::tokenizer::Span as ParsedSpan;
 
 use super::engine::{Engine, Scope, column_names};
+use super::functions;
 use super::names::Names;
 use super::syntax::{Places, unresolved_name};
 use super::table::{LabelNames, ScanTable};
@@ -191,6 +192,10 @@ fn invalid_function(message: &str) -> Option<&str> {
 
 fn unknown_function(name: &str, engine: &Engine, place: TextPlace) -> QueryError {
     let mut diagnostic = Diagnostic::new("unknown-function", format!("unknown function '{name}'"));
+    if let Some(ours) = functions::ours(&name.to_ascii_lowercase()) {
+        diagnostic = diagnostic.help(format!("the same is written so here: {ours}"));
+        return QueryError::Placed(diagnostic, place);
+    }
     let names = engine.function_names();
     diagnostic = match did_you_mean(name, names.iter().map(String::as_str)) {
         Some(near) => diagnostic.help(format!("did you mean '{near}'?")),

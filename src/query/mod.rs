@@ -8,6 +8,7 @@
 mod arrows;
 mod engine;
 mod error;
+mod finder;
 mod functions;
 mod names;
 pub mod parameters;
@@ -21,3 +22,5 @@ pub use engine::{
     table_names, table_values,
 };
 pub use error::{QueryError, TextPlace};
+pub use functions::ELSEWHERE;
+pub use names::quoted;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart,
-    Query, SelectItem, SetExpr, Visit, VisitMut, Visitor, VisitorMut,
+    Query, SelectItem, SetExpr, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -14,8 +14,9 @@ use datafusion::sql::sqlparser::tokenizer::{Span as ParsedSpan, Token};
 use super::engine::DATASET_SCHEMA;
 use super::error::{QueryError, TextPlace};
 use super::functions::GOLD_IN;
-use super::table::LabelNames;
+use super::table::{LabelNames, LabelText, TableFunction};
 use crate::diag::{Diagnostic, did_you_mean, list_some};
+use crate::store::View;
 
 /// What a query names.
 #[derive(Default)]
@@ -25,8 +26,17 @@ pub(super) struct Names {
     /// The datasets read as tables.
     pub datasets: Vec<String>,
     tables: Vec<(String, ParsedSpan)>,
+    calls: Vec<TableCall>,
     places: BTreeMap<String, ParsedSpan>,
     ctes: Vec<String>,
+}
+
+/// A call in place of a table.
+struct TableCall {
+    name: String,
+    place: ParsedSpan,
+    /// Each a text, or `None` for anything else, with its place.
+    arguments: Vec<(Option<String>, ParsedSpan)>,
 }
 
 impl Names {
@@ -40,6 +50,38 @@ impl Names {
     /// Whether a table of that name is read.
     pub fn reads(&self, table: &str) -> bool {
         self.tables.iter().any(|(name, _)| name.rsplit('.').next() == Some(table))
+    }
+
+    /// Whether a table function of that name is called.
+    pub fn calls(&self, function: &str) -> bool {
+        self.calls.iter().any(|call| call.name == function)
+    }
+
+    /// Checks the calls of table functions.
+    ///
+    /// # Errors
+    /// `unknown-function`; what is wrong with arguments, at their place.
+    pub fn check_calls(&self, view: &View) -> Result<(), QueryError> {
+        for call in &self.calls {
+            let names = || TableFunction::ALL.iter().map(|function| function.name());
+            let function = TableFunction::ALL.into_iter().find(|f| f.name() == call.name);
+            let Some(function) = function else {
+                let message = format!("'{}' is no function that makes a table", call.name);
+                let error = Diagnostic::new("unknown-function", message);
+                let error = match did_you_mean(&call.name, names()) {
+                    Some(near) => error.help(format!("did you mean '{near}'?")),
+                    None => error.help(format!("there are {}", list_some(names()))),
+                };
+                return Err(QueryError::Placed(error, TextPlace::Parsed(call.place)));
+            };
+            let given: Vec<Option<String>> =
+                call.arguments.iter().map(|(text, _)| text.clone()).collect();
+            function.check(view, &given).map_err(|(error, at)| {
+                let place = at.and_then(|at| call.arguments.get(at)).map_or(call.place, |a| a.1);
+                QueryError::Placed(error, TextPlace::Parsed(place))
+            })?;
+        }
+        Ok(())
     }
 
     /// Returns where a column is named first.
@@ -58,7 +100,8 @@ impl Names {
         known: &dyn Fn(&str) -> Result<bool, QueryError>,
     ) -> Result<(), QueryError> {
         let mut unknown = None;
-        for (name, span) in self.tables.iter().filter(|(name, _)| !self.ctes.contains(name)) {
+        let is_table = |name: &String| !self.ctes.contains(name) && !self.calls(name);
+        for (name, span) in self.tables.iter().filter(|(name, _)| is_table(name)) {
             if !known(name)? {
                 unknown = Some((name, span));
                 break;
@@ -73,6 +116,9 @@ impl Names {
             _ if all().any(|t| t == dataset) => {
                 diagnostic.help(format!("the dataset is read as '{dataset}'"))
             }
+            _ if TableFunction::ALL.iter().any(|function| function.name() == name) => {
+                diagnostic.help(format!("it is called, with parentheses: FROM {name}()"))
+            }
             Some(near) => diagnostic.help(format!("did you mean '{near}'?")),
             None => diagnostic.help(format!("tables: {}", list_some(all()))),
         };
@@ -84,6 +130,13 @@ impl Names {
         let mut found = Vec::new();
         for column in &self.columns {
             let name = column.strip_prefix("trajectory.").unwrap_or(column);
+            // What is written beside a label is as much of the judge as its value.
+            let (label, judge) = match name.split_once('@') {
+                Some((label, judge)) => (label, Some(judge)),
+                None => (name, None),
+            };
+            let (label, _) = LabelText::split(label);
+            let name = &judge.map_or(label.to_owned(), |judge| format!("{label}@{judge}"));
             let resolved = match name.split_once('@') {
                 Some((label, judge)) => {
                     let judges = [true, false].map(|on_steps| labels.judges(label, on_steps));
@@ -152,6 +205,26 @@ impl Visitor for Names {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: Some(given), .. } = factor
+            && let Some(last) = name.0.last().and_then(ObjectNamePart::as_ident)
+        {
+            let argument = |argument: &FunctionArg| match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => {
+                    let text = match &value.value {
+                        Value::SingleQuotedString(text) => Some(text.clone()),
+                        _ => None,
+                    };
+                    (text, value.span)
+                }
+                _ => (None, last.span),
+            };
+            let arguments = given.args.iter().map(argument).collect();
+            self.calls.push(TableCall { name: normal(last), place: last.span, arguments });
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
             Expr::Identifier(ident) => self.column(ident),
@@ -190,7 +263,10 @@ pub(super) fn give_gold(query: &mut Query) {
 /// Returns the quoted names in `text` that may be columns of one judge or of the trajectory.
 pub(super) fn label_names(text: &str) -> Vec<String> {
     let quoted = text.split('"').skip(1).step_by(2);
-    let labels = quoted.filter(|name| name.contains('@') || name.starts_with("trajectory."));
+    let labels = quoted.filter(|name| {
+        let beside = LabelText::split(name).1.is_some();
+        beside || name.contains('@') || name.starts_with("trajectory.")
+    });
     labels.map(str::to_owned).collect()
 }
 
@@ -211,22 +287,28 @@ pub(super) fn extended(query: Query, expression: &str, name: &str) -> Result<Que
     if rest.token != Token::EOF {
         return Err(refused(format!("'{}' was not expected behind it", rest.token)));
     }
-    let text = format!("SELECT *, ({expr}) AS {} FROM (SELECT 1) AS rows", quoted(name));
-    let mut outer =
-        match Parser::new(&dialect).try_with_sql(&text).and_then(|mut p| p.parse_query()) {
-            Ok(outer) => outer,
-            Err(error) => return Err(refused(error.to_string())),
-        };
+    over(query, &format!("*, ({expr}) AS {}", quoted(name))).map_err(refused)
+}
+
+/// Returns `SELECT items FROM (query)`.
+///
+/// # Errors
+/// What the SQL parser says of the items.
+pub(super) fn over(query: Query, items: &str) -> Result<Query, String> {
+    let dialect = GenericDialect {};
+    let text = format!("SELECT {items} FROM (SELECT 1) AS rows");
+    let parsed = Parser::new(&dialect).try_with_sql(&text).and_then(|mut p| p.parse_query());
+    let mut outer = parsed.map_err(|error| error.to_string())?;
     if let SetExpr::Select(select) = outer.body.as_mut()
         && let Some(table) = select.from.first_mut()
-        && let datafusion::sql::sqlparser::ast::TableFactor::Derived { subquery, .. } =
-            &mut table.relation
+        && let TableFactor::Derived { subquery, .. } = &mut table.relation
     {
         **subquery = query;
     }
     Ok(*outer)
 }
 
-fn quoted(name: &str) -> String {
+/// Returns a name as it is written in SQL.
+pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

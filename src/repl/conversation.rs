@@ -36,7 +36,7 @@ pub(super) fn conversation(
             return Err(wrong(format!("several sources have it; name one: {}", names.join(", "))));
         }
     };
-    let labels: Vec<Label> = view.labels_of(ordinal)?.into_iter().map(|(_, label)| label).collect();
+    let labels = view.current_labels(ordinal)?;
     let Some(trajectory) = view.trajectories(&[ordinal])?.pop() else {
         return Err(wrong(format!("there is no trajectory '{id}'")));
     };

@@ -78,6 +78,7 @@ fn database_code(error: &DbError) -> u8 {
         },
         DbError::TextAhead { .. } => 3,
         DbError::Text(TextError::Damaged { .. }) => 3,
+        DbError::Text(TextError::TooManyWords(_)) => 1,
         DbError::Text(_) => 4,
         DbError::Exchange(ExchangeError::Compression { .. }) => 3,
         DbError::Exchange(_) | DbError::Selection(_) => 1,

@@ -89,7 +89,7 @@ pub(super) fn write(
             return Err(SessionError::Cancelled);
         }
         for (ordinal, trajectory) in part.iter().zip(view.trajectories(part)?) {
-            let labels = newest(view.labels_of(*ordinal)?);
+            let labels = view.current_labels(*ordinal)?;
             writer.write(&trajectory, &labels)?;
         }
     }
@@ -116,24 +116,6 @@ fn judges(session: &Session) -> Result<Vec<Judge>, SessionError> {
         .iter()
         .map(|j| j.judge().map_err(|e| SessionError::Environment(e.to_string())));
     judges.collect()
-}
-
-/// Returns the newest label of each target, name and judge.
-fn newest(labels: Vec<(u64, Label)>) -> Vec<Label> {
-    let mut newest: Vec<Label> = Vec::new();
-    for (_, label) in labels {
-        match newest.last_mut() {
-            Some(last)
-                if last.target == label.target
-                    && last.name == label.name
-                    && last.judge == label.judge =>
-            {
-                *last = label;
-            }
-            _ => newest.push(label),
-        }
-    }
-    newest
 }
 
 enum Writer<'a> {

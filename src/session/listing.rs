@@ -11,7 +11,7 @@ use crate::codec::ColumnType;
 use crate::diag::{Diagnostic, did_you_mean, list_some};
 use crate::query::row_count;
 use crate::query::syntax::{Name, ShowWhat};
-use crate::query::table::{LabelNames, ScanTable, StreamedTable, table_columns};
+use crate::query::table::{LabelNames, ScanTable, StreamedTable, TableFunction, table_columns};
 use crate::store::View;
 
 /// Returns the columns of a table: name, type, meaning; `None` if there is no such table.
@@ -20,8 +20,10 @@ pub(super) fn described(view: &View, table: &str) -> Option<Vec<[String; 3]>> {
         let columns = table_columns(view, table, &[]).into_iter().filter(|c| !c.hidden);
         return Some(columns.map(|c| [c.name, type_name(c.kind).to_owned(), c.about]).collect());
     }
-    let table = StreamedTable::ALL.into_iter().find(|t| t.name() == table)?;
-    let shown = table.columns().iter().filter(|(name, _, _)| !name.starts_with('_'));
+    let streamed = StreamedTable::ALL.into_iter().find(|t| t.name() == table);
+    let called = || TableFunction::ALL.into_iter().find(|f| f.name() == table);
+    let columns = streamed.map(|t| t.columns()).or_else(|| called().map(|f| f.columns()))?;
+    let shown = columns.iter().filter(|(name, _, _)| !name.starts_with('_'));
     let row = |(name, kind, about): &(&str, ColumnType, &str)| {
         [(*name).to_owned(), type_name(*kind).to_owned(), (*about).to_owned()]
     };

@@ -15,6 +15,7 @@ mod labelling;
 mod listing;
 mod select;
 mod statement;
+mod summary;
 mod training;
 
 pub use completion::Completions;

@@ -12,6 +12,7 @@ use super::export;
 use super::labelling::{Labelling, label};
 use super::listing;
 use super::select::{Selection, select};
+use super::summary;
 use super::training::{self, TrainSummary};
 use crate::codec::DatasetRecord;
 use crate::db::{Database, DatasetDraft};
@@ -184,9 +185,11 @@ impl Session {
                 _ => {
                     let prepared = self.prepare(&scope, query)?;
                     let plan = self.engine.explain(&prepared, *analyze, &self.cancel);
-                    plan.map(Outcome::Text).map_err(|e| worded(e, text))
+                    let plan = plan.map_err(|e| worded(e, text))?;
+                    Ok(Outcome::Text(syntax::standard_form(query) + &plan))
                 }
             },
+            StatementKind::Funnel { cuts } => summary::funnel(self, &scope, cuts, sink),
             StatementKind::Describe { table } => listing::columns(&view, table, text, sink),
             StatementKind::Show(what) => listing::show(self, &view, what, text, sink),
         }
@@ -220,6 +223,7 @@ impl Session {
             Some(Then::Label { name, judge, value }) => {
                 label(self, scope, query, &Labelling { name, judge, value })
             }
+            Some(Then::Summarize) => summary::summarize(self, scope, query, sink),
             Some(Then::Train { options, name }) => {
                 let name = name.as_ref().map(|n| n.text.as_str());
                 let summary = training::train(self, scope, statement, query, options, name, sink)?;

@@ -102,6 +102,25 @@ impl View {
         Ok(labels.into_iter().filter(|(sequence, _)| *sequence <= self.sequence()).collect())
     }
 
+    /// Returns a trajectory's labels as they are in this view: the newest of each target, name and
+    /// judge.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn current_labels(&self, trajectory: u64) -> Result<Vec<Label>, StoreError> {
+        let mut newest: Vec<Label> = Vec::new();
+        let is_same =
+            |a: &Label, b: &Label| a.target == b.target && a.name == b.name && a.judge == b.judge;
+        // Those of one target, name and judge stand together, oldest first.
+        for (_, label) in self.labels_of(trajectory)? {
+            match newest.last_mut() {
+                Some(last) if is_same(last, &label) => *last = label,
+                _ => newest.push(label),
+            }
+        }
+        Ok(newest)
+    }
+
     /// Returns the content hashes of trajectories, in the order asked for.
     ///
     /// # Errors

@@ -32,6 +32,11 @@ pub enum TextError {
     /// A column that the index does not hold.
     #[error("column '{0}' has no full-text index")]
     UnknownColumn(String),
+    /// A phrase ends with the beginning of too many words.
+    #[error(
+        "more than 65,536 words begin with '{0}': write more of the word, or leave the star out"
+    )]
+    TooManyWords(String),
     /// The disk or the system failed.
     #[error("the full-text index cannot be read or written: {0}")]
     Io(Arc<io::Error>),
@@ -69,6 +74,8 @@ impl From<TantivyError> for TextError {
             | TantivyError::FieldNotFound(_)
             | TantivyError::SchemaError(_)
             | TantivyError::InternalError(_) => TextError::Damaged(error.to_string()),
+            // Only the planning of a phrase says so (`fields`).
+            TantivyError::InvalidArgument(beginning) => TextError::TooManyWords(beginning),
             other => TextError::Failed(other.to_string()),
         }
     }

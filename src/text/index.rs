@@ -28,7 +28,7 @@ use tantivy::schema::Field;
 use tantivy::{Index, IndexReader, ReloadPolicy, Searcher, TantivyDocument, TantivyError};
 
 use super::error::TextError;
-use super::fields::{COLUMNS, ROW, WordTokenizer, plan, schema, tokenizer_name};
+use super::fields::{COLUMNS, ROW, WordTokenizer, plan, plan_phrase, schema, tokenizer_name};
 use super::guard::{Opening, guarded};
 use super::query::TextQuery;
 use super::read_only::ReadOnlyDirectory;
@@ -253,13 +253,58 @@ impl TextIndex {
     /// # Errors
     /// `UnknownColumn`; `Damaged`; `Io`.
     pub fn rows(&self, column: &str, query: &TextQuery) -> Result<Vec<u64>, TextError> {
-        let query = plan(self.field(column)?, query);
+        let field = self.field(column)?;
         let searcher = self.searcher()?;
-        let mut rows = guarded(|| scan(&searcher, query.as_ref())).map_err(TextError::from)?;
+        let found = || scan(&searcher, plan(field, query, &searcher)?.as_ref());
+        let mut rows = guarded(found).map_err(TextError::from)?;
         // Segments mostly hold ranges of rows one after the other, which this sort finds in order.
         rows.sort();
         rows.dedup();
         Ok(rows)
+    }
+
+    /// Returns the rows of which the query is true in any of `columns`, ascending, each once,
+    /// with its score: the sum, over the columns where it is true and the phrases it seeks, of
+    /// BM25 (Robertson and Zaragoza 2009, with k1 = 1.2 and b = .75, lengths of texts rounded to a
+    /// byte as Lucene does). A phrase counts as often as it occurs, with the sum of its words'
+    /// inverse document frequencies; the beginning of a word counts 1 where it occurs.
+    ///
+    /// Each phrase is scored by itself and the sum is taken in the order written, so that the
+    /// score depends on the rows in the index and not on how it is cut into segments.
+    ///
+    /// # Errors
+    /// As [`TextIndex::rows`].
+    pub fn scored(
+        &self,
+        columns: &[&str],
+        query: &TextQuery,
+    ) -> Result<Vec<(u64, f64)>, TextError> {
+        let searcher = self.searcher()?;
+        let mut scores: Vec<(u64, f64)> = Vec::new();
+        for column in columns {
+            let field = self.field(column)?;
+            let of_column = self.rows(column, query)?;
+            let mut sums = vec![0.0; of_column.len()];
+            for phrase in query.phrases() {
+                let found = || {
+                    let plan = plan_phrase(field, phrase, &searcher)?;
+                    scan_scores(&searcher, plan.as_ref(), &mut |row, score| {
+                        if let Ok(at) = of_column.binary_search(&row) {
+                            sums[at] += f64::from(score);
+                        }
+                    })
+                };
+                guarded(found).map_err(TextError::from)?;
+            }
+            scores.extend(of_column.into_iter().zip(sums));
+        }
+        scores.sort_by_key(|(row, _)| *row);
+        scores.dedup_by(|later, first| {
+            let same = later.0 == first.0;
+            first.1 += if same { later.1 } else { 0.0 };
+            same
+        });
+        Ok(scores)
     }
 
     /// Returns how many rows are in the index.
@@ -411,4 +456,22 @@ fn scan(searcher: &Searcher, query: &dyn Query) -> tantivy::Result<Vec<u64>> {
         })?;
     }
     Ok(rows)
+}
+
+/// Visits the row number and the score of every matching document.
+fn scan_scores(
+    searcher: &Searcher,
+    query: &dyn Query,
+    visit: &mut dyn FnMut(u64, f32),
+) -> tantivy::Result<()> {
+    let weight = query.weight(EnableScoring::enabled_from_searcher(searcher))?;
+    for segment in searcher.segment_readers() {
+        let numbers = segment.fast_fields().u64(ROW)?;
+        weight.for_each(segment, &mut |document, score| {
+            if let Some(row) = numbers.first(document) {
+                visit(row, score);
+            }
+        })?;
+    }
+    Ok(())
 }

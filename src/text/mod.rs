@@ -9,6 +9,7 @@ mod error;
 mod fields;
 mod guard;
 mod index;
+pub mod minhash;
 mod query;
 mod read_only;
 mod words;

@@ -58,7 +58,8 @@ impl ScalarUDFImpl for Matches {
         let Some(words) = words.try_as_str().flatten() else {
             return Ok(ColumnarValue::Scalar(ScalarValue::Boolean(None)));
         };
-        let query = TextQuery::parse(words).map_err(|d| words_error(words, &d.message))?;
+        let query =
+            TextQuery::parse(words).map_err(|d| words_error("a text", words, &d.message))?;
         let texts = cast(&texts.to_array(args.number_rows)?, &DataType::Utf8View)?;
         let held = texts.as_string_view().iter().map(|t| t.map(|t| query.matches(t)));
         Ok(ColumnarValue::Array(Arc::new(BooleanArray::from_iter(held))))
@@ -66,8 +67,8 @@ impl ScalarUDFImpl for Matches {
 }
 
 /// Returns the error of words that are no full-text query.
-pub(in crate::query) fn words_error(words: &str, message: &str) -> DataFusionError {
-    exec_datafusion_err!("matches(column, '{words}'): {message}")
+pub(in crate::query) fn words_error(column: &str, words: &str, message: &str) -> DataFusionError {
+    exec_datafusion_err!("full text of {column}, '{words}': {message}")
 }
 
 /// Returns `every(p)`: whether `p` is true of all rows. A row where `p` is null makes it false and

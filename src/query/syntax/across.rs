@@ -11,7 +11,7 @@ use super::identity::{Order, Shape};
 use super::reader::Reader;
 use super::stages::and;
 use super::tokens::Places;
-use super::{Catalog, build, ours};
+use super::{Catalog, SEARCH_SCORE, build, ours};
 use crate::diag::{Diagnostic, Span};
 
 /// Turns what a WHERE says of whole trajectories, or of other rows, into a filter behind a window:
@@ -128,8 +128,8 @@ fn conditions(predicate: Expr) -> Vec<Expr> {
     cut
 }
 
-/// Demands identity of the rows that a SAMPLE draws from.
-pub(super) fn check_samples(
+/// Demands identity of the rows that a SAMPLE draws from, and of those that a search ranks.
+pub(super) fn check_identity(
     reader: &Reader<'_>,
     select: &mut Select,
     order_by: &mut Option<OrderBy>,
@@ -138,24 +138,35 @@ pub(super) fn check_samples(
     if relation.identity {
         return Ok(());
     }
-    let mut sample = None;
+    let (mut sample, mut search) = (None, None);
     let mut look = |function: &mut Function| {
-        if let Some(name) = functions::name_of(function)
-            && name.value == ours::SAMPLE_KEY
-            && function.to_string().contains(build::TRAJECTORY)
+        let Some(name) = functions::name_of(function).cloned() else { return };
+        if name.value == SEARCH_SCORE {
+            search.get_or_insert(name);
+        } else if name.value == ours::SAMPLE_KEY && function.to_string().contains(build::TRAJECTORY)
         {
-            sample.get_or_insert(name.clone());
+            sample.get_or_insert(name);
         }
     };
+    edit_functions(&mut select.projection, &mut look);
+    edit_functions(&mut select.selection, &mut look);
+    edit_functions(&mut select.having, &mut look);
     edit_functions(&mut select.qualify, &mut look);
     edit_functions(order_by, &mut look);
+    let before = "before the rows are joined, grouped, united or made DISTINCT";
+    if let Some(name) = search {
+        let message = "SEARCH and score() rank steps, and these rows are none";
+        return Err(Diagnostic::new("search-needs-identity", message)
+            .at(place(reader, &name))
+            .help(format!("search {before}")));
+    }
     match sample {
         None => Ok(()),
         Some(name) => {
             let message = "SAMPLE draws steps or trajectories, and these rows are neither";
             Err(Diagnostic::new("sample-needs-identity", message)
                 .at(place(reader, &name))
-                .help("sample before the rows are joined, grouped, united or made DISTINCT"))
+                .help(format!("sample {before}")))
         }
     }
 }

@@ -88,6 +88,23 @@ pub(super) fn derived_factor(query: Query, alias: Option<TableAlias>) -> TableFa
     TableFactor::Derived { lateral: false, subquery: Box::new(query), alias, sample: None }
 }
 
+/// Returns the table `name` as the only relation of a FROM.
+pub(super) fn table(name: ObjectName) -> Vec<TableWithJoins> {
+    let relation = TableFactor::Table {
+        name,
+        alias: None,
+        args: None,
+        with_hints: vec![],
+        version: None,
+        with_ordinality: false,
+        partitions: vec![],
+        json_path: None,
+        sample: None,
+        index_hints: vec![],
+    };
+    vec![TableWithJoins { relation, joins: vec![] }]
+}
+
 /// Returns the alias `name` of a relation.
 pub(super) fn table_alias(name: Ident) -> TableAlias {
     TableAlias { explicit: true, name, columns: vec![], at: None }

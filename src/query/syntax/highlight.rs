@@ -30,7 +30,7 @@ pub enum TokenClass {
 
 /// Words that are coloured as words of the language. Shorter than the SQL parser's list, in which
 /// `step`, `source` and `action` stand too.
-pub(super) const KEYWORDS: [&str; 88] = [
+pub(super) const KEYWORDS: [&str; 89] = [
     "AGGREGATE",
     "ALL",
     "ANALYZE",
@@ -108,6 +108,7 @@ pub(super) const KEYWORDS: [&str; 88] = [
     "RUNS",
     "SAMPLE",
     "SAVE",
+    "SEARCH",
     "SEED",
     "SELECT",
     "SETS",

@@ -53,8 +53,9 @@ pub(super) struct Carried {
 ///
 /// # Errors
 ///
-/// `sample-needs-identity`, `every-needs-identity`: what speaks of trajectories stands over rows
-/// that belong to none; `aggregate-misplaced`: an aggregate in a WHERE.
+/// `sample-needs-identity`, `search-needs-identity`, `every-needs-identity`: what speaks of
+/// trajectories stands over rows that belong to none; `aggregate-misplaced`: an aggregate in a
+/// WHERE.
 pub(super) fn carry(reader: &Reader<'_>, query: &mut Query) -> Result<Carried, Diagnostic> {
     let mut carrier = Carrier { reader, fresh: 0, depth: 0 };
     let shape = carrier.query(query, &Scope::default(), Want::Top)?;
@@ -223,7 +224,7 @@ impl Carrier<'_> {
         rename(select, &relation);
         across::whole_trajectories(self.reader, select, &relation)?;
         demand(select, replaced);
-        across::check_samples(self.reader, select, order_by, &relation)?;
+        across::check_identity(self.reader, select, order_by, &relation)?;
         across::windows_on_ordinal(catalog, select, &relation);
         let is_grouped = is_grouped(select, order_by, catalog);
         if is_grouped {
@@ -347,9 +348,10 @@ impl Carrier<'_> {
             alias.as_ref().is_some_and(|alias| !alias.columns.is_empty())
         };
         match factor {
-            TableFactor::Table { name, alias, args: None, .. } => {
+            TableFactor::Table { name, alias, args, .. } => {
                 let known = build::last_part(name).unwrap_or_default();
-                let shape = match scope.get(&known).filter(|_| name.0.len() == 1) {
+                let is_named = name.0.len() == 1 && args.is_none();
+                let shape = match scope.get(&known).filter(|_| is_named) {
                     Some(shape) => shape.clone(),
                     None => {
                         let table = build::dotted(name);

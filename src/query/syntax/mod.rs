@@ -7,8 +7,8 @@
 //! 3. [`teach`]: spellings from elsewhere (`==`, `&&`, a `|` for `|>`) are named with ours.
 //! 4. [`reader`]: the query before the first pipe goes to the SQL parser; queries in parentheses
 //!    that have pipes of their own are read first.
-//! 5. [`stages`], [`ours`], [`matching`]: every pipe stage becomes one SELECT over the query before
-//!    it.
+//! 5. [`stages`], [`ours`], [`search`], [`matching`]: every pipe stage becomes one SELECT over the
+//!    query before it.
 //! 6. [`refuse`]: what the engine would pass over in silence is refused.
 //! 7. [`identity`], [`order`]: the hidden columns and the order of rows are carried through.
 //!
@@ -28,6 +28,7 @@ mod columns;
 mod complete;
 mod errors;
 mod functions;
+mod funnel;
 mod hidden;
 mod highlight;
 mod identity;
@@ -37,7 +38,9 @@ mod order;
 mod ours;
 mod reader;
 mod refuse;
+mod search;
 mod stages;
+mod standard;
 mod statement;
 mod teach;
 mod tokens;
@@ -49,8 +52,10 @@ pub use highlight::{TokenClass, highlight};
 pub use limits::Limits;
 pub use matching::{ANY, WITHIN};
 pub use ours::SAMPLE_KEY;
+pub use search::SEARCH_SCORE;
+pub use standard::standard_form;
 pub use statement::{
-    Literal, Name, QueryStatement, ShowWhat, StageSpan, Statement, StatementKind, Then,
+    FunnelCut, Literal, Name, QueryStatement, ShowWhat, StageSpan, Statement, StatementKind, Then,
     TrainOption, parse, parse_within,
 };
 pub use teach::unresolved_name;

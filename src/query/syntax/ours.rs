@@ -36,6 +36,11 @@ impl<'r> Cursor<'r> {
         self.reader.span_at(self.at)
     }
 
+    /// Returns where the next token stands among all.
+    pub fn index(&self) -> usize {
+        self.at
+    }
+
     /// Passes over the next token.
     pub fn forward(&mut self) {
         self.at += 1;

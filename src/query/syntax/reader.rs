@@ -220,21 +220,9 @@ impl VisitorMut for Filler {
 
 /// Returns `SELECT * FROM schema.name`, which is what `TABLE schema.name` means.
 fn table_body(schema: Option<String>, name: String) -> SetExpr {
-    use datafusion::sql::sqlparser::ast::{Ident, ObjectName, TableFactor, TableWithJoins};
+    use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
     let parts: Vec<Ident> = schema.into_iter().chain([name]).map(Ident::new).collect();
-    let relation = TableFactor::Table {
-        name: ObjectName::from(parts),
-        alias: None,
-        args: None,
-        with_hints: vec![],
-        version: None,
-        with_ordinality: false,
-        partitions: vec![],
-        json_path: None,
-        sample: None,
-        index_hints: vec![],
-    };
-    let from = vec![TableWithJoins { relation, joins: vec![] }];
+    let from = build::table(ObjectName::from(parts));
     SetExpr::Select(Box::new(build::select(vec![build::wildcard()], from)))
 }
 

@@ -18,9 +18,10 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use super::functions::{Calls, calls};
+use super::ours::Cursor;
 use super::reader::{Reader, fill};
 use super::statement::{StageSpan, Then};
-use super::{build, matching, ours, teach};
+use super::{build, matching, ours, search, teach};
 use crate::diag::{Diagnostic, Span};
 
 /// A query on the way through its stages.
@@ -117,7 +118,8 @@ impl<'r> Chain<'r> {
             "MATCH" => matching::match_(self, range.clone())?,
             "MATCH_RECOGNIZE" => matching::recognize(self, range.clone())?,
             "SAMPLE" => ours::sample(self, range.clone())?,
-            "SAVE" | "TRAIN" | "EXPORT" | "LABEL" if !self.is_outermost => {
+            "SEARCH" => search::search(self, range.clone())?,
+            "SAVE" | "TRAIN" | "EXPORT" | "LABEL" | "SUMMARIZE" if !self.is_outermost => {
                 let message = format!("{word} belongs behind the whole statement");
                 return Err(Diagnostic::new("stage-not-last", message)
                     .at(name.span)
@@ -126,6 +128,10 @@ impl<'r> Chain<'r> {
             "SAVE" => ours::save(self, range.clone())?,
             "EXPORT" => ours::export(self, range.clone())?,
             "LABEL" => ours::label(self, range.clone())?,
+            "SUMMARIZE" => {
+                Cursor::new(reader, arguments).end()?;
+                self.then = Some(Then::Summarize);
+            }
             "TRAIN" => ours::train(self, range.clone())?,
             _ => return Err(teach::unknown_stage(reader, range.start)),
         }

@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use super::ours::Cursor;
 use super::reader::{Reader, is_reserved};
 use super::tokens::{Lexed, Lexeme, lex};
-use super::{Catalog, Limits, identity, limits, refuse, teach};
+use super::{Catalog, Limits, build, funnel, identity, limits, refuse, search, teach};
 use crate::diag::{Diagnostic, Span};
 
 /// One statement of a text.
@@ -32,6 +32,11 @@ pub enum StatementKind {
         /// The query. With [`Then::Train`] it is the training that is explained.
         query: QueryStatement,
     },
+    /// How many rows each clause leaves: `EXPLAIN FUNNEL query`.
+    Funnel {
+        /// The query, cut behind each clause; each cut holds all clauses before it.
+        cuts: Vec<FunnelCut>,
+    },
     /// The columns of a table: `DESCRIBE table`.
     Describe {
         /// The table.
@@ -39,6 +44,15 @@ pub enum StatementKind {
     },
     /// A list: `SHOW TABLES`.
     Show(ShowWhat),
+}
+
+/// A query up to the end of one of its clauses.
+#[derive(Clone, Debug)]
+pub struct FunnelCut {
+    /// The clause as typed, with the word that joins it: `WHERE tool = 'search'`, `AND is_final`.
+    pub clause: String,
+    /// The query.
+    pub query: QueryStatement,
 }
 
 /// What SHOW lists.
@@ -131,6 +145,8 @@ pub enum Then {
         /// The expression of each row's value, as typed.
         value: Name,
     },
+    /// Their columns are described by numbers: `SUMMARIZE`.
+    Summarize,
     /// A model is trained on them: `TRAIN WITH (...) [AS name]`.
     Train {
         /// The options in the order of the text; no name comes twice.
@@ -250,6 +266,7 @@ fn kind(reader: &Reader<'_>) -> Result<StatementKind, Diagnostic> {
             Ok(StatementKind::Describe { table })
         }
         Some("SHOW") => show(reader).map(StatementKind::Show),
+        Some("SUMMARIZE") => summarize(reader),
         Some("SELECT" | "FROM" | "WITH" | "VALUES" | "TABLE") => {
             query(reader, 0).map(StatementKind::Query)
         }
@@ -263,7 +280,7 @@ fn explain(reader: &Reader<'_>) -> Result<StatementKind, Diagnostic> {
     let second = reader.lexemes.get(1);
     let is = |word: &str| second.is_some_and(|lexeme| lexeme.is_word(word));
     if is("FUNNEL") {
-        return Err(teach::not_yet("EXPLAIN FUNNEL", reader.span_at(1)));
+        return funnel::funnel(reader, 2);
     }
     let analyze = is("ANALYZE") || is("ANALYSE");
     let start = 1 + usize::from(analyze);
@@ -284,7 +301,7 @@ fn explain(reader: &Reader<'_>) -> Result<StatementKind, Diagnostic> {
     }
 }
 
-fn begins_query(lexeme: &Lexeme) -> bool {
+pub(super) fn begins_query(lexeme: &Lexeme) -> bool {
     lexeme.is(&Token::LParen)
         || ["SELECT", "FROM", "WITH", "VALUES", "TABLE"].iter().any(|word| lexeme.is_word(word))
 }
@@ -322,9 +339,65 @@ fn show(reader: &Reader<'_>) -> Result<ShowWhat, Diagnostic> {
     Err(teach::unknown_show(reader, 1))
 }
 
+/// `SUMMARIZE query`, `SUMMARIZE table`
+fn summarize(reader: &Reader<'_>) -> Result<StatementKind, Diagnostic> {
+    let all = 1..reader.lexemes.len();
+    let is_query = reader.lexemes.get(1).is_some_and(begins_query);
+    let mut summarized = match is_query {
+        true => query(reader, 1)?,
+        false => {
+            let mut cursor = Cursor::new(reader, all.clone());
+            let form = "SUMMARIZE steps, or SUMMARIZE FROM steps |> WHERE ...";
+            cursor.name("a table or a query").map_err(|error| error.help(form))?;
+            while cursor.take(&Token::Period) {
+                cursor.name("the rest of the table's name")?;
+            }
+            cursor.end()?;
+            let name = reader
+                .read(all.clone(), &mut Vec::new(), |parser| parser.parse_object_name(false))?;
+            let table = build::query(build::select(vec![build::wildcard()], build::table(name)));
+            finished(reader, table, reader.span(all))?
+        }
+    };
+    if let Some(then) = &summarized.then
+        && *then != Then::Summarize
+    {
+        let message = "SUMMARIZE describes rows, and this statement does something else with them";
+        return Err(Diagnostic::new("stage-not-last", message).at(reader.span_at(0)));
+    }
+    summarized.then = Some(Then::Summarize);
+    Ok(StatementKind::Query(summarized))
+}
+
+/// Settles a query that has no stages.
+fn finished(
+    reader: &Reader<'_>,
+    mut query: Query,
+    selection: Span,
+) -> Result<QueryStatement, Diagnostic> {
+    let carried = identity::carry(reader, &mut query)?;
+    Ok(QueryStatement {
+        query: Box::new(query),
+        ordered: carried.ordered,
+        identity: carried.identity,
+        then: None,
+        stages: Vec::new(),
+        selection,
+        seeds: Vec::new(),
+    })
+}
+
 /// Reads the query that begins at the token `start`.
 fn query(reader: &Reader<'_>, start: usize) -> Result<QueryStatement, Diagnostic> {
-    let end = reader.lexemes.len();
+    query_within(reader, start..reader.lexemes.len())
+}
+
+/// Reads the query that the tokens of `range` are.
+pub(super) fn query_within(
+    reader: &Reader<'_>,
+    range: std::ops::Range<usize>,
+) -> Result<QueryStatement, Diagnostic> {
+    let (start, end) = (range.start, range.end);
     let mut chain = reader.chain(start..end, true)?;
     let then = chain.then.take();
     let stages = std::mem::take(&mut chain.stages);
@@ -339,6 +412,7 @@ fn query(reader: &Reader<'_>, start: usize) -> Result<QueryStatement, Diagnostic
     };
     let mut query = chain.into_query();
     refuse::check(reader, &query)?;
+    search::settle_scores(reader, &mut query)?;
     let carried = identity::carry(reader, &mut query)?;
     Ok(QueryStatement {
         query: Box::new(query),

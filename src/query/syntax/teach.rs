@@ -8,7 +8,7 @@ use super::reader::Reader;
 use crate::diag::{Diagnostic, Span, did_you_mean, list_some};
 
 /// The pipe stages that work.
-pub(super) const STAGES: [&str; 23] = [
+pub(super) const STAGES: [&str; 25] = [
     "WHERE",
     "SELECT",
     "EXTEND",
@@ -28,14 +28,16 @@ pub(super) const STAGES: [&str; 23] = [
     "MATCH",
     "MATCH_RECOGNIZE",
     "SAMPLE",
+    "SEARCH",
     "SAVE",
     "EXPORT",
     "LABEL",
+    "SUMMARIZE",
     "TRAIN",
 ];
 
 /// Stages of the language that do not work yet.
-const NOT_YET: [&str; 4] = ["SEARCH", "SPLIT", "SUMMARIZE", "FUNNEL"];
+const NOT_YET: [&str; 1] = ["SPLIT"];
 
 /// Words that begin a stage and nothing else, so that one without a pipe is read as an alias.
 const ONLY_STAGES: [&str; 9] =
@@ -123,6 +125,18 @@ pub(super) fn foreign_spelling(reader: &Reader<'_>) -> Result<(), Diagnostic> {
                     && next(2) == Some(&Token::RParen) =>
             {
                 (written("count(*)"), "count(*) counts rows, count(x) those where x is not null")
+            }
+            Token::DuckIntDiv => (written("/"), "between whole numbers '/' gives a whole number"),
+            Token::Word(word)
+                if word.quote_style.is_none()
+                    && at > 0
+                    && ["RLIKE", "REGEXP", "DIV"].contains(&found.to_uppercase().as_str())
+                    && !matches!(next(1), None | Some(Token::LParen | Token::Comma)) =>
+            {
+                match word.value.eq_ignore_ascii_case("div") {
+                    true => (written("/"), "between whole numbers '/' gives a whole number"),
+                    false => (written("~"), "tool ~ 'se.*' finds a regular expression"),
+                }
             }
             Token::Placeholder(name) if is_mongo(name) && follows_brace(reader, at) => {
                 let message = format!("'{found}' has no meaning here");
@@ -320,7 +334,7 @@ pub(super) fn unknown_statement(reader: &Reader<'_>, at: usize) -> Diagnostic {
             .at(span)
             .help("`swirl import` adds trajectories; |> SAVE AS freezes a selection");
     }
-    let later = ["LABEL", "EXPORT", "SUMMARIZE", "DIFF", "VERIFY", "SEARCH"];
+    let later = ["DIFF", "VERIFY"];
     if later.contains(&word.as_str()) {
         return not_yet(&word, span);
     }

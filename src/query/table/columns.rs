@@ -10,6 +10,7 @@ use crate::codec::{
     Catalogue, Column, ColumnPlace, ColumnType, LabelColumn, STEP_COLUMNS, TRAJECTORY_COLUMNS,
     TableId,
 };
+use crate::model::Label;
 use crate::store::{ColumnRef, View};
 
 /// A table read by the scan.
@@ -69,12 +70,57 @@ pub(super) enum Origin {
     Header(&'static str),
     /// The messages before the action.
     State,
+    /// What is written beside a label, by its place in the catalogue.
+    Label(u16, LabelText),
+}
+
+/// What may be written beside the value of a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LabelText {
+    /// Why.
+    Rationale,
+    /// The verdict in the judge's word.
+    Verdict,
+    /// The source's own value.
+    Raw,
+}
+
+impl LabelText {
+    const ALL: [LabelText; 3] = [LabelText::Rationale, LabelText::Verdict, LabelText::Raw];
+
+    /// Returns the word behind the label's name and a dot.
+    fn as_str(self) -> &'static str {
+        match self {
+            LabelText::Rationale => "rationale",
+            LabelText::Verdict => "verdict",
+            LabelText::Raw => "raw",
+        }
+    }
+
+    /// Returns the text of a label.
+    pub(super) fn of(self, label: &Label) -> Option<&str> {
+        match self {
+            LabelText::Rationale => label.rationale.as_deref(),
+            LabelText::Verdict => label.verdict.as_deref(),
+            LabelText::Raw => label.raw.as_deref(),
+        }
+    }
+
+    /// Splits `process.rationale` into the label's name and what is asked of it. No name of a label
+    /// has a dot.
+    pub fn split(name: &str) -> (&str, Option<LabelText>) {
+        let parts = name.rsplit_once('.');
+        let found = parts.and_then(|(label, word)| {
+            LabelText::ALL.into_iter().find(|t| t.as_str() == word).map(|text| (label, Some(text)))
+        });
+        found.unwrap_or((name, None))
+    }
 }
 
 impl Origin {
     /// Whether the column is read without fetching a record.
     pub(super) fn is_scalar(self) -> bool {
-        !matches!(self, Origin::Step(_) | Origin::Header(_) | Origin::State)
+        !matches!(self, Origin::Step(_) | Origin::Header(_) | Origin::State | Origin::Label(..))
     }
 }
 
@@ -150,7 +196,8 @@ impl<'a> LabelNames<'a> {
 }
 
 /// Returns the columns of `table`. `named` are the names the statement uses: of the columns
-/// `"name@judge"` and `"trajectory.name"` only those join the table.
+/// `"name@judge"`, `"trajectory.name"` and `"name.rationale"` (`.verdict`, `.raw`; `@judge` behind)
+/// only those join the table.
 pub fn table_columns(view: &View, table: ScanTable, named: &[String]) -> Vec<TableColumn> {
     let mut columns = hidden_columns(view, table);
     if table != ScanTable::Trajectories {
@@ -235,13 +282,20 @@ fn label_columns(view: &View, table: ScanTable, named: &[String], columns: &mut 
     let levels: &[bool] = if table == ScanTable::Trajectories { &[false] } else { &[true, false] };
     let mut add = |shown: &str, name: &str, judge: &str, on_steps: bool| {
         let taken = columns.iter().any(|c| c.name == shown);
+        let (name, text) = LabelText::split(name);
         let Some(at) = names.position(name, judge, on_steps).filter(|_| !taken) else { return };
         let label = ColumnRef::Label(at);
         let widened = !on_steps && table != ScanTable::Trajectories;
-        let origin = if widened { Origin::Widened(label) } else { Origin::Own(label) };
         let of = if on_steps { "step" } else { "trajectory" };
         let about = format!("label '{name}' of the {of} by judge '{judge}'");
-        columns.push(column(shown, ColumnType::Float, about, origin));
+        columns.push(match text {
+            Some(text) => {
+                let about = format!("{} of {about}", text.as_str());
+                column(shown, ColumnType::Text, about, Origin::Label(at, text))
+            }
+            None if widened => column(shown, ColumnType::Float, about, Origin::Widened(label)),
+            None => column(shown, ColumnType::Float, about, Origin::Own(label)),
+        });
     };
     for on_steps in levels {
         for name in names.names(*on_steps) {
@@ -258,8 +312,9 @@ fn label_columns(view: &View, table: ScanTable, named: &[String], columns: &mut 
         for on_steps in scope {
             match rest.split_once('@') {
                 Some((name, judge)) => add(shown, name, judge, *on_steps),
-                None if rest != shown => {
-                    if let Some(judge) = names.default_judge(rest, *on_steps) {
+                None if rest != shown || LabelText::split(rest).1.is_some() => {
+                    let (name, _) = LabelText::split(rest);
+                    if let Some(judge) = names.default_judge(name, *on_steps) {
                         add(shown, rest, judge, *on_steps);
                     }
                 }

@@ -4,18 +4,21 @@
 //! filters and limit into the store: scalars first, records only for rows that survive. The other
 //! tables are small or derived and are streamed.
 
+mod branches;
 mod columns;
 mod found;
 mod grouped;
 mod prune;
+mod questions;
 mod reading;
 mod scan;
 mod streamed;
 
-pub use columns::{LabelNames, ScanTable, TableColumn, table_columns, text_values};
+pub use columns::{LabelNames, LabelText, ScanTable, TableColumn, table_columns, text_values};
 pub use found::FullTextFromIndex;
 pub use grouped::GroupByCodes;
+pub use questions::{Calling, TableFunction};
 pub(super) use reading::evaluate;
 pub(super) use scan::only_child;
-pub use scan::{RowFinder, ScanProvider};
+pub use scan::{RowFinder, ScanProvider, Scores};
 pub use streamed::{StreamedTable, provider as streamed_provider};

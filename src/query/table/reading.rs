@@ -13,10 +13,10 @@ use arrow::datatypes::{Int64Type, SchemaRef};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::columns::{Origin, ScanTable, TableColumn, schema_of};
+use super::columns::{LabelText, Origin, ScanTable, TableColumn, schema_of};
 use super::scan::RowFinder;
 use crate::codec::HeaderRecord;
-use crate::model::{Step, Trajectory};
+use crate::model::{Label, Step, Target, Trajectory};
 use crate::store::{ColumnRef, Segment, StoreError, View, runs_of};
 
 /// Rows looked at together: half a chunk, so that what each batch costs beside its rows is small.
@@ -297,6 +297,7 @@ struct Records<'a> {
     texts: bool,
     headers: Option<HashMap<u64, HeaderRecord>>,
     steps: Option<Vec<Step>>,
+    labels: HashMap<u64, Vec<Label>>,
 }
 
 impl<'a> Records<'a> {
@@ -321,13 +322,15 @@ impl<'a> Records<'a> {
             (ordinals.value(row) as u64, numbers.value(row) as u32)
         };
         let places = kept.values().iter().map(place).collect();
-        Ok(Records { view: &plan.view, places, texts, headers: None, steps: None })
+        let view = &plan.view;
+        Ok(Records { view, places, texts, headers: None, steps: None, labels: HashMap::new() })
     }
 
     fn column(&mut self, origin: Origin) -> Result<ArrayRef> {
         match origin {
             Origin::Step(name) => self.step_column(name),
             Origin::Header(name) => self.header_column(name),
+            Origin::Label(at, text) => self.label_column(at, text),
             _ => self.states(),
         }
     }
@@ -379,6 +382,30 @@ impl<'a> Records<'a> {
                 _ => h.meta.as_deref(),
             });
             builder.append_option(text);
+        }
+        Ok(Arc::new(builder.finish()))
+    }
+
+    fn label_column(&mut self, at: u16, text: LabelText) -> Result<ArrayRef> {
+        let mut builder = StringViewBuilder::with_capacity(self.places.len());
+        let Some(column) = self.view.labels().get(usize::from(at)) else {
+            builder.extend(self.places.iter().map(|_| None::<&str>));
+            return Ok(Arc::new(builder.finish()));
+        };
+        for (ordinal, step) in &self.places {
+            if !self.labels.contains_key(ordinal) {
+                let labels = self.view.current_labels(*ordinal).map_err(external)?;
+                self.labels.insert(*ordinal, labels);
+            }
+            let target = match column.on_steps {
+                true => Target::Step(*step),
+                false => Target::Trajectory,
+            };
+            let is_asked = |l: &&Label| {
+                l.target == target && l.name.as_str() == column.name && l.judge == column.judge
+            };
+            let label = self.labels.get(ordinal).and_then(|labels| labels.iter().find(is_asked));
+            builder.append_option(label.and_then(|label| text.of(label)));
         }
         Ok(Arc::new(builder.finish()))
     }

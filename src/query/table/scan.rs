@@ -1,5 +1,6 @@
 //! The scan as DataFusion sees it: a table provider, and the plan it makes.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +14,9 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue, SplitPoint};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType,
+};
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_expr::{
     EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr,
@@ -30,6 +33,7 @@ use super::columns::{Origin, ScanTable, TableColumn, schema_of, table_columns};
 use super::prune;
 use super::reading::{Finding, Predicate, Reading, ScanPlan, external};
 use crate::codec::{ColumnType, TableId};
+use crate::query::syntax::SEARCH_SCORE;
 use crate::store::{Segment, View};
 
 /// Finds the rows of steps that a full-text predicate keeps.
@@ -40,6 +44,21 @@ pub trait RowFinder: Send + Sync {
     /// # Errors
     /// What the words or the index have wrong.
     fn rows(&self, column: &str, words: &str) -> Result<Option<Arc<Vec<u64>>>>;
+
+    /// Returns what a search finds in `columns`, names with `, ` between; `None` where the index
+    /// cannot say.
+    ///
+    /// # Errors
+    /// What the words or the index have wrong.
+    fn scores(&self, columns: &str, words: &str) -> Result<Option<Arc<Scores>>>;
+}
+
+/// What a search found.
+pub struct Scores {
+    /// The rows of steps, ascending.
+    pub rows: Arc<Vec<u64>>,
+    /// The score of each, by trajectory and step.
+    pub by_step: HashMap<(i64, i64), f64>,
 }
 
 /// A table read through the scan.
@@ -88,17 +107,43 @@ impl ScanProvider {
         Ok(Some((columns, physical)))
     }
 
-    /// Finds the rows of a predicate `matches(column, 'words')`, where the index can.
+    /// Finds the rows of a predicate `matches(column, 'words')`, or of a search, where the index
+    /// can.
     fn found(&self, predicate: &Expr) -> Result<Option<Arc<Vec<u64>>>> {
-        let Expr::ScalarFunction(call) = predicate else { return Ok(None) };
-        let (name, args) = (call.func.name(), call.args.as_slice());
-        match (name, args, self.table.rows_of()) {
-            ("matches", [Expr::Column(column), Expr::Literal(words, _)], TableId::Steps) => {
-                let words = match words {
-                    ScalarValue::Utf8(Some(w)) | ScalarValue::Utf8View(Some(w)) => w,
-                    _ => return Ok(None),
+        if self.table.rows_of() != TableId::Steps {
+            return Ok(None);
+        }
+        let text = |value: &ScalarValue| value.try_as_str().flatten().map(str::to_owned);
+        match predicate {
+            Expr::ScalarFunction(call) if call.func.name() == "matches" => {
+                match call.args.as_slice() {
+                    [Expr::Column(column), Expr::Literal(words, _)] => match text(words) {
+                        Some(words) => self.finder.rows(&column.name, &words),
+                        None => Ok(None),
+                    },
+                    _ => Ok(None),
+                }
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Gt, right }) => {
+                let (Expr::ScalarFunction(call), Expr::Literal(least, _)) =
+                    (left.as_ref(), right.as_ref())
+                else {
+                    return Ok(None);
                 };
-                self.finder.rows(&column.name, words)
+                // What is not found has the score 0, and nothing that is found has.
+                let from_zero = *least == ScalarValue::Float64(Some(0.0));
+                match call.args.as_slice() {
+                    [Expr::Literal(words, _), Expr::Literal(columns, _), _, _]
+                        if from_zero && call.func.name() == SEARCH_SCORE =>
+                    {
+                        let (Some(words), Some(columns)) = (text(words), text(columns)) else {
+                            return Ok(None);
+                        };
+                        let scores = self.finder.scores(&columns, &words)?;
+                        Ok(scores.map(|scores| scores.rows.clone()))
+                    }
+                    _ => Ok(None),
+                }
             }
             _ => Ok(None),
         }

@@ -40,7 +40,10 @@ pub enum StreamedTable {
 }
 
 /// Name, type and meaning of a column.
-type Spec = (&'static str, ColumnType, &'static str);
+pub type Spec = (&'static str, ColumnType, &'static str);
+
+/// Writes the rows of a table.
+pub(super) type Writer = Arc<dyn Fn(&View, &mut Rows) -> Result<(), StoreError> + Send + Sync>;
 
 use ColumnType::{Boolean, Float, Integer, Text, Timestamp};
 
@@ -146,11 +149,6 @@ impl StreamedTable {
         }
     }
 
-    fn schema(self) -> SchemaRef {
-        let field = |(name, kind, _): &Spec| Field::new(*name, kind.data_type(), true);
-        Arc::new(Schema::new(self.columns().iter().map(field).collect::<Vec<_>>()))
-    }
-
     fn write(self, view: &View, rows: &mut Rows) -> Result<(), StoreError> {
         match self {
             StreamedTable::ToolCalls => write_calls(view, rows),
@@ -168,19 +166,37 @@ impl StreamedTable {
 /// # Errors
 /// DataFusion's message, should schema and stream ever differ.
 pub fn provider(view: &View, table: StreamedTable) -> Result<Arc<dyn TableProvider>> {
-    let stream = Stream { view: view.clone(), table, schema: table.schema() };
-    Ok(Arc::new(StreamingTable::try_new(table.schema(), vec![Arc::new(stream)])?))
+    let write: Writer = Arc::new(move |view, rows| table.write(view, rows));
+    streaming(view, table.name(), table.columns(), write)
+}
+
+/// Returns a table of any rows over a view.
+///
+/// # Errors
+/// As [`provider`].
+pub(super) fn streaming(
+    view: &View,
+    name: &'static str,
+    columns: &'static [Spec],
+    write: Writer,
+) -> Result<Arc<dyn TableProvider>> {
+    let field = |(name, kind, _): &Spec| Field::new(*name, kind.data_type(), true);
+    let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
+    let stream = Stream { view: view.clone(), name, columns, write, schema: schema.clone() };
+    Ok(Arc::new(StreamingTable::try_new(schema, vec![Arc::new(stream)])?))
 }
 
 struct Stream {
     view: View,
-    table: StreamedTable,
+    name: &'static str,
+    columns: &'static [Spec],
+    write: Writer,
     schema: SchemaRef,
 }
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.table.name())
+        f.write_str(self.name)
     }
 }
 
@@ -193,10 +209,10 @@ impl PartitionStream for Stream {
     /// when the reader goes away.
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (sender, receiver) = sync_channel(2);
-        let (view, table) = (self.view.clone(), self.table);
+        let (view, write) = (self.view.clone(), self.write.clone());
+        let mut rows = Rows::new(self.name, self.columns, self.schema.clone(), sender);
         std::thread::spawn(move || {
-            let mut rows = Rows::new(table, sender);
-            let written = table.write(&view, &mut rows).and_then(|()| rows.flush());
+            let written = write(&view, &mut rows).and_then(|()| rows.flush());
             // A reader that went away is no failure, and then there is nobody to tell.
             if let Err(error) = written
                 && let Some(sender) = &rows.sender
@@ -220,7 +236,7 @@ impl Iterator for Batches {
 }
 
 /// One value of a row.
-enum Value<'a> {
+pub(super) enum Value<'a> {
     Boolean(Option<bool>),
     Integer(Option<i64>),
     Float(Option<f64>),
@@ -236,8 +252,9 @@ enum Builder {
 }
 
 /// Rows on their way to the reader.
-struct Rows {
-    table: StreamedTable,
+pub(super) struct Rows {
+    name: &'static str,
+    schema: SchemaRef,
     builders: Vec<Builder>,
     rows: usize,
     bytes: usize,
@@ -248,7 +265,12 @@ const BATCH_ROWS: usize = 8_192;
 const BATCH_BYTES: usize = 8 << 20;
 
 impl Rows {
-    fn new(table: StreamedTable, sender: SyncSender<Result<RecordBatch>>) -> Rows {
+    fn new(
+        name: &'static str,
+        columns: &'static [Spec],
+        schema: SchemaRef,
+        sender: SyncSender<Result<RecordBatch>>,
+    ) -> Rows {
         let builder = |(_, kind, _): &Spec| match kind {
             Boolean => Builder::Boolean(BooleanBuilder::new()),
             Integer => Builder::Integer(Int64Builder::new()),
@@ -256,12 +278,12 @@ impl Rows {
             Timestamp => Builder::Timestamp(TimestampMicrosecondBuilder::new()),
             Text | ColumnType::TextList => Builder::Text(StringViewBuilder::new()),
         };
-        let builders = table.columns().iter().map(builder).collect();
-        Rows { table, builders, rows: 0, bytes: 0, sender: Some(sender) }
+        let builders = columns.iter().map(builder).collect();
+        Rows { name, schema, builders, rows: 0, bytes: 0, sender: Some(sender) }
     }
 
     /// Adds a row; returns whether anyone still reads.
-    fn push(&mut self, values: &[Value<'_>]) -> Result<bool, StoreError> {
+    pub fn push(&mut self, values: &[Value<'_>]) -> Result<bool, StoreError> {
         for (builder, value) in self.builders.iter_mut().zip(values) {
             match (builder, value) {
                 (Builder::Boolean(b), Value::Boolean(v)) => b.append_option(*v),
@@ -273,7 +295,7 @@ impl Rows {
                     b.append_option(*v);
                 }
                 _ => {
-                    let place = self.table.name().to_owned();
+                    let place = self.name.to_owned();
                     let why = "a value of another type than its column".to_owned();
                     return Err(StoreError::Damaged { place, why });
                 }
@@ -301,7 +323,7 @@ impl Rows {
             }
         };
         let arrays = self.builders.iter_mut().map(finish).collect();
-        let batch = RecordBatch::try_new(self.table.schema(), arrays);
+        let batch = RecordBatch::try_new(self.schema.clone(), arrays);
         let batch = batch.map_err(|e| DataFusionError::ArrowError(Box::new(e), None));
         if let Some(sender) = &self.sender
             && sender.send(batch).is_err()

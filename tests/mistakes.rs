@@ -1,0 +1,89 @@
+//! Mistakes from the text as typed to the message as shown, and that no kind of mistake goes
+//! without such an example.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use swirldb::repl::{Console, Format, script};
+use swirldb::session::SessionError;
+
+use crate::session::{load, world};
+use crate::syntax::goldens;
+
+/// Kinds of mistakes that no statement and no command at the prompt can make, and the tests that
+/// make them.
+const OF_THE_PROGRAM: [(&str, &str); 8] = [
+    ("demo", "the demo's folder holds something else: by hand"),
+    ("expression", "session: a reward that is no expression"),
+    ("export", "program: swirl export takes a query"),
+    ("file", "program: -f names no file"),
+    ("import", "program: import of what is not there"),
+    ("model", "session: a model without a tokenizer"),
+    ("run", "program: swirl train --resume of a run that is no training"),
+    ("too-long", "syntax: statements of more than a megabyte"),
+];
+
+#[test]
+fn mistakes_are_shown_as_these() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = world(folder.path());
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/agentprocess");
+    load(&session, &fixture.join("trajectories.jsonl"), None);
+    load(&session, &fixture.join("judge.jsonl"), None);
+    goldens("../mistakes.txt", |text| {
+        let ran = script(&session, &mut Console::new(Format::Csv), text);
+        match ran {
+            Ok(()) => "no mistake".to_owned(),
+            Err(SessionError::Mistake { diagnostic, text }) => {
+                format!("[{}] {}", diagnostic.code, diagnostic.render(&text))
+            }
+            Err(error) => error.render(),
+        }
+    });
+}
+
+#[test]
+fn every_kind_of_mistake_is_shown_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut codes = BTreeSet::new();
+    for path in files(&root.join("src"), "rs") {
+        let text = std::fs::read_to_string(path).unwrap();
+        for opening in ["Diagnostic::new(", "SessionError::mistake(", "code: "] {
+            for (at, _) in text.match_indices(opening) {
+                let behind = text[at + opening.len()..].trim_start();
+                let code = behind.strip_prefix('"').and_then(|rest| rest.split('"').next());
+                codes.extend(code.filter(|code| !code.is_empty()).map(str::to_owned));
+            }
+        }
+    }
+    assert!(codes.len() > 40, "{codes:?}");
+    let goldens: String = files(&root.join("tests/goldens"), "txt")
+        .into_iter()
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let elsewhere = |code: &str| OF_THE_PROGRAM.iter().any(|(known, _)| *known == code);
+    let unseen: Vec<&String> = codes
+        .iter()
+        .filter(|code| !goldens.contains(&format!("[{code}]")) && !elsewhere(code))
+        .collect();
+    assert!(unseen.is_empty(), "no golden shows {unseen:?}");
+    let idle: Vec<&str> = OF_THE_PROGRAM
+        .iter()
+        .map(|(code, _)| *code)
+        .filter(|code| !codes.contains(*code) || goldens.contains(&format!("[{code}]")))
+        .collect();
+    assert!(idle.is_empty(), "not made, or shown after all: {idle:?}");
+}
+
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+    found
+}
