@@ -12,7 +12,7 @@ use crate::syntax::goldens;
 
 /// Kinds of mistakes that no statement and no command at the prompt can make, and the tests that
 /// make them.
-const OF_THE_PROGRAM: [(&str, &str); 8] = [
+const OF_THE_PROGRAM: [(&str, &str); 11] = [
     ("demo", "the demo's folder holds something else: by hand"),
     ("expression", "session: a reward that is no expression"),
     ("export", "program: swirl export takes a query"),
@@ -20,7 +20,10 @@ const OF_THE_PROGRAM: [(&str, &str); 8] = [
     ("import", "program: import of what is not there"),
     ("model", "session: a model without a tokenizer"),
     ("run", "program: swirl train --resume of a run that is no training"),
+    ("schema", "what the engine says of a schema beside unknown and ambiguous columns"),
+    ("shared-questions", "session: questions of the evaluation are not trained on"),
     ("too-long", "syntax: statements of more than a megabyte"),
+    ("unknown-run", "program: swirl train --resume of a run that is not there"),
 ];
 
 #[test]

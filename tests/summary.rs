@@ -1,6 +1,18 @@
 //! Rows described by numbers: SUMMARIZE, EXPLAIN FUNNEL, and MATCH in the standard's words.
 
+use std::path::Path;
+
 use crate::session::{mistake, number, table, table_of_plan, world};
+
+/// Compares what was found with a file; `GOLDENS=write` writes it instead.
+fn golden(name: &str, found: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/summary").join(name);
+    if std::env::var("GOLDENS").is_ok_and(|value| value == "write") {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, format!("{found}\n")).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap().trim_end(), found, "{name}");
+}
 
 #[test]
 fn a_funnel_counts_what_each_clause_leaves() {
@@ -13,19 +25,7 @@ fn a_funnel_counts_what_each_clause_leaves() {
         |> LIMIT 5
         |> AGGREGATE count(*) AS n
         |> SAVE AS nothing";
-    let expected = "\
-+-------------------------------------+--------------+------+----------------------+--------------+
-| clause                              | trajectories | rows | trajectories_removed | rows_removed |
-+-------------------------------------+--------------+------+----------------------+--------------+
-| FROM steps                          | 160          | 616  |                      |              |
-| WHERE tool = 'search'               | 157          | 429  | 3                    | 187          |
-| AND step BETWEEN 1 AND 2            | 157          | 299  | 0                    | 130          |
-| AND matches(observation, 'founded') | 92           | 116  | 65                   | 183          |
-| EXTEND step * 2 AS twice            | 92           | 116  | 0                    | 0            |
-| LIMIT 5                             | 5            | 5    | 87                   | 111          |
-| AGGREGATE count(*) AS n             |              | 1    |                      |              |
-+-------------------------------------+--------------+------+----------------------+--------------+";
-    assert_eq!(table(&session, funnel), expected);
+    golden("funnel.txt", &table(&session, funnel));
     let rows = number(&session, "FROM steps |> WHERE tool = 'search' |> AGGREGATE count(*) AS n");
     assert!(table(&session, funnel).contains(&format!(" {rows} ")));
     for (text, told) in [
@@ -44,8 +44,7 @@ fn columns_are_summarized() {
     let session = world(folder.path());
     let text = "FROM steps |> SELECT step, is_final, tool, action, latency_ms, gold, created_at
         |> SUMMARIZE";
-    let expected = "";
-    assert_eq!(table(&session, text), expected);
+    golden("summarize.txt", &table(&session, text));
     let whole = table(&session, "SUMMARIZE trajectories");
     assert_eq!(whole, table(&session, "SUMMARIZE FROM trajectories"));
     assert_eq!(whole, table(&session, "SUMMARIZE SELECT * FROM trajectories"));
@@ -72,6 +71,6 @@ fn a_match_is_explained_in_the_words_of_the_standard() {
         |> SELECT s.step, match_length";
     let plan = table_of_plan(&session, text);
     let form = plan.split("\n\n").next().unwrap_or_default();
-    assert_eq!(form, "");
+    golden("standard_form.txt", form);
     assert!(plan.contains("note: the pattern sees the rows that WHERE left"), "{plan}");
 }

@@ -84,7 +84,12 @@ impl From<DataFusionError> for QueryError {
             other => {
                 let message = other.strip_backtrace();
                 let message = plain(&message).to_owned();
-                QueryError::Placed(Diagnostic::new("execution", message), TextPlace::None)
+                let diagnostic = match message.starts_with("Cast error") {
+                    true => Diagnostic::new("execution", message)
+                        .help("TRY_CAST gives null where a value is none of that type"),
+                    false => Diagnostic::new("execution", message),
+                };
+                QueryError::Placed(diagnostic, TextPlace::None)
             }
         }
     }
@@ -168,6 +173,14 @@ pub(super) fn planning_error(
                 };
                 unknown_column(&field.name, known, scope, place)
             }
+            SchemaError::AmbiguousReference { field } => {
+                let message =
+                    format!("several of the joined tables have a column '{}'", field.name);
+                let diagnostic = Diagnostic::new("ambiguous-column", message)
+                    .help(format!("name the table: t.{}", field.name));
+                let place = names.place(&field.name).map_or(place, TextPlace::Parsed);
+                QueryError::Placed(diagnostic, place)
+            }
             other => {
                 let diagnostic = Diagnostic::new("schema", plain(&other.to_string()).to_owned());
                 QueryError::Placed(diagnostic, place)
@@ -181,8 +194,53 @@ pub(super) fn planning_error(
             if let Some(name) = invalid_function(message) {
                 return unknown_function(name, engine, place);
             }
-            QueryError::Placed(Diagnostic::new("planning", message.to_owned()), place)
+            match wrong_arguments(message) {
+                Some((function, diagnostic)) => {
+                    let called = names.call_place(function);
+                    QueryError::Placed(diagnostic, called.map_or(place, TextPlace::Parsed))
+                }
+                None => QueryError::Placed(Diagnostic::new("planning", message.to_owned()), place),
+            }
         }
+    }
+}
+
+/// Words what the engine says of a function that does not take its arguments.
+fn wrong_arguments(message: &str) -> Option<(&str, Diagnostic)> {
+    let behind = message.split("argument types '").nth(1)?;
+    let (call, rest) = behind.split_once('\'')?;
+    let (function, types) = call.split_once('(')?;
+    let types = types.trim_end_matches(')');
+    let given = match types {
+        "" => "no arguments".to_owned(),
+        types => types.split(", ").map(plain_type).collect::<Vec<_>>().join(", "),
+    };
+    let mut diagnostic =
+        Diagnostic::new("function-arguments", format!("{function}() does not take {given}"));
+    let candidates = rest.lines().map(str::trim).filter(|line| line.starts_with(function));
+    let mut forms: Vec<String> = Vec::new();
+    for candidate in candidates {
+        let (name, types) = candidate.split_once('(').unwrap_or((candidate, ")"));
+        let types = types.trim_end_matches(')').split(", ").map(plain_type);
+        let form = format!("{name}({})", types.collect::<Vec<_>>().join(", "));
+        if !forms.contains(&form) {
+            forms.push(form);
+        }
+    }
+    if !forms.is_empty() {
+        diagnostic = diagnostic.help(format!("it takes {}", forms.join(" or ")));
+    }
+    Some((function, diagnostic))
+}
+
+/// Returns the name of an engine's type as DESCRIBE has it.
+fn plain_type(name: &str) -> &str {
+    match name {
+        "Utf8" | "Utf8View" | "LargeUtf8" | "String" => "text",
+        "Int8" | "Int16" | "Int32" | "Int64" | "Integer" => "bigint",
+        "Float16" | "Float32" | "Float64" | "Float" => "double",
+        "Boolean" => "boolean",
+        other => other,
     }
 }
 
@@ -225,6 +283,9 @@ fn unknown_column(
                 .help(format!("or choose one for good: .judges {bare} = {}", judges[0]));
             return QueryError::Placed(diagnostic, place);
         }
+    }
+    if name.contains('@') {
+        known.extend(scope.view.labels().iter().map(|l| format!("{}@{}", l.name, l.judge)));
     }
     let mut seen = std::collections::HashSet::new();
     known.retain(|c| !c.starts_with('_') && seen.insert(c.clone()));

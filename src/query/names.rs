@@ -27,6 +27,7 @@ pub(super) struct Names {
     pub datasets: Vec<String>,
     tables: Vec<(String, ParsedSpan)>,
     calls: Vec<TableCall>,
+    functions: BTreeMap<String, ParsedSpan>,
     places: BTreeMap<String, ParsedSpan>,
     ctes: Vec<String>,
 }
@@ -55,6 +56,11 @@ impl Names {
     /// Whether a table function of that name is called.
     pub fn calls(&self, function: &str) -> bool {
         self.calls.iter().any(|call| call.name == function)
+    }
+
+    /// Returns where a function is called first.
+    pub fn call_place(&self, function: &str) -> Option<ParsedSpan> {
+        self.functions.get(function).copied()
     }
 
     /// Checks the calls of table functions.
@@ -120,6 +126,13 @@ impl Names {
                 diagnostic.help(format!("it is called, with parentheses: FROM {name}()"))
             }
             Some(near) => diagnostic.help(format!("did you mean '{near}'?")),
+            None if name.starts_with(DATASET_SCHEMA) => {
+                let datasets = || all().filter(|t| t.starts_with(DATASET_SCHEMA));
+                match datasets().next() {
+                    Some(_) => diagnostic.help(format!("datasets: {}", list_some(datasets()))),
+                    None => diagnostic.help("there are no datasets yet: |> SAVE AS makes one"),
+                }
+            }
             None => diagnostic.help(format!("tables: {}", list_some(all()))),
         };
         Err(QueryError::Placed(diagnostic, TextPlace::Parsed(*span)))
@@ -228,6 +241,11 @@ impl Visitor for Names {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
             Expr::Identifier(ident) => self.column(ident),
+            Expr::Function(function) => {
+                if let Some(name) = function.name.0.last().and_then(ObjectNamePart::as_ident) {
+                    self.functions.entry(normal(name)).or_insert(name.span);
+                }
+            }
             Expr::CompoundIdentifier(parts) => {
                 if let Some(last) = parts.last() {
                     self.column(last);

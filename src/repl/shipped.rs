@@ -1,9 +1,10 @@
 //! The queries that come with the program: `.read name`.
 
 /// Their names and texts; each begins with a comment that says what it answers.
-pub const SHIPPED: [(&str, &str); 21] = [
+pub const SHIPPED: [(&str, &str); 24] = [
     ("advantage_within_question", include_str!("../../queries/advantage_within_question.sql")),
     ("bad_then_recovered", include_str!("../../queries/bad_then_recovered.sql")),
+    ("contamination", include_str!("../../queries/contamination.sql")),
     ("dataset_card", include_str!("../../queries/dataset_card.sql")),
     ("exact_match_and_f1", include_str!("../../queries/exact_match_and_f1.sql")),
     ("failed_then_retried", include_str!("../../queries/failed_then_retried.sql")),
@@ -15,6 +16,7 @@ pub const SHIPPED: [(&str, &str); 21] = [
     ("judge_disagreement", include_str!("../../queries/judge_disagreement.sql")),
     ("longest_contexts", include_str!("../../queries/longest_contexts.sql")),
     ("pass_at_k", include_str!("../../queries/pass_at_k.sql")),
+    ("preference_pairs", include_str!("../../queries/preference_pairs.sql")),
     ("questions_in_several_splits", include_str!("../../queries/questions_in_several_splits.sql")),
     ("repeated_calls", include_str!("../../queries/repeated_calls.sql")),
     ("reward_by_length", include_str!("../../queries/reward_by_length.sql")),
@@ -23,6 +25,7 @@ pub const SHIPPED: [(&str, &str); 21] = [
     ("tool_errors_by_model", include_str!("../../queries/tool_errors_by_model.sql")),
     ("tool_transitions", include_str!("../../queries/tool_transitions.sql")),
     ("unlabelled_steps", include_str!("../../queries/unlabelled_steps.sql")),
+    ("where_policies_part", include_str!("../../queries/where_policies_part.sql")),
 ];
 
 /// Returns the text of a query that comes with the program.

@@ -67,7 +67,9 @@ fn written(factor: &TableFactor) -> Option<String> {
     let mut text =
         String::from("  MATCH_RECOGNIZE (\n    PARTITION BY trajectory_id ORDER BY step\n");
     let measure = |m: &Measure| format!("{} AS {}", shown(&m.expr), name(&m.alias));
-    let measures: Vec<String> = measures.iter().map(measure).collect();
+    // The hidden columns are not the user's.
+    let shown_ones = measures.iter().filter(|m| !m.alias.value.starts_with('_'));
+    let measures: Vec<String> = shown_ones.map(measure).collect();
     let _ = writeln!(text, "    MEASURES {}", measures.join(", "));
     let rows = rows_per_match.as_ref().map_or(String::new(), ToString::to_string);
     let _ = writeln!(text, "    {rows} AFTER MATCH SKIP PAST LAST ROW");
@@ -99,12 +101,19 @@ fn shown(expr: &Expr) -> String {
     impl VisitorMut for Naming {
         type Break = ();
         fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-            if let Expr::Identifier(ident) = expr {
-                match ident.value.as_str() {
-                    build::TRAJECTORY => *ident = Ident::new("trajectory_id"),
-                    build::STEP => *ident = Ident::new("step"),
-                    _ => {}
-                }
+            let idents = match expr {
+                Expr::Identifier(ident) => std::slice::from_mut(ident),
+                Expr::CompoundIdentifier(parts) => parts.as_mut_slice(),
+                _ => return ControlFlow::Continue(()),
+            };
+            for ident in idents {
+                let known = match ident.value.as_str() {
+                    build::TRAJECTORY => "trajectory_id",
+                    build::STEP => "step",
+                    value if is_plain(value) => value,
+                    _ => continue,
+                };
+                *ident = Ident::new(known);
             }
             ControlFlow::Continue(())
         }
@@ -115,12 +124,16 @@ fn shown(expr: &Expr) -> String {
 }
 
 fn name(ident: &Ident) -> String {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     match ident.value.as_str() {
         ANY => ANY_STEP.to_owned(),
-        value if value.chars().all(plain) => value.to_owned(),
+        value if is_plain(value) => value.to_owned(),
         _ => ident.to_string(),
     }
+}
+
+/// Whether a name needs no quotes.
+fn is_plain(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 fn uses_any(pattern: &MatchRecognizePattern) -> bool {
