@@ -18,6 +18,9 @@ pub fn did_you_mean<'a>(
 pub fn list_some<'a>(candidates: impl IntoIterator<Item = &'a str>) -> String {
     const SHOWN: usize = 12;
     let all: Vec<&str> = candidates.into_iter().collect();
+    if all.is_empty() {
+        return "none".to_owned();
+    }
     let shown = all.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
     match all.len().checked_sub(SHOWN) {
         Some(more) if more > 0 => format!("{shown} and {more} more"),

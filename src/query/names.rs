@@ -117,7 +117,8 @@ impl Names {
         let all = all();
         let mut diagnostic = Diagnostic::new("unknown-table", format!("unknown table '{name}'"));
         let all = || all.iter().map(String::as_str);
-        let dataset = format!("{DATASET_SCHEMA}.{name}");
+        let dataset_prefix = format!("{DATASET_SCHEMA}.");
+        let dataset = format!("{dataset_prefix}{name}");
         diagnostic = match did_you_mean(name, all()) {
             _ if all().any(|t| t == dataset) => {
                 diagnostic.help(format!("the dataset is read as '{dataset}'"))
@@ -126,8 +127,8 @@ impl Names {
                 diagnostic.help(format!("it is called, with parentheses: FROM {name}()"))
             }
             Some(near) => diagnostic.help(format!("did you mean '{near}'?")),
-            None if name.starts_with(DATASET_SCHEMA) => {
-                let datasets = || all().filter(|t| t.starts_with(DATASET_SCHEMA));
+            None if name.starts_with(&dataset_prefix) => {
+                let datasets = || all().filter(|t| t.starts_with(&dataset_prefix));
                 match datasets().next() {
                     Some(_) => diagnostic.help(format!("datasets: {}", list_some(datasets()))),
                     None => diagnostic.help("there are no datasets yet: |> SAVE AS makes one"),
