@@ -12,19 +12,24 @@ use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
 
 use super::error::SessionError;
 use super::statement::{Outcome, Session, Sink, worded};
+use crate::codec::TableId;
 use crate::query::syntax::{FunnelCut, QueryStatement, TRAJECTORY};
 use crate::query::{QueryError, Scope, quoted};
 
 /// Letters of the least and the greatest text that are shown.
-const SHOWN_CHARS: usize = 100;
+const SHOWN_CHARS: usize = 40;
+
+/// Up to so many steps in the database quartiles are exact: their values are all held in memory.
+const EXACT_STEPS_MAX: u64 = 1_000_000;
 
 /// What is measured of a column, in the order of the columns that are shown.
 const MEASURES: [&str; 10] =
     ["min", "max", "approx_unique", "avg", "std", "q25", "q50", "q75", "count", "null_percentage"];
 
 /// Describes every column that a query gives, a row each: type, least and greatest value, about
-/// how many different ones, mean, sample standard deviation, quartiles (estimated by t-digest),
-/// rows, and the share of nulls in percent.
+/// how many different ones, mean, sample standard deviation, quartiles (exact up to
+/// [`EXACT_STEPS_MAX`] steps in the database, beyond that estimated by t-digest), rows, and the
+/// share of nulls in percent.
 pub(super) fn summarize(
     session: &Session,
     scope: &Scope<'_>,
@@ -35,7 +40,8 @@ pub(super) fn summarize(
     let columns = session.prepare(scope, query)?.schema();
     let mut items = vec!["count(*) AS n".to_owned()];
     let measured = columns.fields().iter().enumerate();
-    items.extend(measured.flat_map(|(at, field)| measures(at, field)));
+    let exact = scope.view.rows(TableId::Steps) <= EXACT_STEPS_MAX;
+    items.extend(measured.flat_map(|(at, field)| measures(at, field, exact)));
     let prepared = engine.prepare_over(scope, query, &items.join(", "));
     let prepared = prepared.map_err(|e| worded(e, scope.text))?;
     let mut row: Option<RecordBatch> = None;
@@ -50,7 +56,7 @@ pub(super) fn summarize(
 }
 
 /// Returns what is asked of the column at `at`, each under a name of its own.
-fn measures(at: usize, field: &Field) -> Vec<String> {
+fn measures(at: usize, field: &Field, exact: bool) -> Vec<String> {
     let name = quoted(field.name());
     let kind = field.data_type();
     let mut asked = vec![format!("count({name}) AS present_{at}")];
@@ -72,7 +78,10 @@ fn measures(at: usize, field: &Field) -> Vec<String> {
         ask("avg", format!("avg(CAST({name} AS DOUBLE))"));
         ask("std", format!("stddev(CAST({name} AS DOUBLE))"));
         for (measure, share) in [("q25", "0.25"), ("q50", "0.5"), ("q75", "0.75")] {
-            let quantile = format!("approx_percentile_cont({share})");
+            let quantile = match exact {
+                true => format!("percentile_cont({share})"),
+                false => format!("approx_percentile_cont({share}, 1000)"),
+            };
             ask(measure, format!("{quantile} WITHIN GROUP (ORDER BY CAST({name} AS DOUBLE))"));
         }
     }
@@ -105,8 +114,12 @@ fn described(columns: &Schema, row: &RecordBatch) -> Result<RecordBatch, arrow::
                 texts.map(|texts| Arc::new(texts) as ArrayRef)
             }
             "approx_unique" => {
-                let counts: Result<Int64Array, arrow::error::ArrowError> =
-                    all.map(|at| Ok(number(&of(at))?.map(|n| n as i64))).collect();
+                // An estimate may be more than there are.
+                let count = |at: usize| -> Result<Option<i64>, arrow::error::ArrowError> {
+                    let present = number(&format!("present_{at}"))?.unwrap_or(0.0);
+                    Ok(number(&of(at))?.map(|estimate| estimate.min(present) as i64))
+                };
+                let counts: Result<Int64Array, _> = all.map(count).collect();
                 counts.map(|counts| Arc::new(counts) as ArrayRef)
             }
             "count" => Ok(Arc::new(Int64Array::from_iter_values(all.map(|_| rows as i64)))),

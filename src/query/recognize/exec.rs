@@ -1,5 +1,6 @@
 //! Finding matches, partition by partition.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -321,7 +322,8 @@ impl Collecting {
 enum Holds<'a> {
     Always,
     Rows(BooleanBuffer),
-    OnTheWay(&'a Arc<dyn PhysicalExpr>),
+    /// The condition, and which slots it reads.
+    OnTheWay(&'a Arc<dyn PhysicalExpr>, HashSet<usize>),
 }
 
 impl Plan {
@@ -371,7 +373,10 @@ impl Plan {
         let test = |test: &'a Test| {
             Ok(match test {
                 Test::Always => Holds::Always,
-                Test::OnTheWay(expr) => Holds::OnTheWay(expr),
+                Test::OnTheWay(expr) => {
+                    let used = collect_columns(expr).iter().map(Column::index).collect();
+                    Holds::OnTheWay(expr, used)
+                }
                 Test::Argument(at) => Holds::Rows(truths(&arguments[*at])?),
                 Test::Shifted(expr) => {
                     if shifted.is_none() {
@@ -422,10 +427,10 @@ impl Plan {
         holds: &[Holds<'_>],
     ) -> Result<Vec<Found>> {
         let steps = self.steps(batch)?;
-        let looks_back = holds.iter().any(|h| matches!(h, Holds::OnTheWay(_)));
+        let looks_back = holds.iter().any(|h| matches!(h, Holds::OnTheWay(..)));
         let by_row = |symbol: u32, row: usize| match &holds[symbol as usize] {
             Holds::Rows(rows) => rows.value(row),
-            Holds::Always | Holds::OnTheWay(_) => true,
+            Holds::Always | Holds::OnTheWay(..) => true,
         };
         let mut matcher = Matcher::new(&self.program);
         let mut all = Vec::new();
@@ -526,17 +531,16 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     fn holds(&self, symbol: u32, row: usize, before: &[u32]) -> Result<bool> {
-        let expr = match &self.holds[symbol as usize] {
+        let (expr, used) = match &self.holds[symbol as usize] {
             Holds::Always => return Ok(true),
             Holds::Rows(rows) => return Ok(rows.value(row)),
-            Holds::OnTheWay(expr) => *expr,
+            Holds::OnTheWay(expr, used) => (*expr, used),
         };
         let symbols: Vec<u32> = before.iter().copied().chain([symbol]).collect();
         let seen = Seen { start: self.start, partition: self.partition, symbols: &symbols };
-        let used = collect_columns(expr);
         let slots = self.plan.question.slots.iter().zip(self.plan.slot_schema.fields());
         let value = |(at, (slot, field)): (usize, (&Slot, &Arc<arrow::datatypes::Field>))| {
-            let is_used = used.iter().any(|column| column.index() == at);
+            let is_used = used.contains(&at);
             let array = match slot {
                 _ if !is_used => None,
                 Slot::Value { argument, place } => {
