@@ -411,6 +411,17 @@ fn random_query(random: &mut ChaCha8Rng) -> Option<TextQuery> {
     TextQuery::parse(&text).ok()
 }
 
+#[test]
+fn a_search_takes_scripts_without_blanks_by_pairs() {
+    let search = |text: &str| TextQuery::parse_search(text).unwrap().to_string();
+    assert_eq!(search("谁建立了"), "\"谁 建\" OR \"建 立\" OR \"立 了\"");
+    assert_eq!(search("巴黎 城"), "\"巴 黎\" OR 城");
+    assert_eq!(search("\"谁建立了\""), "\"谁 建 立 了\"");
+    assert_eq!(search("get_user北京市"), "\"get user\" OR \"北 京\" OR \"京 市\"");
+    assert_eq!(search("who founded AND (a b)"), "who OR (founded (a OR b))");
+    assert_eq!(query("谁建立了").to_string(), "\"谁 建 立 了\"");
+}
+
 /// Scores computed from the words themselves: the formula of Robertson and Zaragoza (2009).
 #[test]
 fn scores_are_bm25_whatever_the_segments() {

@@ -14,11 +14,13 @@
 //!
 //! What stands side by side must all occur in a predicate ([`TextQuery::parse`]), and any of it in
 //! a search ([`TextQuery::parse_search`]), where `AND` binds what must occur together. The
-//! operators are written in capitals; in small letters, and in quotes, they are words.
+//! operators are written in capitals; in small letters, and in quotes, they are words. What a search
+//! finds outside quotes in a script without blanks, such as 谁建立了巴黎, are its pairs of
+//! characters, since no text holds the whole sentence.
 
 use std::fmt;
 
-use super::words::Words;
+use super::words::{Words, stands_alone};
 use crate::diag::{Diagnostic, Span};
 
 /// How deep parentheses may stand in each other.
@@ -241,6 +243,8 @@ impl<'a> Search<'a> {
 enum Sign {
     /// What is sought; none where a piece has no word.
     Phrase(Option<Phrase>),
+    /// The same between quotes.
+    Quoted(Option<Phrase>),
     Open,
     Close,
     And,
@@ -313,7 +317,7 @@ impl Parser<'_> {
                 first_not.get_or_insert(not);
             }
             let item = match self.peek() {
-                Some(Sign::Phrase(_) | Sign::Open) => self.item(depth)?,
+                Some(Sign::Phrase(_) | Sign::Quoted(_) | Sign::Open) => self.item(depth)?,
                 _ if negated => return Err(operator("NOT", not)),
                 _ if and => return Err(operator("AND", place)),
                 _ => break,
@@ -344,11 +348,13 @@ impl Parser<'_> {
     fn item(&mut self, depth: usize) -> Result<Option<Clause>, Diagnostic> {
         let place = self.place();
         if !self.take(&Sign::Open) {
-            let Some((Sign::Phrase(phrase), _)) = self.signs.get(self.at).cloned() else {
-                return Ok(None);
-            };
+            let sign = self.signs.get(self.at).map(|(sign, _)| sign.clone());
             self.at += 1;
-            return Ok(phrase.map(Clause::Phrase));
+            return Ok(match sign {
+                Some(Sign::Phrase(Some(phrase))) if self.is_search => paired(phrase),
+                Some(Sign::Phrase(phrase) | Sign::Quoted(phrase)) => phrase.map(Clause::Phrase),
+                _ => None,
+            });
         }
         if depth == DEPTH_MAX {
             let message = format!("parentheses stand more than {DEPTH_MAX} deep here");
@@ -383,7 +389,7 @@ fn signs(text: &str) -> Result<Vec<(Sign, Span)>, Diagnostic> {
                 return Err(unclosed(text, at - 1));
             }
             let is_prefix = rest.starts_with('*');
-            signs.push((Sign::Phrase(phrase(part, is_prefix)), Span::new(at - 1, end + 1)));
+            signs.push((Sign::Quoted(phrase(part, is_prefix)), Span::new(at - 1, end + 1)));
         } else {
             for piece in part.split_whitespace() {
                 let start = at + (piece.as_ptr() as usize - part.as_ptr() as usize);
@@ -423,6 +429,28 @@ fn split(piece: &str, start: usize, open: &mut usize, signs: &mut Vec<(Sign, Spa
         let from = opened + word.len() + number;
         signs.push((Sign::Close, at(from, from + 1)));
     }
+}
+
+/// Returns a phrase with every run of more than two characters that are words by themselves taken
+/// as its pairs, any of which may occur.
+fn paired(phrase: Phrase) -> Option<Clause> {
+    let Phrase { words, is_prefix } = phrase;
+    if is_prefix {
+        return Some(Clause::Phrase(Phrase { words, is_prefix }));
+    }
+    let mut clauses = Vec::new();
+    let mut rest = words.as_slice();
+    while let Some(first) = rest.first() {
+        let alone = stands_alone(first);
+        let run = rest.iter().take_while(|word| stands_alone(word) == alone).count();
+        let (words, behind) = rest.split_at(run);
+        let width = if alone { run.min(2) } else { run };
+        let phrase =
+            |words: &[String]| Clause::Phrase(Phrase { words: words.to_vec(), is_prefix: false });
+        clauses.extend(words.windows(width).map(phrase));
+        rest = behind;
+    }
+    Clause::joined(clauses, Clause::Any)
 }
 
 /// Returns the words of `text` as a phrase, if there are any.

@@ -104,6 +104,11 @@ impl<'a> Words<'a> {
     }
 }
 
+/// Whether a word is a single character, with its marks, of a script without blanks.
+pub(super) fn stands_alone(word: &str) -> bool {
+    word.chars().next().is_some_and(|first| matches!(kind(first), Kind::Alone))
+}
+
 /// What a character is to the analysis.
 enum Kind {
     /// Part of a word of several characters.
