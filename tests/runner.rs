@@ -25,3 +25,4 @@ mod synth;
 mod text;
 mod tidy;
 mod train;
+mod windows;

@@ -38,6 +38,7 @@ use super::table::{
     Calling, FullTextFromIndex, GroupByCodes, LabelNames, RowFinder, ScanProvider, ScanTable,
     StreamedTable, TableFunction, streamed_provider, table_columns,
 };
+use super::windows::WindowsByBatch;
 use crate::codec::TableId;
 use crate::db::{Database, DbError};
 use crate::store::View;
@@ -144,6 +145,7 @@ impl Engine {
             .with_default_features()
             .with_physical_optimizer_rule(Arc::new(GroupByCodes))
             .with_physical_optimizer_rule(Arc::new(FullTextFromIndex))
+            .with_physical_optimizer_rule(Arc::new(WindowsByBatch))
             .with_relation_planners(vec![Arc::new(MatchRecognize)])
             .with_query_planner(Arc::new(Planner))
             .build();

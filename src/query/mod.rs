@@ -2,8 +2,8 @@
 //!
 //! `syntax` turns a text into statements over the SQL parser's tree; `names` finds the tables,
 //! columns and labels in it; `engine` plans it with DataFusion over `table`, which reads the store,
-//! and runs it; `pattern` finds patterns over rows, `recognize` makes a relation of that; `error`
-//! puts what went wrong into the user's words.
+//! and runs it; `pattern` finds patterns over rows, `recognize` makes a relation of that;
+//! `windows` computes windows over trajectories; `error` puts what went wrong into the user's words.
 
 mod arrows;
 mod engine;
@@ -16,6 +16,7 @@ pub mod pattern;
 mod recognize;
 pub mod syntax;
 pub mod table;
+mod windows;
 
 pub use engine::{
     Cancel, DATASET_SCHEMA, Engine, Prepared, Scope, StatementCatalog, column_names, row_count,
@@ -24,3 +25,4 @@ pub use engine::{
 pub use error::{QueryError, TextPlace};
 pub use functions::ELSEWHERE;
 pub use names::quoted;
+pub use windows::WindowsByBatch;
