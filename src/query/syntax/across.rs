@@ -2,8 +2,8 @@
 //! aggregates whose value depends on the order of rows.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArgumentClause, FunctionArguments, Ident, OrderBy,
-    Select, SelectItem, WindowType,
+    BinaryOperator, Expr, Function, FunctionArgumentClause, FunctionArguments, Ident,
+    NamedWindowDefinition, NamedWindowExpr, OrderBy, Select, SelectItem, WindowSpec, WindowType,
 };
 
 use super::functions::{self, calls, edit_functions};
@@ -83,8 +83,7 @@ pub(super) fn windows_on_ordinal(catalog: &dyn Catalog, select: &mut Select, rel
         Expr::Identifier(ident) => build::normal(ident) == name,
         _ => false,
     };
-    let mut edit = |function: &mut Function| {
-        let Some(WindowType::WindowSpec(window)) = &mut function.over else { return };
+    let on_ordinal = |window: &mut WindowSpec| {
         match window.partition_by.as_mut_slice() {
             [key] if is(key, TRAJECTORY_ID) => *key = build::column(build::TRAJECTORY),
             _ => return,
@@ -93,6 +92,16 @@ pub(super) fn windows_on_ordinal(catalog: &dyn Catalog, select: &mut Select, rel
             && is(&first.expr, "step")
         {
             first.expr = build::column(build::STEP);
+        }
+    };
+    for NamedWindowDefinition(_, definition) in &mut select.named_window {
+        if let NamedWindowExpr::WindowSpec(window) = definition {
+            on_ordinal(window);
+        }
+    }
+    let mut edit = |function: &mut Function| {
+        if let Some(WindowType::WindowSpec(window)) = &mut function.over {
+            on_ordinal(window);
         }
     };
     edit_functions(&mut select.projection, &mut edit);

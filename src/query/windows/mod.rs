@@ -20,7 +20,7 @@
 //! - [`frames`](self::frames), [`picks`](self::picks), [`folds`](self::folds): the columns, over
 //!   rows whose partitions are whole.
 //!
-//! Values are DataFusion's, to the last bit: sums wrap, and floats are added in the same order.
+//! Values are DataFusion's: sums wrap, and floats are added in the same order.
 
 mod exec;
 mod folds;

@@ -132,7 +132,7 @@ fn planned(
         ("lead" | "lag", [argument]) if is_type_of(window, argument, schema) => {
             (shift(function, argument, schema)?, Reach::Row)
         }
-        ("first_value" | "last_value" | "nth_value", [argument])
+        ("first_value" | "last_value" | "nth_value", [argument, ..])
             if is_type_of(window, argument, schema) =>
         {
             (Function::Nth(place(function)?), framed?)
@@ -187,6 +187,14 @@ fn shift(
     let by = match (range.start, range.end) {
         (0, _) | (_, usize::MAX) => return None,
         (start, end) if start < row && end == row + 1 => i64::try_from(row - start).ok()?,
+        // The next row, or itself: of the rows 0 and 1, the value at 0 says which.
+        (start, end) if start == row && end == row + 1 => {
+            let rows: ArrayRef = Arc::new(Int64Array::from_iter_values([0, 1]));
+            match evaluator.evaluate(&[rows], &(0..1)).ok()? {
+                ScalarValue::Int64(Some(ahead)) => -ahead,
+                _ => return None,
+            }
+        }
         (start, end) if start == row => -i64::try_from(end - row).ok()?,
         _ => return None,
     };
