@@ -255,7 +255,7 @@ fn with_one_nan(batch: &RecordBatch) -> RecordBatch {
 #[test]
 fn values_are_those_of_the_other_operator() {
     let runtime = Runtime::new().unwrap();
-    let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 150, failure_persistence: None, ..Config::default() };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config, rng);
     let windows = WINDOWS.len() + OTHER_WINDOWS.len();

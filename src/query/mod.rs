@@ -2,8 +2,8 @@
 //!
 //! `syntax` turns a text into statements over the SQL parser's tree; `names` finds the tables,
 //! columns and labels in it; `engine` plans it with DataFusion over `table`, which reads the store,
-//! and runs it; `pattern` finds patterns over rows, `recognize` makes a relation of that;
-//! `windows` computes windows over trajectories; `error` puts what went wrong into the user's words.
+//! and runs it; `pattern` finds patterns over rows, `recognize` makes a relation of that; `windows`
+//! computes windows over trajectories; `error` puts what went wrong into the user's words.
 
 mod arrows;
 mod engine;
