@@ -10,6 +10,7 @@ use swirldb::query::parameters::given;
 use swirldb::query::syntax::Literal;
 use swirldb::repl::{
     Console, Format, ImportOptions, import_files, interrupt, print_import_report, prompt, script,
+    script_with_answers, watched,
 };
 use swirldb::session::{
     ExportFormat, NewModel, Session, SessionError, SessionOptions, create_model, export,
@@ -45,7 +46,7 @@ struct QueryArguments {
     /// Give a parameter a value: --param n=7 for $n.
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
     parameters: Vec<(String, Literal)>,
-    /// How rows are written: table, json, jsonl, csv, markdown.
+    /// How rows are written: table, line, json, jsonl, csv, markdown.
     #[arg(long, default_value = "table", value_parser = format)]
     format: Format,
     #[command(flatten)]
@@ -292,7 +293,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, SessionError> {
         }
         Some(Command::Export { db, query, to, format, open }) => {
             let session = open.session(&db, false)?;
-            let written = export(&session, &query, format, &to)?;
+            let written = watched(&session, || export(&session, &query, format, &to))?;
             note(&format!("{}: {written} trajectories", to.display()));
         }
         Some(Command::Train { db, resume, open }) => {
@@ -359,7 +360,7 @@ fn query(arguments: &QueryArguments) -> Result<(), SessionError> {
             std::io::stdin()
                 .read_to_string(&mut text)
                 .map_err(|e| SessionError::mistake("file", format!("standard input: {e}")))?;
-            text
+            return script_with_answers(&session, &mut console, &text);
         }
     };
     script(&session, &mut console, &text)

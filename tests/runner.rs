@@ -12,6 +12,7 @@ mod matching;
 mod mistakes;
 mod pattern;
 mod program;
+mod prompt;
 mod queries;
 mod render;
 mod schema;

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema};
 use arrow::util::pretty::pretty_format_batches;
 use swirldb::codec::{Family, TableId};
 use swirldb::db::{ImportReport, import};
+use swirldb::diag::{Progress, Reached};
 use swirldb::exchange::{ReadOptions, content_hash, open};
 use swirldb::model::{Message, Step, ToolCall, Trajectory, role};
 use swirldb::query::parameters::given;
@@ -103,6 +104,50 @@ pub fn mistake(session: &Session, text: &str) -> String {
         Ok(_) => panic!("no mistake in {text}"),
         Err(error) => error.render(),
     }
+}
+
+/// Looks at how far a query is when its first rows come.
+struct Watching {
+    progress: Progress,
+    reached: Option<Reached>,
+}
+
+impl Sink for Watching {
+    fn begin(&mut self, _: &Schema) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn batch(&mut self, _: &RecordBatch) -> std::io::Result<()> {
+        self.reached = self.progress.reached();
+        Ok(())
+    }
+
+    fn end(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn train(&mut self, _: &Event) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn a_query_tells_how_far_it_is_and_can_be_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = world(folder.path());
+    let steps = session.database().view().rows(TableId::Steps);
+    let text = "FROM steps |> WHERE observation LIKE '%a%' |> AGGREGATE count(*)";
+    let statement = &session.parse(text).unwrap()[0];
+    let mut watching = Watching { progress: session.progress().clone(), reached: None };
+    session.run(statement, text, &mut watching).unwrap();
+    let all = Reached { work: "reading rows", done: steps, total: steps };
+    assert_eq!(watching.reached, Some(all));
+    assert_eq!(session.progress().reached(), None);
+    session.cancel().cancel();
+    let stopped = session.run(statement, text, &mut watching);
+    assert!(matches!(stopped, Err(SessionError::Cancelled)), "{stopped:?}");
+    session.cancel().clear();
+    session.run(statement, text, &mut watching).unwrap();
 }
 
 #[test]

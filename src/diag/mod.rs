@@ -1,7 +1,10 @@
-//! Messages to people: where in the text, what was found, what was expected, what to do next.
+//! Messages to people: where in the text, what was found, what was expected, what to do next; and
+//! how far long work is.
 
 mod diagnostic;
+mod progress;
 mod suggest;
 
 pub use diagnostic::{Diagnostic, Span};
+pub use progress::{Progress, Reached};
 pub use suggest::{did_you_mean, list_some};

@@ -35,12 +35,13 @@ use super::parameters::{self, Parameters};
 use super::recognize::{MatchRecognize, RecognitionPlanner};
 use super::syntax::{Catalog, QueryStatement, STEP, TRAJECTORY};
 use super::table::{
-    Calling, FullTextFromIndex, GroupByCodes, LabelNames, RowFinder, ScanProvider, ScanTable,
-    StreamedTable, TableFunction, streamed_provider, table_columns,
+    Calling, FullTextFromIndex, GroupByCodes, LabelNames, RowFinder, ScanExec, ScanProvider,
+    ScanTable, StreamedTable, TableFunction, streamed_provider, table_columns,
 };
 use super::windows::WindowsByBatch;
 use crate::codec::TableId;
 use crate::db::{Database, DbError};
+use crate::diag::Progress;
 use crate::store::View;
 
 /// How often a running query looks whether it was cancelled.
@@ -57,6 +58,7 @@ pub const DATASET_SCHEMA: &str = "dataset";
 pub struct Engine {
     base: SessionState,
     runtime: Runtime,
+    progress: Progress,
 }
 
 /// Tells a running query to stop. Shared by whoever may cancel and whoever runs.
@@ -102,6 +104,8 @@ pub struct Prepared {
     shown: Vec<usize>,
     schema: SchemaRef,
     undecided: Arc<AtomicU64>,
+    /// Set when its rows are not wanted any more, for the threads that read them.
+    ended: Arc<AtomicBool>,
     /// The label columns the statement names, as `name@judge`.
     pub labels: Vec<String>,
 }
@@ -115,7 +119,9 @@ impl Engine {
     pub fn new(memory_bytes: usize, threads: usize) -> Result<Engine, QueryError> {
         let environment = |e: &dyn std::fmt::Display| QueryError::Environment(e.to_string());
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads.max(1))
+            // One more than partitions: whoever has nothing to do keeps the clock by which a query
+            // looks whether it was cancelled.
+            .worker_threads(threads.max(1) + 1)
             .thread_name("query")
             .thread_stack_size(STACK_BYTES)
             .enable_time()
@@ -159,12 +165,17 @@ impl Engine {
         }
         // `->`, `->>` and `json_get(...)` into arguments and meta.
         datafusion_functions_json::register_all(&mut base).map_err(internal)?;
-        Ok(Engine { base, runtime })
+        Ok(Engine { base, runtime, progress: Progress::default() })
     }
 
     /// Returns what the parser asks about the names in `text`, whose statements read `view`.
     pub fn catalog(&self, view: &View, text: &str) -> StatementCatalog<'_> {
         StatementCatalog { state: &self.base, view: view.clone(), named: names::label_names(text) }
+    }
+
+    /// Returns how far what runs is.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Returns the names of all functions.
@@ -233,7 +244,8 @@ impl Engine {
         names.check_tables(&|| all_table_names(scope), &known)?;
         names.check_calls(scope.view)?;
         let undecided = Arc::new(AtomicU64::new(0));
-        let context = self.context(scope, &names, &undecided)?;
+        let ended = Arc::new(AtomicBool::new(false));
+        let context = self.context(scope, &names, &undecided, &ended)?;
         let statement =
             PlannedStatement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
         let state = context.state();
@@ -255,7 +267,7 @@ impl Engine {
         let shown: Vec<usize> =
             (0..schema.fields().len()).filter(|at| !hidden(schema.field(*at).name())).collect();
         let labels = names.labels(&LabelNames::new(scope.view.catalogue()));
-        Ok(Prepared { logical, physical, context, shown, schema, undecided, labels })
+        Ok(Prepared { logical, physical, context, shown, schema, undecided, ended, labels })
     }
 
     fn context(
@@ -263,13 +275,15 @@ impl Engine {
         scope: &Scope<'_>,
         names: &Names,
         undecided: &Arc<AtomicU64>,
+        ended: &Arc<AtomicBool>,
     ) -> Result<SessionContext, QueryError> {
         let internal = |e: DataFusionError| QueryError::Bug(e.to_string());
         let context = SessionContext::new_with_state(self.base.clone());
         context.register_udf(functions::sample_key(scope.view));
         context.register_udaf(functions::every(undecided.clone()));
-        let finder: Arc<dyn RowFinder> =
-            Arc::new(Finder::new(scope.database, scope.view, scope.cancel));
+        let (progress, ended) = (self.progress.clone(), ended.clone());
+        let finder = Finder::new(scope.database, scope.view, scope.cancel, progress, ended);
+        let finder: Arc<dyn RowFinder> = Arc::new(finder);
         context.register_udf(functions::search_score(finder.clone()));
         // Tokenizers are kept for a statement.
         context.register_udf(functions::tokens());
@@ -310,12 +324,14 @@ impl Engine {
         visit: &mut dyn FnMut(&RecordBatch) -> Result<ControlFlow<()>, QueryError>,
     ) -> Result<u64, QueryError> {
         self.runtime.block_on(async {
+            self.progress.begin("reading rows", scanned_rows(prepared.physical.as_ref()));
             let task = prepared.context.task_ctx();
             let mut stream = execute_stream(prepared.physical.clone(), task)?;
             let mut rows = 0;
             loop {
                 let next = tokio::time::timeout(CANCEL_EVERY, stream.next()).await;
                 if cancel.is_cancelled() {
+                    prepared.ended.store(true, Ordering::Relaxed);
                     return Err(QueryError::Cancelled);
                 }
                 let Ok(next) = next else { continue };
@@ -323,6 +339,7 @@ impl Engine {
                 let batch = batch.map_err(QueryError::from)?;
                 rows += batch.num_rows() as u64;
                 if visit(&batch)?.is_break() {
+                    prepared.ended.store(true, Ordering::Relaxed);
                     return Ok(rows);
                 }
             }
@@ -394,6 +411,12 @@ impl QueryPlanner for Planner {
             DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(RecognitionPlanner)]);
         planner.create_physical_plan(plan, session).await
     }
+}
+
+/// Returns how many rows the scans of a plan look at.
+fn scanned_rows(plan: &dyn ExecutionPlan) -> u64 {
+    let own = plan.downcast_ref::<ScanExec>().map_or(0, ScanExec::rows_scanned);
+    own + plan.children().into_iter().map(|child| scanned_rows(child.as_ref())).sum::<u64>()
 }
 
 /// What the parser asks about names, answered by the functions and tables there are.

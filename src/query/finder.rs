@@ -1,6 +1,7 @@
 //! Full text for the queries of one statement.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::common::{DataFusionError, Result};
@@ -9,6 +10,7 @@ use super::engine::Cancel;
 use super::functions::words_error;
 use super::table::{RowFinder, Scores};
 use crate::db::Database;
+use crate::diag::Progress;
 use crate::store::View;
 use crate::text::{COLUMNS, TextQuery};
 
@@ -17,23 +19,46 @@ pub(super) struct Finder {
     database: Arc<Database>,
     view: View,
     cancel: Cancel,
+    progress: Progress,
+    /// Whether nobody waits for the rows of its query any more.
+    ended: Arc<AtomicBool>,
     /// What was searched already, by columns and words: a filter and a projection ask for the same.
     searched: Mutex<HashMap<(String, String), Arc<Scores>>>,
 }
 
 impl Finder {
-    /// Returns the finder over the rows of `view`.
-    pub fn new(database: &Arc<Database>, view: &View, cancel: &Cancel) -> Finder {
+    /// Returns the finder over the rows of `view`. It moves `progress` on; `ended` says that nobody
+    /// waits for the rows of its query any more.
+    pub fn new(
+        database: &Arc<Database>,
+        view: &View,
+        cancel: &Cancel,
+        progress: Progress,
+        ended: Arc<AtomicBool>,
+    ) -> Finder {
         let (database, view, cancel) = (database.clone(), view.clone(), cancel.clone());
-        Finder { database, view, cancel, searched: Mutex::default() }
+        Finder { database, view, cancel, progress, ended, searched: Mutex::default() }
     }
 
     fn go_on(&self) -> impl FnMut(u64, u64) -> bool {
-        |_, _| !self.cancel.is_cancelled()
+        self.progress.begin("indexing texts", 0);
+        |done, all| {
+            self.progress.set(done, all);
+            !self.cancel.is_cancelled()
+        }
     }
 }
 
 impl RowFinder for Finder {
+    fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    fn is_cancelled(&self) -> bool {
+        // A later query may have begun, with a handle that says nothing of this one.
+        self.ended.load(Ordering::Relaxed) || self.cancel.is_cancelled()
+    }
+
     fn rows(&self, column: &str, words: &str) -> Result<Option<Arc<Vec<u64>>>> {
         if !COLUMNS.contains(&column) {
             return Ok(None);

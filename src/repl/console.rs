@@ -1,17 +1,21 @@
 //! Where statements' results are printed.
 
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 
 use super::format::{Format, RowWriter};
+use super::last_result::LastResult;
+use super::progress_view::{ProgressLine, Watch};
+use super::screen::{Output, harmless, is_paging};
 use super::training_view::TrainingView;
 use crate::query::Cancel;
+use crate::query::syntax::StatementKind;
 use crate::session::{Outcome, Session, SessionError, Sink};
 use crate::train::Event;
 
@@ -21,8 +25,15 @@ pub struct Console {
     pub format: Format,
     /// Whether each statement's time is told.
     pub timer: bool,
-    out: Box<dyn Write + Send>,
-    redirected: bool,
+    /// Whether rows that are longer than the screen go through a pager.
+    pub pager: bool,
+    /// The width that tables are folded to; `None`: the screen's.
+    pub width: Option<usize>,
+    pub(super) last: LastResult,
+    /// Whether what runs is a query whose rows are remembered.
+    is_remembering: bool,
+    out: Output,
+    line: ProgressLine,
     rows: Option<RowWriter>,
     training: Option<TrainingView>,
 }
@@ -30,8 +41,19 @@ pub struct Console {
 impl Console {
     /// Returns a console on standard output.
     pub fn new(format: Format) -> Console {
-        let out = Box::new(BufWriter::new(io::stdout()));
-        Console { format, timer: false, out, redirected: false, rows: None, training: None }
+        let line = ProgressLine::default();
+        Console {
+            format,
+            timer: false,
+            pager: false,
+            width: None,
+            last: LastResult::default(),
+            is_remembering: false,
+            out: Output::standard(line.clone()),
+            line,
+            rows: None,
+            training: None,
+        }
     }
 
     /// Sends rows to a file from now on, or back to standard output.
@@ -41,10 +63,9 @@ impl Console {
     pub fn redirect(&mut self, path: Option<&Path>) -> io::Result<()> {
         self.out.flush()?;
         self.out = match path {
-            Some(path) => Box::new(BufWriter::new(File::create(path)?)),
-            None => Box::new(BufWriter::new(io::stdout())),
+            Some(path) => Output::file(path, self.line.clone())?,
+            None => Output::standard(self.line.clone()),
         };
-        self.redirected = path.is_some();
         Ok(())
     }
 
@@ -56,12 +77,27 @@ impl Console {
         for statement in session.parse(text)? {
             let began = Instant::now();
             self.training = None;
+            self.is_remembering = match &statement.kind {
+                StatementKind::Query(query) => query.then.is_none(),
+                _ => false,
+            };
+            if self.is_remembering {
+                self.last.begin(&statement.text);
+            }
+            let watch = Watch::begin(session.progress(), &self.line);
             let outcome = session.run(&statement, text, self);
-            self.rows = None;
+            drop(watch);
             if let Some(mut training) = self.training.take() {
                 training.end();
             }
-            self.report(&outcome?)?;
+            // Rows that a stopped query gave are shown all the same.
+            let was_left = self.out.end_pages().map_err(SessionError::Output)?;
+            let rows = self.rows.take();
+            match outcome {
+                // Whoever left the pager has seen enough.
+                Err(SessionError::Output(_)) if was_left => {}
+                outcome => self.report(&outcome?, rows.as_ref())?,
+            }
             if self.timer {
                 say(&format!("time: {:.3} ms", began.elapsed().as_secs_f64() * 1e3));
             }
@@ -69,27 +105,51 @@ impl Console {
         Ok(())
     }
 
+    /// Runs work of a session with its progress on the screen.
+    pub(super) fn watched<T>(&self, session: &Session, work: impl FnOnce() -> T) -> T {
+        let _watch = Watch::begin(session.progress(), &self.line);
+        work()
+    }
+
     /// Goes on with a training run.
     ///
     /// # Errors
     /// As [`Session::resume`].
     pub fn resume(&mut self, session: &Session, run: &str) -> Result<(), SessionError> {
+        let watch = Watch::begin(session.progress(), &self.line);
         let outcome = session.resume(run, self);
+        drop(watch);
         if let Some(mut training) = self.training.take() {
             training.end();
         }
-        self.report(&outcome?)
+        self.report(&outcome?, None)
     }
 
-    fn report(&mut self, outcome: &Outcome) -> Result<(), SessionError> {
+    /// Says how large a table was, and what of it was left out.
+    fn footer(&self, rows: u64, written: &RowWriter) {
+        let (shown, all) = written.columns();
+        if shown < all {
+            let rows = plural(rows, "row", "rows");
+            say(&format!("{rows}, {all} columns, {shown} shown; .mode line shows all"));
+        } else if matches!(self.format, Format::Table | Format::Line) && self.out.is_screen {
+            let columns = plural(all as u64, "column", "columns");
+            say(&format!("{}, {columns}", plural(rows, "row", "rows")));
+        }
+    }
+
+    fn report(
+        &mut self,
+        outcome: &Outcome,
+        written: Option<&RowWriter>,
+    ) -> Result<(), SessionError> {
         match outcome {
             Outcome::Rows { rows, undecided } => {
                 if *undecided > 0 {
                     let trajectories = plural(*undecided, "trajectory", "trajectories");
                     say(&format!("undecided: {trajectories} (a step has no label)"));
                 }
-                if self.format == Format::Table && io::stdout().is_terminal() && !self.redirected {
-                    say(&plural(*rows, "row", "rows"));
+                if let Some(written) = written {
+                    self.footer(*rows, written);
                 }
             }
             Outcome::Saved(dataset) => {
@@ -131,8 +191,10 @@ impl Console {
 
 impl Sink for Console {
     fn begin(&mut self, schema: &Schema) -> io::Result<()> {
-        let on_terminal = io::stdout().is_terminal() && !self.redirected;
-        let width = on_terminal.then(terminal_width);
+        let width = self.width.or_else(|| self.out.is_screen.then(terminal_width));
+        if self.pager {
+            self.out.begin_pages();
+        }
         self.rows = Some(RowWriter::begin(&mut self.out, self.format, schema, width)?);
         Ok(())
     }
@@ -151,16 +213,23 @@ impl Sink for Console {
         }
     }
 
+    fn identity(&mut self, columns: &RecordBatch) {
+        if self.is_remembering {
+            self.last.identity(columns);
+        }
+    }
+
     fn train(&mut self, event: &Event) -> ControlFlow<()> {
+        self.line.hide();
         self.training.get_or_insert_with(TrainingView::new).show(event);
         ControlFlow::Continue(())
     }
 }
 
-/// Writes a line to standard error.
+/// Writes a line to standard error, without what would command a terminal.
 pub(super) fn say(text: &str) {
     // Nobody is left to tell when standard error is closed.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", harmless(text));
 }
 
 /// Returns the number with its noun.
@@ -186,17 +255,24 @@ fn terminal_width() -> usize {
     size.map_or(100, |(_, columns)| usize::from(columns)).max(20)
 }
 
-/// Makes Ctrl-C cancel what runs instead of ending the program; twice within a statement ends it.
+/// Makes Ctrl-C cancel what runs instead of ending the program; the third time within a statement
+/// ends it.
 ///
 /// # Errors
 /// The operating system refuses.
 pub fn interrupt(cancel: &Cancel) -> Result<(), SessionError> {
     let cancel = cancel.clone();
+    let pressed = AtomicU32::new(0);
     let set = ctrlc::set_handler(move || {
-        if cancel.is_cancelled() {
+        if !cancel.is_cancelled() || is_paging() {
+            pressed.store(1, Ordering::Relaxed);
+            cancel.cancel();
+            return;
+        }
+        if pressed.fetch_add(1, Ordering::Relaxed) > 1 {
             std::process::exit(130);
         }
-        cancel.cancel();
+        say("stopping; Ctrl-C once more ends the program");
     });
     set.map_err(|e| SessionError::Environment(e.to_string()))
 }

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use rustyline::completion::{Completer, Pair};
+use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::highlight::{CmdKind, Highlighter};
-use rustyline::hint::Hinter;
+use rustyline::hint::{Hint, Hinter};
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
 
-use super::prompt::COMMANDS;
+use super::commands::{Offered, completions};
 use crate::query::syntax::{TokenClass, highlight, split};
 use crate::session::Session;
 
@@ -16,19 +16,40 @@ use crate::session::Session;
 pub(super) struct Editing<'s> {
     session: &'s Session,
     is_coloured: bool,
+    files: FilenameCompleter,
 }
 
 impl Editing<'_> {
     /// Returns the helper of an editor; it colours where the terminal shows colours.
     pub fn new(session: &Session) -> Editing<'_> {
-        Editing { session, is_coloured: console::colors_enabled() }
+        let files = FilenameCompleter::new();
+        Editing { session, is_coloured: console::colors_enabled(), files }
     }
 }
 
 impl Helper for Editing<'_> {}
 
 impl Hinter for Editing<'_> {
-    type Hint = String;
+    type Hint = Ending;
+
+    fn hint(&self, line: &str, cursor: usize, _: &Context<'_>) -> Option<Ending> {
+        // Enter was pressed and the statement goes on: a semicolon may have been forgotten.
+        let is_fresh = line.ends_with('\n') && cursor == line.len();
+        (is_fresh && !line.trim().is_empty()).then_some(Ending)
+    }
+}
+
+/// Says how a statement ends, where one goes on. Nothing of it can be taken over.
+pub(super) struct Ending;
+
+impl Hint for Ending {
+    fn display(&self) -> &str {
+        "   ; ends the statement, Ctrl-C gives it up"
+    }
+
+    fn completion(&self) -> Option<&str> {
+        None
+    }
 }
 
 impl Validator for Editing<'_> {
@@ -51,9 +72,16 @@ impl Completer for Editing<'_> {
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
         let pair = |text: &str| Pair { display: text.to_owned(), replacement: text.to_owned() };
         if line.starts_with('.') {
-            let typed = line.get(..cursor).unwrap_or(line);
-            let commands = COMMANDS.iter().filter_map(|(usage, _)| usage.split(' ').next());
-            return Ok((0, commands.filter(|name| name.starts_with(typed)).map(pair).collect()));
+            return Ok(match completions(self.session, line, cursor) {
+                Offered::Words(found) => {
+                    (found.start, found.candidates.iter().map(|word| pair(word)).collect())
+                }
+                Offered::WordsAndFiles(found) => {
+                    let (start, files) = self.files.complete_path(line, cursor)?;
+                    let words = found.candidates.iter().map(|word| pair(word));
+                    (start, words.filter(|_| start == found.start).chain(files).collect())
+                }
+            });
         }
         let found = self.session.completions(line, cursor);
         Ok((found.start, found.candidates.iter().map(|candidate| pair(candidate)).collect()))
@@ -75,6 +103,13 @@ impl Highlighter for Editing<'_> {
         }
         out.push_str(&line[done..]);
         Cow::Owned(out)
+    }
+
+    fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
+        match self.is_coloured {
+            true => Cow::Owned(format!("\x1b[2m{hint}\x1b[0m")),
+            false => Cow::Borrowed(hint),
+        }
     }
 
     fn highlight_char(&self, _: &str, _: usize, _: CmdKind) -> bool {

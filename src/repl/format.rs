@@ -1,9 +1,10 @@
-//! Rows as text: table, json, jsonl, csv, markdown.
+//! Rows as text: table, line, json, jsonl, csv, markdown.
 
 use std::io::{self, Write};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
+use unicode_width::UnicodeWidthStr;
 
 use super::cells;
 use super::table::TableWriter;
@@ -14,6 +15,8 @@ pub enum Format {
     /// A table for people, folded to the terminal.
     #[default]
     Table,
+    /// A line for each column, row after row.
+    Line,
     /// One JSON array.
     Json,
     /// A JSON object a line.
@@ -26,13 +29,14 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 5] =
-        [Format::Table, Format::Json, Format::Jsonl, Format::Csv, Format::Markdown];
+    pub const ALL: [Format; 6] =
+        [Format::Table, Format::Line, Format::Json, Format::Jsonl, Format::Csv, Format::Markdown];
 
     /// Returns the word used on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Format::Table => "table",
+            Format::Line => "line",
             Format::Json => "json",
             Format::Jsonl => "jsonl",
             Format::Csv => "csv",
@@ -65,7 +69,7 @@ impl RowWriter {
         let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
         let table = (format == Format::Table).then(|| TableWriter::new(schema, width));
         match format {
-            Format::Table | Format::Jsonl => {}
+            Format::Table | Format::Line | Format::Jsonl => {}
             Format::Json => write!(out, "[")?,
             Format::Csv => csv_line(out, names.iter().map(String::as_str))?,
             Format::Markdown => {
@@ -90,6 +94,12 @@ impl RowWriter {
             batch.columns().iter().map(cells::texts).collect();
         let columns = columns.map_err(io::Error::other)?;
         for row in 0..batch.num_rows() {
+            if self.format == Format::Line {
+                let cells = columns.iter().map(|column| column[row].as_deref());
+                self.rows += 1;
+                record(out, self.rows, &self.names, cells)?;
+                continue;
+            }
             let line = columns.iter().map(|c| c[row].as_deref().unwrap_or(""));
             match self.format {
                 Format::Csv => csv_line(out, line)?,
@@ -109,6 +119,12 @@ impl RowWriter {
         out.flush()
     }
 
+    /// Returns how many columns are shown, of how many.
+    pub fn columns(&self) -> (usize, usize) {
+        let all = (self.names.len(), self.names.len());
+        self.table.as_ref().map_or(all, TableWriter::columns)
+    }
+
     fn json(&mut self, out: &mut dyn Write, batch: &RecordBatch) -> io::Result<()> {
         for row in 0..batch.num_rows() {
             let mut object = serde_json::Map::new();
@@ -126,6 +142,25 @@ impl RowWriter {
         }
         Ok(())
     }
+}
+
+/// Writes a row with a line for each column; values are whole, their further lines below the
+/// first.
+fn record<'a>(
+    out: &mut dyn Write,
+    number: u64,
+    names: &[String],
+    cells: impl Iterator<Item = Option<&'a str>>,
+) -> io::Result<()> {
+    let widest = names.iter().map(|name| name.width()).max().unwrap_or(0);
+    writeln!(out, "── #{number} {}", "─".repeat(widest.saturating_sub(4)))?;
+    for (name, cell) in names.iter().zip(cells) {
+        let space = " ".repeat(widest - name.width());
+        let indented = format!("\n{}", " ".repeat(widest + 2));
+        let value = cell.unwrap_or("null").trim_end().replace('\n', &indented);
+        writeln!(out, "{name}{space}  {value}")?;
+    }
+    Ok(())
 }
 
 fn csv_line<'a>(out: &mut dyn Write, cells: impl Iterator<Item = &'a str>) -> io::Result<()> {

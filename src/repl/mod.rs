@@ -4,13 +4,18 @@
 //! colour and no bar.
 
 mod cells;
+mod commands;
 mod console;
 mod conversation;
 mod demo;
 mod editing;
 mod format;
 mod import_view;
+mod labelling_view;
+mod last_result;
+mod progress_view;
 mod prompt;
+mod screen;
 mod shipped;
 mod table;
 mod training_view;
@@ -20,6 +25,7 @@ pub use console::{Console, interrupt};
 pub use demo::demo;
 pub use format::Format;
 pub use import_view::{ImportOptions, import_files, print_import_report};
-pub use prompt::{prompt, script};
+pub use progress_view::watched;
+pub use prompt::{prompt, script, script_with_answers};
 pub use shipped::SHIPPED;
 pub use verify_view::verify;

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use rustyline::error::ReadlineError;
 use rustyline::{CompletionType, Config, Editor};
 
+use super::commands::{commands, help};
 use super::console::{Console, say};
-use super::conversation::{conversation, page};
+use super::conversation::{Hidden, conversation, conversation_of, exists};
 use super::editing::Editing;
 use super::format::Format;
+use super::labelling_view::{Answers, Request, label, request};
+use super::screen::page;
 use super::shipped::{SHIPPED, about, shipped};
 use crate::diag::did_you_mean;
 use crate::query::parameters::{given, written};
@@ -17,21 +20,8 @@ use crate::session::{Session, SessionError};
 
 const WELCOME: &str = "Statements end with a semicolon; .help lists commands, .quit leaves.";
 
-pub(super) const COMMANDS: [(&str, &str); 13] = [
-    (".help", "this list"),
-    (".judges", "judges; '.judges process = human' says whom a bare label name means"),
-    (".labels", "labels and who gave them"),
-    (".mode FORMAT", "table, json, jsonl, csv or markdown"),
-    (".output [FILE]", "rows go to a file, or back to the screen"),
-    (".quit", "leave; so does Ctrl-D"),
-    (".params", "parameters; '.params n = 7' gives $n a value, '.params n =' takes it away"),
-    (".queries", "queries that come with the program: .read NAME runs one"),
-    (".read FILE", "run the statements of a file"),
-    (".schema [TABLE]", "columns of a table, or of all"),
-    (".show ID [STEP]", "a trajectory as a conversation, with every judge's labels"),
-    (".tables", "tables and their rows"),
-    (".timer on|off", "tell how long each statement took"),
-];
+/// Tables are not folded to less.
+const WIDTH_LEAST: usize = 20;
 
 /// Whether to go on after a line.
 enum Next {
@@ -98,21 +88,46 @@ fn take(session: &Session, console: &mut Console, line: &str) -> Result<Next, Se
         return Ok(Next::GoOn);
     }
     if line.starts_with('.') {
-        return command(session, console, line.trim_end_matches(';').trim());
+        return command(session, console, line, None);
     }
     console.run(session, line).map(|()| Next::GoOn)
 }
 
-/// Runs a text that may hold commands on lines of their own among statements.
+/// Runs a text that may hold commands on lines of their own among statements. What `.label` asks
+/// is answered at the terminal, or by the lines of standard input.
 ///
 /// # Errors
 /// The first failure.
 pub fn script(session: &Session, console: &mut Console, text: &str) -> Result<(), SessionError> {
+    run_lines(session, console, text, false)
+}
+
+/// Runs a text as [`script`] does; the lines behind a `.label` are the answers to it.
+///
+/// # Errors
+/// The first failure.
+pub fn script_with_answers(
+    session: &Session,
+    console: &mut Console,
+    text: &str,
+) -> Result<(), SessionError> {
+    run_lines(session, console, text, true)
+}
+
+fn run_lines(
+    session: &Session,
+    console: &mut Console,
+    text: &str,
+    with_answers: bool,
+) -> Result<(), SessionError> {
     let mut statements = String::new();
-    for line in text.split_inclusive('\n') {
+    let mut lines = text.split_inclusive('\n');
+    while let Some(line) = lines.next() {
         if line.trim_start().starts_with('.') && split(&statements).is_complete() {
             console.run(session, &std::mem::take(&mut statements))?;
-            if let Next::Quit = take(session, console, line)? {
+            let mut answers = lines.by_ref().map(str::to_owned);
+            let answers = with_answers.then_some(&mut answers as &mut dyn Iterator<Item = String>);
+            if let Next::Quit = command(session, console, line, answers)? {
                 return Ok(());
             }
         } else {
@@ -122,17 +137,22 @@ pub fn script(session: &Session, console: &mut Console, text: &str) -> Result<()
     console.run(session, &statements)
 }
 
-fn command(session: &Session, console: &mut Console, line: &str) -> Result<Next, SessionError> {
+/// Runs a command; `answers` are the lines behind it, where they answer what it asks.
+fn command(
+    session: &Session,
+    console: &mut Console,
+    line: &str,
+    answers: Option<&mut dyn Iterator<Item = String>>,
+) -> Result<Next, SessionError> {
+    let line = line.trim().trim_end_matches(';').trim();
     let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let rest = rest.trim();
-    let wrong = |message: String| Err(SessionError::mistake("command", message));
     match (name, rest) {
         (".quit" | ".exit", _) => return Ok(Next::Quit),
-        (".help", _) => {
-            for (name, about) in COMMANDS {
-                say(&format!("{name:<16} {about}"));
-            }
-        }
+        (".help", name) => match help(name) {
+            Some(text) => say(&text),
+            None => return Err(unknown_command(name)),
+        },
         (".tables", _) => console.run(session, "SHOW TABLES")?,
         (".labels", _) => console.run(session, "SHOW LABELS")?,
         (".judges", "") => console.run(session, "SHOW JUDGES")?,
@@ -150,41 +170,72 @@ fn command(session: &Session, console: &mut Console, line: &str) -> Result<Next,
             }
         }
         (".schema", table) => console.run(session, &format!("DESCRIBE {table}"))?,
-        (".mode", word) => match Format::parse(word) {
-            Some(format) => console.format = format,
-            None => {
-                let known = Format::ALL.map(Format::as_str).join(", ");
-                return wrong(format!(".mode takes one of {known}, found '{word}'"));
-            }
-        },
-        (".timer", "on") => console.timer = true,
-        (".timer", "off") => console.timer = false,
-        (".timer", other) => return wrong(format!(".timer takes on or off, found '{other}'")),
-        (".output", "") => console.redirect(None).map_err(SessionError::Output)?,
-        (".output", file) => {
-            console.redirect(Some(Path::new(file))).map_err(SessionError::Output)?;
-        }
+        (".mode" | ".timer" | ".pager" | ".width" | ".output", _) => setting(console, name, rest)?,
         (".read", "") => {
             return wrong(".read takes a file, or the name of a query: .queries".to_owned());
         }
         (".read", name) => read(session, console, name)?,
         (".params", set) => parameters(session, set)?,
-        (".show", "") => return wrong(".show takes the id of a trajectory, and a step".to_owned()),
-        (".show", what) => show(session, what)?,
+        (".show", "") => {
+            return wrong(".show takes the id of a trajectory, or #3: .help show".to_owned());
+        }
+        (".show", what) => show(session, console, what)?,
+        (".label", arguments) => label_rows(session, console, arguments, answers)?,
         (".queries", _) => {
             for (name, text) in SHIPPED {
                 say(&format!("{name:<28} {}", about(text)));
             }
         }
-        (other, _) => {
-            let names = COMMANDS.iter().filter_map(|(n, _)| n.split_whitespace().next());
-            let near = did_you_mean(other, names);
-            let hint =
-                near.map_or(".help lists commands".to_owned(), |n| format!("did you mean {n}?"));
-            return wrong(format!("unknown command {other}: {hint}"));
-        }
+        (other, _) => return Err(unknown_command(other)),
     }
     Ok(Next::GoOn)
+}
+
+fn wrong<T>(message: String) -> Result<T, SessionError> {
+    Err(SessionError::mistake("command", message))
+}
+
+fn unknown_command(name: &str) -> SessionError {
+    let dotted = format!(".{}", name.trim_start_matches('.'));
+    let near = did_you_mean(&dotted, commands().map(|command| command.name));
+    let hint =
+        near.map_or(".help lists commands".to_owned(), |near| format!("did you mean {near}?"));
+    SessionError::mistake("command", format!("unknown command {dotted}: {hint}"))
+}
+
+/// Changes how rows are shown.
+fn setting(console: &mut Console, name: &str, value: &str) -> Result<(), SessionError> {
+    let switch = || match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        other => wrong(format!("{name} takes on or off, found '{other}'")),
+    };
+    match name {
+        ".mode" => match Format::parse(value) {
+            Some(format) => console.format = format,
+            None => {
+                let known = Format::ALL.map(Format::as_str).join(", ");
+                return wrong(format!(".mode takes one of {known}, found '{value}'"));
+            }
+        },
+        ".timer" => console.timer = switch()?,
+        ".pager" => console.pager = switch()?,
+        ".width" if value.is_empty() => console.width = None,
+        ".width" => match value.parse() {
+            Ok(width) if width >= WIDTH_LEAST => console.width = Some(width),
+            _ => {
+                return wrong(format!(
+                    ".width takes a number of columns, {WIDTH_LEAST} or more, or nothing for the \
+                     screen's; found '{value}'"
+                ));
+            }
+        },
+        _ => {
+            let file = (!value.is_empty()).then(|| Path::new(value));
+            console.redirect(file).map_err(SessionError::Output)?;
+        }
+    }
+    Ok(())
 }
 
 fn history_file() -> Option<PathBuf> {
@@ -208,14 +259,52 @@ fn read(session: &Session, console: &mut Console, name: &str) -> Result<(), Sess
     script(session, console, &text)
 }
 
-/// Shows the trajectory that an id names, or one of its steps.
-fn show(session: &Session, what: &str) -> Result<(), SessionError> {
-    let (id, step) = match what.rsplit_once(' ') {
-        Some((id, step)) if step.parse::<u32>().is_ok() => (id.trim(), step.parse().ok()),
+/// Shows the trajectory that an id names, one of its steps, or a row of the last query.
+fn show(session: &Session, console: &Console, what: &str) -> Result<(), SessionError> {
+    if let Some(number) = what.strip_prefix('#') {
+        let Ok(number) = number.trim().parse() else {
+            return wrong(format!(".show takes #1, #2, ... for a row, found '{what}'"));
+        };
+        let shown = conversation_of(session, &console.last.place(session, number)?)?;
+        page(&shown.text, shown.line);
+        return Ok(());
+    }
+    let (id, step) = match what.rsplit_once(char::is_whitespace) {
+        // An id may end like that, too.
+        Some((id, step)) if !exists(session, what) && step.parse::<u32>().is_ok() => {
+            (id.trim(), step.parse().ok())
+        }
         _ => (what, None),
     };
-    page(&conversation(session, id, step)?);
+    page(&conversation(session, id, step)?.text, None);
     Ok(())
+}
+
+/// Walks the rows of a query, or of the last one, for a person who labels them.
+fn label_rows(
+    session: &Session,
+    console: &Console,
+    arguments: &str,
+    answers: Option<&mut dyn Iterator<Item = String>>,
+) -> Result<(), SessionError> {
+    let Request { options, query } = match request(arguments) {
+        Ok(request) => request,
+        Err(message) => return wrong(message),
+    };
+    let query = match (query.is_empty(), &console.last.query) {
+        (false, _) => query.as_str(),
+        (true, Some(last)) => last.as_str(),
+        (true, None) => return wrong("there is no last query: .help label".to_owned()),
+    };
+    let mut lines = std::io::stdin().lines().map_while(Result::ok);
+    let mut answers = match (answers, Answers::keys()) {
+        (Some(lines), _) => Answers::Lines(lines),
+        (None, Some(keys)) => keys,
+        (None, None) => Answers::Lines(&mut lines),
+    };
+    let sitting = console.watched(session, || session.sit(query, &options))?;
+    let hidden = if options.sees_labels { Hidden::Nothing } else { Hidden::Verdicts };
+    label(session, sitting, hidden, &mut answers)
 }
 
 /// Lists the parameters, or gives one a value.

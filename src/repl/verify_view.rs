@@ -1,11 +1,9 @@
 //! A verification on the screen.
 
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use indicatif::ProgressBar;
-
 use super::console::{grouped, plural, say};
+use super::progress_view::watched;
 use crate::exchange::content_hash;
 use crate::session::{Session, SessionError};
 
@@ -14,18 +12,15 @@ use crate::session::{Session, SessionError};
 /// # Errors
 /// What keeps the check from going on.
 pub fn verify(session: &Session) -> Result<ExitCode, SessionError> {
-    let bar = io::stderr().is_terminal().then(|| ProgressBar::new(0));
+    session.progress().begin("checking", 0);
     let mut progress = |done: u64, all: u64| {
-        if let Some(bar) = &bar {
-            bar.set_length(all);
-            bar.set_position(done);
-        }
+        session.progress().set(done, all);
         !session.cancel().is_cancelled()
     };
-    let report = session.database().store().verify(&content_hash, &mut progress)?;
-    if let Some(bar) = &bar {
-        bar.finish_and_clear();
-    }
+    let store = session.database().store();
+    let report = watched(session, || store.verify(&content_hash, &mut progress));
+    session.progress().end();
+    let report = report?;
     if session.cancel().is_cancelled() {
         return Err(SessionError::Cancelled);
     }

@@ -67,7 +67,9 @@ pub fn export(
     let (database, cancel) = (session.database(), session.cancel());
     let parameters = &session.parameters();
     let scope = Scope { database, view: &view, cancel, text: query, parameters };
-    write(session, &scope, selected, format, path)
+    let written = write(session, &scope, selected, format, path);
+    session.progress().end();
+    written
 }
 
 /// Does what [`export`] does with a query that was read.
@@ -84,6 +86,7 @@ pub(super) fn write(
     let ordinals: Vec<u64> = ordinals.into_iter().collect();
     let mut file = create(path)?;
     let mut writer = Writer::new(format, &mut file, &judges(session)?)?;
+    session.progress().begin("writing trajectories", ordinals.len() as u64);
     for part in ordinals.chunks(READ) {
         if session.cancel().is_cancelled() {
             return Err(SessionError::Cancelled);
@@ -92,6 +95,7 @@ pub(super) fn write(
             let labels = view.current_labels(*ordinal)?;
             writer.write(&trajectory, &labels)?;
         }
+        session.progress().advance(part.len() as u64);
     }
     writer.finish()?;
     file.finish()?;

@@ -10,7 +10,7 @@ use crate::query::syntax::{Name, QueryStatement};
 use crate::store::{Durability, Fact};
 
 /// Labels stored in one commit.
-const COMMIT_LABELS: usize = 65_536;
+const COMMIT_LABELS: usize = 16_384;
 
 /// What LABEL says.
 pub(super) struct Labelling<'a> {
@@ -61,11 +61,17 @@ pub(super) fn label(
     }
     let store = session.database().store();
     let (mut added, mut same) = (0, 0);
+    let progress = session.progress();
+    progress.begin("storing labels", facts.len() as u64);
     for (part, judges) in facts.chunks(COMMIT_LABELS).zip(std::iter::repeat(&new_judge)) {
+        if session.cancel().is_cancelled() {
+            return Err(SessionError::Cancelled);
+        }
         let judges = judges.as_ref().map(std::slice::from_ref).unwrap_or_default();
         let report = store.label(part, judges, Durability::Now)?;
         added += report.added;
         same += report.same;
+        progress.advance(part.len() as u64);
     }
     Ok(Outcome::Labelled { added, same, without_value: selection.without_reward })
 }

@@ -13,6 +13,7 @@ use crate::db::NewRow;
 use crate::diag::Diagnostic;
 use crate::query::syntax::{QueryStatement, STEP, TRAJECTORY};
 use crate::query::{QueryError, Scope, TextPlace};
+use crate::store::View;
 
 /// The name of the reward's column while a selection is made.
 const REWARD: &str = "_reward";
@@ -43,7 +44,7 @@ pub(super) fn select(
         Some(expression) => engine.prepare_extended(scope, query, expression, REWARD),
     };
     let prepared = prepared.map_err(|e| worded(e, scope.text))?;
-    let mut collector = Collector { scope, known: HashMap::new(), rows: Vec::new(), dropped: 0 };
+    let mut collector = Collector::new(scope.view);
     let ran = engine.run(&prepared, session.cancel(), &mut |batch| {
         collector.take(batch).map(|()| ControlFlow::Continue(()))
     });
@@ -53,14 +54,42 @@ pub(super) fn select(
     Ok(Selection { rows, labels: prepared.labels, undecided, without_reward: dropped })
 }
 
+/// Returns the columns of a query's rows that say which steps they are, `None` where none do.
+pub(super) fn identity(batch: &RecordBatch) -> Option<RecordBatch> {
+    let known = [TRAJECTORY, STEP, "trajectory_id", "source", "step"];
+    let schema = batch.schema();
+    let at = known.iter().filter_map(|name| schema.index_of(name).ok());
+    let hidden = schema.index_of(TRAJECTORY).is_ok();
+    let named = hidden || schema.index_of("trajectory_id").is_ok();
+    named.then(|| batch.project(&at.collect::<Vec<_>>()).ok()).flatten()
+}
+
+impl Session {
+    /// Returns which trajectories or steps the rows of a query are, of columns that a
+    /// [`Sink`](super::Sink) was given by `identity`.
+    ///
+    /// # Errors
+    /// A row names no trajectory, one that does not exist, or several; what the disk says.
+    pub fn places(&self, identity: &RecordBatch) -> Result<Vec<NewRow>, SessionError> {
+        let view = self.database().view();
+        let mut collector = Collector::new(&view);
+        collector.take(identity).map_err(|e| worded(e, ""))?;
+        Ok(collector.rows)
+    }
+}
+
 struct Collector<'a> {
-    scope: &'a Scope<'a>,
+    view: &'a View,
     known: HashMap<(Option<String>, String), u64>,
     rows: Vec<NewRow>,
     dropped: u64,
 }
 
 impl Collector<'_> {
+    fn new(view: &View) -> Collector<'_> {
+        Collector { view, known: HashMap::new(), rows: Vec::new(), dropped: 0 }
+    }
+
     fn take(&mut self, batch: &RecordBatch) -> Result<(), QueryError> {
         let reward = batch.column_by_name(REWARD).map(number).transpose()?;
         let hidden = (batch.column_by_name(TRAJECTORY), batch.column_by_name(STEP));
@@ -110,7 +139,7 @@ impl Collector<'_> {
         if let Some(ordinal) = self.known.get(&key) {
             return Ok(*ordinal);
         }
-        let view = self.scope.view;
+        let view = self.view;
         let failed = |e| QueryError::Database(Box::new(crate::db::DbError::Store(e)));
         let found = match &key.0 {
             Some(source) => view.find(source, &key.1).map_err(failed)?.map(|(o, _)| vec![o]),

@@ -11,12 +11,12 @@ use super::error::SessionError;
 use super::export;
 use super::labelling::{Labelling, label};
 use super::listing;
-use super::select::{Selection, select};
+use super::select::{Selection, identity, select};
 use super::summary;
 use super::training::{self, TrainSummary};
 use crate::codec::DatasetRecord;
 use crate::db::{Database, DatasetDraft};
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, Progress};
 use crate::query::parameters::{Parameters, with_values};
 use crate::query::syntax::{self, Literal, QueryStatement, Statement, StatementKind, Then};
 use crate::query::{Cancel, Engine, Prepared, QueryError, Scope};
@@ -42,6 +42,10 @@ pub trait Sink: Send {
     /// # Errors
     /// The output cannot be written.
     fn end(&mut self) -> std::io::Result<()>;
+
+    /// The columns that say which steps the rows of the next batch of a query are, as
+    /// [`Session::places`] reads them. Not called where they do not say it.
+    fn identity(&mut self, _columns: &RecordBatch) {}
 
     /// A training run tells something; `Break` stops it with a checkpoint.
     fn train(&mut self, event: &Event) -> ControlFlow<()>;
@@ -139,6 +143,11 @@ impl Session {
         &self.cancel
     }
 
+    /// Returns how far what runs is.
+    pub fn progress(&self) -> &Progress {
+        self.engine.progress()
+    }
+
     /// Returns the values of parameters.
     pub fn parameters(&self) -> Parameters {
         self.parameters.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -176,22 +185,34 @@ impl Session {
         let view = self.database.view();
         let (database, cancel, parameters) = (&self.database, &self.cancel, &self.parameters());
         let scope = Scope { database, view: &view, cancel, text, parameters };
+        let outcome = self.outcome(&scope, statement, sink);
+        self.progress().end();
+        outcome
+    }
+
+    fn outcome(
+        &self,
+        scope: &Scope<'_>,
+        statement: &Statement,
+        sink: &mut dyn Sink,
+    ) -> Result<Outcome, SessionError> {
+        let (view, text) = (scope.view, scope.text);
         match &statement.kind {
-            StatementKind::Query(query) => self.query(&scope, statement, query, sink),
+            StatementKind::Query(query) => self.query(scope, statement, query, sink),
             StatementKind::Explain { analyze, query } => match &query.then {
                 Some(Then::Train { options, .. }) => {
-                    training::explain(self, &scope, query, options).map(Outcome::Text)
+                    training::explain(self, scope, query, options).map(Outcome::Text)
                 }
                 _ => {
-                    let prepared = self.prepare(&scope, query)?;
+                    let prepared = self.prepare(scope, query)?;
                     let plan = self.engine.explain(&prepared, *analyze, &self.cancel);
                     let plan = plan.map_err(|e| worded(e, text))?;
                     Ok(Outcome::Text(syntax::standard_form(query) + &plan))
                 }
             },
-            StatementKind::Funnel { cuts } => summary::funnel(self, &scope, cuts, sink),
-            StatementKind::Describe { table } => listing::columns(&view, table, text, sink),
-            StatementKind::Show(what) => listing::show(self, &view, what, text, sink),
+            StatementKind::Funnel { cuts } => summary::funnel(self, scope, cuts, sink),
+            StatementKind::Describe { table } => listing::columns(view, table, text, sink),
+            StatementKind::Show(what) => listing::show(self, view, what, text, sink),
         }
     }
 
@@ -210,6 +231,7 @@ impl Session {
             Some(Then::Save { name, with_duplicates }) => {
                 let selection = select(self, scope, query, None)?;
                 let text = with_values(&statement.text, scope.parameters);
+                self.progress().begin("saving the dataset", 0);
                 let draft = draft(&name.text, &text, query, &selection, *with_duplicates);
                 let saved = self.database.save_dataset(scope.view, draft, &selection.rows)?;
                 Ok(Outcome::Saved(Box::new(saved)))
@@ -257,13 +279,16 @@ impl Session {
     ) -> Result<Outcome, SessionError> {
         sink.begin(&prepared.schema()).map_err(SessionError::Output)?;
         let mut failed = None;
-        let ran = self.engine.run(prepared, &self.cancel, &mut |batch| match sink
-            .batch(&prepared.shown(batch)?)
-        {
-            Ok(()) => Ok(ControlFlow::Continue(())),
-            Err(error) => {
-                failed = Some(error);
-                Ok(ControlFlow::Break(()))
+        let ran = self.engine.run(prepared, &self.cancel, &mut |batch| {
+            if let Some(columns) = identity(batch) {
+                sink.identity(&columns);
+            }
+            match sink.batch(&prepared.shown(batch)?) {
+                Ok(()) => Ok(ControlFlow::Continue(())),
+                Err(error) => {
+                    failed = Some(error);
+                    Ok(ControlFlow::Break(()))
+                }
             }
         });
         if let Some(error) = failed {

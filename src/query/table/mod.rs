@@ -20,5 +20,5 @@ pub use grouped::GroupByCodes;
 pub use questions::{Calling, TableFunction};
 pub(super) use reading::evaluate;
 pub(super) use scan::only_child;
-pub use scan::{RowFinder, ScanProvider, Scores};
+pub use scan::{RowFinder, ScanExec, ScanProvider, Scores};
 pub use streamed::{StreamedTable, provider as streamed_provider};

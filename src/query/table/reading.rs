@@ -16,6 +16,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use super::columns::{LabelText, Origin, ScanTable, TableColumn, schema_of};
 use super::scan::RowFinder;
 use crate::codec::HeaderRecord;
+use crate::diag::Progress;
 use crate::model::{Label, Step, Target, Trajectory};
 use crate::store::{ColumnRef, Segment, StoreError, View, runs_of};
 
@@ -68,11 +69,12 @@ pub(super) struct Reading {
     slices: std::vec::IntoIter<(Segment, Range<u64>)>,
     ready: std::collections::VecDeque<RecordBatch>,
     left: usize,
+    progress: Progress,
 }
 
 impl Reading {
-    /// Returns a reader of the rows in `rows`.
-    pub fn new(plan: Arc<ScanPlan>, rows: Range<u64>) -> Reading {
+    /// Returns a reader of the rows in `rows`, which moves `progress` on.
+    pub fn new(plan: Arc<ScanPlan>, rows: Range<u64>, progress: Progress) -> Reading {
         let mut slices = Vec::new();
         for segment in &plan.segments {
             let end = rows.end.min(segment.first_row + segment.rows);
@@ -85,7 +87,16 @@ impl Reading {
         }
         let left = plan.limit.unwrap_or(usize::MAX);
         let schema = schema_of(&plan.output);
-        Reading { plan, schema, slices: slices.into_iter(), ready: Default::default(), left }
+        let (slices, ready) = (slices.into_iter(), Default::default());
+        Reading { plan, schema, slices, ready, left, progress }
+    }
+
+    /// Ends what nobody waits for any more: where no row is kept there is no other place to stop.
+    fn go_on(&self) -> Result<()> {
+        match self.plan.finder.0.is_cancelled() {
+            true => Err(DataFusionError::Execution("cancelled".to_owned())),
+            false => Ok(()),
+        }
     }
 
     fn read(&mut self) -> Result<Option<RecordBatch>> {
@@ -99,6 +110,8 @@ impl Reading {
                 return Ok(Some(batch));
             }
             let Some((segment, rows)) = self.slices.next() else { return Ok(None) };
+            self.go_on()?;
+            self.progress.advance(rows.end - rows.start);
             let slice = Slice { plan: &self.plan, segment, rows };
             let kept = slice.kept()?;
             if kept.is_empty() {
@@ -110,6 +123,7 @@ impl Reading {
                 Some(_) => kept,
             };
             for run in slice.runs(&kept)? {
+                self.go_on()?;
                 let kept = kept.slice(run.start, run.len());
                 if let Some(batch) = slice.batch(&kept, &self.schema)? {
                     self.ready.push_back(batch);

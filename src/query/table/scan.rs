@@ -33,11 +33,18 @@ use super::columns::{Origin, ScanTable, TableColumn, schema_of, table_columns};
 use super::prune;
 use super::reading::{Finding, Predicate, Reading, ScanPlan, external};
 use crate::codec::{ColumnType, TableId};
+use crate::diag::Progress;
 use crate::query::syntax::SEARCH_SCORE;
 use crate::store::{Segment, View};
 
 /// Finds the rows of steps that a full-text predicate keeps.
 pub trait RowFinder: Send + Sync {
+    /// Returns the counters that rows read move on.
+    fn progress(&self) -> Progress;
+
+    /// Whether the end of what runs was asked for.
+    fn is_cancelled(&self) -> bool;
+
     /// Returns the rows, ascending, whose `column` holds `words`; `None` where the index cannot
     /// say and each row must be looked at.
     ///
@@ -353,6 +360,11 @@ impl ScanExec {
         ScanExec { plan: Arc::new(plan), partitions, properties: Arc::new(properties) }
     }
 
+    /// Returns the number of rows that are looked at, those that filters drop included.
+    pub fn rows_scanned(&self) -> u64 {
+        self.plan.segments.iter().map(|segment| segment.rows).sum()
+    }
+
     /// Returns the scan with one more column behind the others, and its place: for which rows the
     /// text column `at` of its output matches words. `None` where the index cannot say.
     pub(super) fn with_found(&self, at: usize, words: &str) -> Result<Option<(ScanExec, usize)>> {
@@ -482,7 +494,7 @@ impl ExecutionPlan for ScanExec {
 
     fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let rows = self.partitions.get(partition).map_or(0..0, |part| part.rows.clone());
-        let reading = Reading::new(self.plan.clone(), rows);
+        let reading = Reading::new(self.plan.clone(), rows, self.plan.finder.0.progress());
         let stream = futures::stream::iter(reading);
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
     }
