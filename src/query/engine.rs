@@ -10,14 +10,14 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, Session, TableProvider};
-use datafusion::common::DataFusionError;
+use datafusion::common::{Column, DataFusionError};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -199,22 +199,28 @@ impl Engine {
         scope: &Scope<'_>,
         query: &QueryStatement,
     ) -> Result<Prepared, QueryError> {
-        self.prepare_query(scope, query.query.as_ref().clone())
+        self.prepare_query(scope, query.query.as_ref().clone(), None)
     }
 
-    /// Plans a query with one more column: `expression`, of the query's columns, called `name`.
+    /// Plans a query for the steps that its rows are: of its columns only those come out that say
+    /// it, so that no other is read; and one more column, if an `expression` of the query's
+    /// columns is given, called `name`.
     ///
     /// # Errors
     /// As [`Engine::prepare`]; places refer to the expression where the mistake is in it.
-    pub fn prepare_extended(
+    pub fn prepare_places(
         &self,
         scope: &Scope<'_>,
         query: &QueryStatement,
-        expression: &str,
-        name: &str,
+        expression: Option<&str>,
+        name: &'static str,
     ) -> Result<Prepared, QueryError> {
-        let extended = names::extended(query.query.as_ref().clone(), expression, name)?;
-        self.prepare_query(scope, extended)
+        let query = query.query.as_ref().clone();
+        let query = match expression {
+            Some(expression) => names::extended(query, expression, name)?,
+            None => query,
+        };
+        self.prepare_query(scope, query, Some(name))
     }
 
     /// Plans `SELECT items FROM (query)`.
@@ -235,6 +241,7 @@ impl Engine {
         &self,
         scope: &Scope<'_>,
         mut query: ast::Query,
+        places_and: Option<&'static str>,
     ) -> Result<Prepared, QueryError> {
         arrows::bind(&mut query);
         names::give_gold(&mut query);
@@ -252,7 +259,10 @@ impl Engine {
         let refused = |e: DataFusionError| planning_error(e, scope, &names, self);
         // A thread of the runtime has the stack for it.
         let planning = self.runtime.spawn(async move {
-            let logical = state.statement_to_plan(statement).await?;
+            let mut logical = state.statement_to_plan(statement).await?;
+            if let Some(name) = places_and {
+                logical = places_only(logical, name)?;
+            }
             let physical = state.create_physical_plan(&logical).await?;
             Ok((logical, physical))
         });
@@ -413,6 +423,27 @@ impl QueryPlanner for Planner {
     }
 }
 
+/// Returns a plan with only those columns that say which steps the rows are, and the one called
+/// `name`. A plan without any is left as it is.
+fn places_only(plan: LogicalPlan, name: &str) -> datafusion::common::Result<LogicalPlan> {
+    let schema = plan.schema();
+    let has = |name: &str| schema.fields().iter().any(|field| field.name() == name);
+    let kept: &[&str] = match (has(TRAJECTORY), has(STEP)) {
+        (true, true) => &[TRAJECTORY, STEP],
+        (true, false) => &[TRAJECTORY, "step"],
+        (false, _) => &["trajectory_id", "source", "step"],
+    };
+    let columns = schema.iter().filter(|(_, field)| {
+        let known = field.name().as_str();
+        kept.contains(&known) || known == name
+    });
+    let columns: Vec<Expr> = columns.map(|column| Expr::Column(Column::from(column))).collect();
+    if columns.is_empty() || columns.len() == schema.fields().len() {
+        return Ok(plan);
+    }
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
+}
+
 /// Returns how many rows the scans of a plan look at.
 fn scanned_rows(plan: &dyn ExecutionPlan) -> u64 {
     let own = plan.downcast_ref::<ScanExec>().map_or(0, ScanExec::rows_scanned);
@@ -463,6 +494,46 @@ impl Catalog for StatementCatalog<'_> {
     }
 }
 
+<<<<<<< HEAD
+=======
+/// Asks the text index for the rows of full-text predicates.
+struct Finder {
+    database: Arc<Database>,
+    view: View,
+    cancel: Cancel,
+    progress: Progress,
+    /// Whether nobody waits for the query's rows any more.
+    ended: Arc<AtomicBool>,
+}
+
+impl RowFinder for Finder {
+    fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    fn is_cancelled(&self) -> bool {
+        // A later query may have begun, with a handle that says nothing of this one.
+        self.ended.load(Ordering::Relaxed) || self.cancel.is_cancelled()
+    }
+
+    fn rows(&self, column: &str, words: &str) -> datafusion::common::Result<Option<Arc<Vec<u64>>>> {
+        if !crate::text::COLUMNS.contains(&column) {
+            return Ok(None);
+        }
+        let query =
+            TextQuery::parse(words).map_err(|d| functions::words_error(words, &d.message))?;
+        self.progress.begin("indexing texts", 0);
+        let mut go_on = |done: u64, all: u64| {
+            self.progress.set(done, all);
+            !self.cancel.is_cancelled()
+        };
+        let rows = self.database.text_rows(&self.view, column, &query, &mut go_on);
+        let rows = rows.map_err(|e| DataFusionError::External(Box::new(e)))?;
+        Ok(rows.map(Arc::new))
+    }
+}
+
+>>>>>>> 2ec68a0 (query: what takes only the steps that rows are reads no other column)
 /// Returns the names of the tables that every database has.
 pub fn table_names() -> Vec<String> {
     let scanned = ScanTable::ALL.iter().map(|t| t.name().to_owned());

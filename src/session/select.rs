@@ -39,10 +39,7 @@ pub(super) fn select(
     reward: Option<&str>,
 ) -> Result<Selection, SessionError> {
     let engine = session.engine();
-    let prepared = match reward {
-        None => engine.prepare(scope, query),
-        Some(expression) => engine.prepare_extended(scope, query, expression, REWARD),
-    };
+    let prepared = engine.prepare_places(scope, query, reward, REWARD);
     let prepared = prepared.map_err(|e| worded(e, scope.text))?;
     let mut collector = Collector::new(scope.view);
     let ran = engine.run(&prepared, session.cancel(), &mut |batch| {
