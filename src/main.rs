@@ -9,11 +9,12 @@ use swirldb::exchange;
 use swirldb::query::parameters::given;
 use swirldb::query::syntax::Literal;
 use swirldb::repl::{
-    Console, Format, ImportOptions, import_files, interrupt, print_import_report, prompt, script,
-    script_with_answers, watched,
+    Console, Format, ImportOptions, import_files, interrupt, print_export, print_import_report,
+    prompt, script, script_with_answers, watched,
 };
 use swirldb::session::{
     ExportFormat, NewModel, Session, SessionError, SessionOptions, create_model, export,
+    export_dataset,
 };
 use swirldb::synth::{self, Shape, SynthOptions};
 
@@ -91,13 +92,16 @@ enum Command {
         #[command(flatten)]
         open: OpenArguments,
     },
-    /// Write the trajectories that a query selects, with their labels, to a file.
+    /// Write the trajectories that a query selects, or a dataset, with their labels to a file.
     Export {
         /// The database.
         db: PathBuf,
         /// Which: a query that gives rows of trajectories or steps.
         #[arg(long, value_name = "SQL", default_value = "FROM trajectories")]
         query: String,
+        /// Instead a saved dataset: with its rows, for another machine.
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["query", "format"])]
+        dataset: Option<String>,
         /// The file; .gz and .zst compress it.
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
@@ -291,7 +295,12 @@ fn run(arguments: Arguments) -> Result<ExitCode, SessionError> {
                 print_import_report("in all", &total, std::time::Duration::ZERO);
             }
         }
-        Some(Command::Export { db, query, to, format, open }) => {
+        Some(Command::Export { db, dataset: Some(name), to, open, .. }) => {
+            let session = open.session(&db, false)?;
+            let dataset = export_dataset(&session, &name, &to)?;
+            print_export(&dataset, &to.display().to_string());
+        }
+        Some(Command::Export { db, query, dataset: None, to, format, open }) => {
             let session = open.session(&db, false)?;
             let written = watched(&session, || export(&session, &query, format, &to))?;
             note(&format!("{}: {written} trajectories", to.display()));

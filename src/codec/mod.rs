@@ -4,6 +4,7 @@
 //! every key sorts bytewise in the order its reader wants, and `schema/` describes both in words.
 
 mod column;
+mod dataset;
 mod error;
 mod key;
 mod record;
@@ -11,12 +12,13 @@ mod rows;
 mod table;
 
 pub use column::{ChunkStats, Scalar, decode_batch, decode_column, encode_batch, encode_column};
+pub use dataset::{DatasetRecord, DatasetRow, Horizon};
 pub use error::{CodecError, FORMAT_VERSION};
 pub use key::{Family, Key, TableId};
 pub use record::{
-    BodyPlacer, Catalogue, ChunkEntry, ColumnEntry, DatasetRecord, DatasetRow, Delta, HeaderRecord,
-    INLINE_BYTES_MAX, IdRecord, JudgeRecord, LabelCell, LabelColumn, LabelRecord, Manifest,
-    MessageRecord, MetricRecord, Record, RunRecord, RunStatus, StepRecord, Text, body_texts,
+    BodyPlacer, Catalogue, ChunkEntry, ColumnEntry, Delta, HeaderRecord, INLINE_BYTES_MAX,
+    IdRecord, JudgeRecord, LabelCell, LabelColumn, LabelRecord, Manifest, MessageRecord,
+    MetricRecord, Record, RunRecord, RunStatus, StepRecord, Text, body_texts,
 };
 pub use rows::{StepRows, TrajectoryRows, call_error};
 pub use table::{

@@ -37,6 +37,14 @@ pub trait Record: Encode + Decode<()> + Sized {
     /// [`CodecError::Newer`] for a later version, [`CodecError::Damaged`] for anything that
     /// `encode` does not write.
     fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        Self::decode_current(bytes)
+    }
+
+    /// Returns the record that `bytes` of the version written now hold.
+    ///
+    /// # Errors
+    /// As [`Record::decode`].
+    fn decode_current(bytes: &[u8]) -> Result<Self, CodecError> {
         let (&version, body) =
             bytes.split_first().ok_or_else(|| CodecError::damaged(Self::WHAT, "no bytes"))?;
         if version > Self::VERSION {
@@ -554,55 +562,6 @@ pub struct Catalogue {
 
 impl Record for Catalogue {
     const WHAT: &'static str = "catalogue";
-}
-
-/// One sub-trajectory, or one whole step list, of a dataset.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub struct DatasetRow {
-    /// The trajectory's ordinal.
-    pub trajectory: u64,
-    /// The step, from 1.
-    pub step: u32,
-    /// BLAKE3 of the trajectory's canonical content.
-    pub content_hash: [u8; 32],
-    /// The reward it was saved with, if the selection had one.
-    pub reward: Option<f64>,
-}
-
-/// A dataset: chunk 0 of its records is this, rows follow in chunks.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
-pub struct DatasetRecord {
-    /// The name.
-    pub name: String,
-    /// The statement as typed.
-    pub statement: String,
-    /// The sequence it was selected at.
-    pub sequence: u64,
-    /// The seeds it names.
-    pub seeds: Vec<u64>,
-    /// The judges whose labels it used, as `name@judge`.
-    pub judges: Vec<String>,
-    /// Whether a judge it used was shown gold answers; `None` if that is not known of all.
-    pub saw_gold: Option<bool>,
-    /// The number of rows.
-    pub rows: u64,
-    /// The number of trajectories among them.
-    pub trajectories: u64,
-    /// Trajectories left out because a step had no label.
-    pub undecided: u64,
-    /// BLAKE3 over all rows.
-    pub hash: [u8; 32],
-    /// When it was saved, in microseconds since 1970-01-01T00:00:00Z.
-    pub created_at: i64,
-}
-
-impl Record for DatasetRecord {
-    const WHAT: &'static str = "dataset record";
-}
-
-/// Rows of a dataset.
-impl Record for Vec<DatasetRow> {
-    const WHAT: &'static str = "dataset rows";
 }
 
 /// How far a run came.

@@ -7,6 +7,9 @@ use super::database::Database;
 use crate::codec::{DatasetRecord, DatasetRow, TableId};
 use crate::store::View;
 
+/// Rows whose trajectories are looked up together.
+pub(super) const NAMED: usize = 4_096;
+
 /// One selected sub-trajectory.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NewRow {
@@ -34,6 +37,8 @@ pub struct DatasetDraft<'a> {
     pub with_duplicates: bool,
     /// The time, in microseconds since 1970-01-01T00:00:00Z.
     pub created_at: i64,
+    /// The version of the program.
+    pub program: &'a str,
 }
 
 impl Database {
@@ -48,7 +53,7 @@ impl Database {
         draft: DatasetDraft<'_>,
         rows: &[NewRow],
     ) -> Result<DatasetRecord, DbError> {
-        let rows = pinned(view, rows)?;
+        let rows = pin(view, rows)?;
         if rows.is_empty() {
             return Err(DbError::Selection("the selection is empty: nothing was saved".into()));
         }
@@ -73,8 +78,11 @@ impl Database {
             rows: rows.len() as u64,
             trajectories: trajectories.len() as u64,
             undecided: draft.undecided,
-            hash: hash(view, &rows)?,
+            hash: dataset_hash(view, &rows)?,
             created_at: draft.created_at,
+            horizon: Some(view.horizon()),
+            program: Some(draft.program.to_owned()),
+            origin: None,
         };
         self.store().save_dataset(&record, &rows)?;
         Ok(record)
@@ -82,7 +90,10 @@ impl Database {
 }
 
 /// Returns the rows with their content hashes, one for each step.
-fn pinned(view: &View, rows: &[NewRow]) -> Result<Vec<DatasetRow>, DbError> {
+///
+/// # Errors
+/// [`DbError::Selection`] for a trajectory or step that does not exist; what the disk says.
+pub fn pin(view: &View, rows: &[NewRow]) -> Result<Vec<DatasetRow>, DbError> {
     let mut ordinals: Vec<u64> = rows.iter().map(|r| r.trajectory).collect();
     ordinals.sort_unstable();
     ordinals.dedup();
@@ -116,29 +127,41 @@ fn pinned(view: &View, rows: &[NewRow]) -> Result<Vec<DatasetRow>, DbError> {
 
 /// Returns BLAKE3 over all rows: source, id, step, content and reward of each, in order. Ordinals
 /// are left out, so that the same selection in another database has the same hash.
-fn hash(view: &View, rows: &[DatasetRow]) -> Result<[u8; 32], DbError> {
+///
+/// # Errors
+/// Damage, a trajectory that is gone included; what the disk says.
+pub fn dataset_hash(view: &View, rows: &[DatasetRow]) -> Result<[u8; 32], DbError> {
     let mut hasher = blake3::Hasher::new();
+    for part in rows.chunks(NAMED) {
+        let names = names(view, part)?;
+        for row in part {
+            if let Some((source, id)) = names.get(&row.trajectory) {
+                for text in [source, id] {
+                    hasher.update(&(text.len() as u64).to_be_bytes());
+                    hasher.update(text.as_bytes());
+                }
+            }
+            hasher.update(&row.step.to_be_bytes());
+            hasher.update(&row.content_hash);
+            match row.reward {
+                Some(reward) => hasher.update(&[1]).update(&reward.to_bits().to_be_bytes()),
+                None => hasher.update(&[0]),
+            };
+        }
+    }
+    Ok(*hasher.finalize().as_bytes())
+}
+
+/// Returns source and id of the trajectories that rows name, by ordinal.
+pub(super) fn names(
+    view: &View,
+    rows: &[DatasetRow],
+) -> Result<HashMap<u64, (String, String)>, DbError> {
     let mut ordinals: Vec<u64> = rows.iter().map(|r| r.trajectory).collect();
     ordinals.sort_unstable();
     ordinals.dedup();
     let headers = view.headers(&ordinals)?;
-    let names: HashMap<u64, (String, String)> =
-        ordinals.into_iter().zip(headers.into_iter().map(|h| (h.source, h.id))).collect();
-    for row in rows {
-        if let Some((source, id)) = names.get(&row.trajectory) {
-            for text in [source, id] {
-                hasher.update(&(text.len() as u64).to_be_bytes());
-                hasher.update(text.as_bytes());
-            }
-        }
-        hasher.update(&row.step.to_be_bytes());
-        hasher.update(&row.content_hash);
-        match row.reward {
-            Some(reward) => hasher.update(&[1]).update(&reward.to_bits().to_be_bytes()),
-            None => hasher.update(&[0]),
-        };
-    }
-    Ok(*hasher.finalize().as_bytes())
+    Ok(ordinals.into_iter().zip(headers.into_iter().map(|h| (h.source, h.id))).collect())
 }
 
 /// Returns whether any judge among `name@judge` labels saw gold answers; `None` where one of

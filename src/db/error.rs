@@ -31,6 +31,17 @@ pub enum DbError {
     /// Rows that are no steps of stored trajectories, or come twice.
     #[error("{0}")]
     Selection(String),
+    /// A dataset of a file that cannot be saved as it was; its trajectories and labels stay.
+    #[error("dataset '{name}' was not saved: {why}")]
+    Dataset {
+        /// The dataset.
+        name: String,
+        /// What keeps it from being what it was.
+        why: String,
+    },
+    /// Datasets that are not what was saved.
+    #[error("{0}")]
+    NotAsSaved(String),
     /// It was asked to stop.
     #[error("stopped")]
     Stopped,

@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 
 use super::DbError;
 use super::database::Database;
+use super::restoring::Restoring;
+use crate::codec::DatasetRecord;
 use crate::exchange::{BadRecord, Imported, LabelRecord, Place, Reader, Record};
 use crate::model::{Judge, Label};
 use crate::store::{Appended, Durability, Fact, Incoming, StoreError, View};
@@ -27,6 +29,8 @@ pub struct ImportReport {
     pub skipped: u64,
     /// Trajectories whose id is taken by other content.
     pub conflicts: u64,
+    /// Datasets saved.
+    pub datasets: u64,
 }
 
 impl ImportReport {
@@ -40,6 +44,7 @@ impl ImportReport {
         self.labels_unchanged += other.labels_unchanged;
         self.skipped += other.skipped;
         self.conflicts += other.conflicts;
+        self.datasets += other.datasets;
     }
 }
 
@@ -65,6 +70,13 @@ pub enum ImportEvent<'a> {
     Incident(&'a Incident),
     /// A commit is done; this is the report so far.
     Committed(&'a ImportReport),
+    /// A dataset is there with the hash that the file gives.
+    Dataset {
+        /// The dataset.
+        record: &'a DatasetRecord,
+        /// Whether it was not there before.
+        is_new: bool,
+    },
 }
 
 /// Watches an import; `Break` ends it after the commit at hand.
@@ -82,7 +94,8 @@ pub fn import(
     observer: &mut ImportObserver<'_>,
 ) -> Result<ImportReport, DbError> {
     let report = ImportReport::default();
-    let mut import = Import { database, strict, observer, report };
+    let restoring = Restoring::default();
+    let mut import = Import { database, strict, observer, report, restoring };
     let ended = import.run(reader);
     // What came before an error or a stop is good and stays.
     database.store().settle()?;
@@ -112,8 +125,20 @@ impl Import<'_, '_> {
                 return Ok(());
             }
         }
-        let _ends_anyway = self.commit(&mut pending)?;
-        Ok(())
+        match self.commit(&mut pending)? {
+            ControlFlow::Break(()) => Ok(()),
+            ControlFlow::Continue(()) => self.datasets(),
+        }
+    }
+
+    /// Saves the datasets of the file.
+    fn datasets(&mut self) -> Result<(), DbError> {
+        let Import { database, observer, report, restoring, .. } = self;
+        std::mem::take(restoring).finish(database, &mut |record, is_new| {
+            report.datasets += u64::from(is_new);
+            // Nothing is left to be stopped.
+            let _ends_anyway = observer(ImportEvent::Dataset { record, is_new });
+        })
     }
 }
 
@@ -131,6 +156,7 @@ struct Import<'a, 'b> {
     strict: bool,
     observer: &'a mut ImportObserver<'b>,
     report: ImportReport,
+    restoring: Restoring,
 }
 
 impl Import<'_, '_> {
@@ -161,6 +187,17 @@ impl Import<'_, '_> {
                     return Ok(ControlFlow::Break(()));
                 }
                 self.label(*labels)
+            }
+            Ok(Record::Dataset(manifest)) => {
+                self.restoring.begin(self.database, *manifest)?;
+                Ok(ControlFlow::Continue(()))
+            }
+            Ok(Record::DatasetRows(rows)) => {
+                if !pending.records.is_empty() && self.commit(pending)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+                self.restoring.take(&self.database.view(), &rows)?;
+                Ok(ControlFlow::Continue(()))
             }
         }
     }

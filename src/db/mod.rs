@@ -7,10 +7,15 @@
 
 mod database;
 mod dataset;
+mod difference;
 mod error;
 mod import;
+mod pins;
+mod restoring;
 
 pub use database::{Database, Scored, TextProgress};
-pub use dataset::{DatasetDraft, NewRow};
+pub use dataset::{DatasetDraft, NewRow, dataset_hash, pin};
+pub use difference::{Change, ChangedRow, Difference, difference};
 pub use error::DbError;
 pub use import::{ImportEvent, ImportObserver, ImportReport, Incident, import};
+pub use pins::{BrokenPin, PinReport};

@@ -48,6 +48,7 @@ mod agentprocess;
 mod blocks;
 mod chat;
 mod chat_writer;
+mod dataset;
 mod entries;
 mod error;
 mod fields;
@@ -71,6 +72,7 @@ mod timestamp;
 mod verifiers;
 
 pub use chat_writer::ChatWriter;
+pub use dataset::{DatasetManifest, DatasetRows, PinnedTrajectory};
 pub use error::{BadRecord, ExchangeError, Fault, Place};
 pub use format::Format;
 pub use input::Progress;

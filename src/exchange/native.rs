@@ -6,6 +6,8 @@
 //! {"swirl":1,"judge":{"name":"human","kind":"human"}}
 //! {"swirl":1,"trajectory":{"source":"hotpotqa","id":"7",...},"labels":[{"target":...}]}
 //! {"swirl":1,"labels_of":{"source":"hotpotqa","id":"7","labels":[{"place":...}]}}
+//! {"swirl":1,"dataset":{"name":"good",...}}
+//! {"swirl":1,"dataset_rows":{"dataset":"good",...}}
 //! ```
 //!
 //! Fields are those of [`crate::model`]; an unknown one is refused and not dropped.
@@ -15,6 +17,7 @@ use std::io::{self, BufWriter, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::dataset::{DatasetManifest, DatasetRows};
 use super::error::{ExchangeError, Fault, Place};
 use super::json;
 use super::parser::{Names, Parser};
@@ -58,6 +61,10 @@ struct Written<'a> {
     labels: &'a [Label],
     #[serde(skip_serializing_if = "Option::is_none")]
     labels_of: Option<LabelsOf<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dataset: Option<&'a DatasetManifest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dataset_rows: Option<&'a DatasetRows>,
 }
 
 /// A line as it is read.
@@ -70,6 +77,8 @@ struct Read {
     #[serde(default)]
     labels: Vec<Label>,
     labels_of: Option<ReadLabelsOf>,
+    dataset: Option<Box<DatasetManifest>>,
+    dataset_rows: Option<Box<DatasetRows>>,
 }
 
 /// Labels of a trajectory that stands elsewhere, as they are written.
@@ -113,7 +122,30 @@ impl Native {
         }
         trajectory
     }
+
+    /// Reads a line of a dataset, which pins its trajectories as they are called in the file.
+    fn dataset(&self, line: Read) -> Result<Vec<Record>, Fault> {
+        if self.names.source.is_some() || self.names.split.is_some() {
+            let message = "a dataset holds the trajectories as their source names them; import \
+                           without --source and --split";
+            return Err(Fault::of("dataset", message));
+        }
+        let Read { judge: None, trajectory: None, labels_of: None, dataset, dataset_rows, .. } =
+            line
+        else {
+            return Err(Fault::whole(EXPECTED));
+        };
+        match (dataset, dataset_rows, line.labels.is_empty()) {
+            (Some(dataset), None, true) => Ok(vec![Record::Dataset(dataset)]),
+            (None, Some(rows), true) => Ok(vec![Record::DatasetRows(rows)]),
+            _ => Err(Fault::whole(EXPECTED)),
+        }
+    }
 }
+
+/// What a line holds.
+const EXPECTED: &str = "expected one of judge, trajectory (with labels), labels_of, dataset and \
+                        dataset_rows";
 
 impl Parser for Native {
     fn parse(&self, text: &str, place: Place) -> Result<Vec<Record>, Fault> {
@@ -128,6 +160,9 @@ impl Parser for Native {
         if line.swirl != NATIVE_VERSION {
             check_version(text)?;
         }
+        if line.dataset.is_some() || line.dataset_rows.is_some() {
+            return self.dataset(line);
+        }
         match (line.judge, line.trajectory, line.labels_of) {
             (Some(judge), None, None) if line.labels.is_empty() => Ok(vec![Record::Judge(judge)]),
             (None, Some(trajectory), None) => {
@@ -140,7 +175,7 @@ impl Parser for Native {
                 let record = LabelRecord { place, source, id, labels, judges };
                 Ok(vec![Record::Labels(Box::new(record))])
             }
-            _ => Err(Fault::whole("expected one of judge, trajectory (with labels) and labels_of")),
+            _ => Err(Fault::whole(EXPECTED)),
         }
     }
 }
@@ -219,6 +254,26 @@ impl<W: Write> NativeWriter<W> {
         check_finite(id, "labels", labels.iter().map(|label| label.value))?;
         let labels_of = Some(LabelsOf { source: source.as_deref(), id, labels, judges });
         self.write(Written { labels_of, ..Written::default() })
+    }
+
+    /// Writes what a dataset says of itself.
+    ///
+    /// # Errors
+    /// The underlying writer's.
+    pub fn write_dataset(&mut self, dataset: &DatasetManifest) -> io::Result<()> {
+        self.write(Written { dataset: Some(dataset), ..Written::default() })
+    }
+
+    /// Writes rows of a dataset.
+    ///
+    /// # Errors
+    /// As [`NativeWriter::write_trajectory`], for a reward.
+    pub fn write_dataset_rows(&mut self, rows: &DatasetRows) -> io::Result<()> {
+        for (trajectory, step, reward) in &rows.rows {
+            let id = rows.trajectories.get(*trajectory as usize).map_or("", |t| t.1.as_str());
+            check_finite(id, &format!("reward of step {step}"), reward.iter().copied())?;
+        }
+        self.write(Written { dataset_rows: Some(rows), ..Written::default() })
     }
 
     /// Flushes and returns the underlying writer.

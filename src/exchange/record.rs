@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::dataset::{DatasetManifest, DatasetRows};
 use super::error::Place;
 use super::native::content_hash_of;
 use crate::model::{Judge, Label, Target, Trajectory};
@@ -15,6 +16,10 @@ pub enum Record {
     Labels(Box<LabelRecord>),
     /// A judge, named by labels before or after it.
     Judge(Judge),
+    /// What a dataset says of itself; its trajectories and rows come behind it.
+    Dataset(Box<DatasetManifest>),
+    /// Rows of a dataset; their trajectories came before them.
+    DatasetRows(Box<DatasetRows>),
 }
 
 /// A trajectory with the labels and judges of its record.

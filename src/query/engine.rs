@@ -108,6 +108,8 @@ pub struct Prepared {
     ended: Arc<AtomicBool>,
     /// The label columns the statement names, as `name@judge`.
     pub labels: Vec<String>,
+    /// The tables it reads that are read as they are now, whatever the view.
+    pub present: Vec<&'static str>,
 }
 
 impl Engine {
@@ -234,7 +236,7 @@ impl Engine {
         items: &str,
     ) -> Result<Prepared, QueryError> {
         let over = names::over(query.query.as_ref().clone(), items);
-        self.prepare_query(scope, over.map_err(QueryError::Bug)?)
+        self.prepare_query(scope, over.map_err(QueryError::Bug)?, None)
     }
 
     fn prepare_query(
@@ -277,7 +279,20 @@ impl Engine {
         let shown: Vec<usize> =
             (0..schema.fields().len()).filter(|at| !hidden(schema.field(*at).name())).collect();
         let labels = names.labels(&LabelNames::new(scope.view.catalogue()));
-        Ok(Prepared { logical, physical, context, shown, schema, undecided, ended, labels })
+        let present = [StreamedTable::Datasets, StreamedTable::Runs, StreamedTable::Metrics];
+        let present = present.map(StreamedTable::name).into_iter().filter(|t| names.reads(t));
+        let present = present.collect();
+        Ok(Prepared {
+            logical,
+            physical,
+            context,
+            shown,
+            schema,
+            undecided,
+            ended,
+            labels,
+            present,
+        })
     }
 
     fn context(
@@ -290,6 +305,7 @@ impl Engine {
         let internal = |e: DataFusionError| QueryError::Bug(e.to_string());
         let context = SessionContext::new_with_state(self.base.clone());
         context.register_udf(functions::sample_key(scope.view));
+        context.register_udf(functions::part_of());
         context.register_udaf(functions::every(undecided.clone()));
         let (progress, ended) = (self.progress.clone(), ended.clone());
         let finder = Finder::new(scope.database, scope.view, scope.cancel, progress, ended);
@@ -494,46 +510,6 @@ impl Catalog for StatementCatalog<'_> {
     }
 }
 
-<<<<<<< HEAD
-=======
-/// Asks the text index for the rows of full-text predicates.
-struct Finder {
-    database: Arc<Database>,
-    view: View,
-    cancel: Cancel,
-    progress: Progress,
-    /// Whether nobody waits for the query's rows any more.
-    ended: Arc<AtomicBool>,
-}
-
-impl RowFinder for Finder {
-    fn progress(&self) -> Progress {
-        self.progress.clone()
-    }
-
-    fn is_cancelled(&self) -> bool {
-        // A later query may have begun, with a handle that says nothing of this one.
-        self.ended.load(Ordering::Relaxed) || self.cancel.is_cancelled()
-    }
-
-    fn rows(&self, column: &str, words: &str) -> datafusion::common::Result<Option<Arc<Vec<u64>>>> {
-        if !crate::text::COLUMNS.contains(&column) {
-            return Ok(None);
-        }
-        let query =
-            TextQuery::parse(words).map_err(|d| functions::words_error(words, &d.message))?;
-        self.progress.begin("indexing texts", 0);
-        let mut go_on = |done: u64, all: u64| {
-            self.progress.set(done, all);
-            !self.cancel.is_cancelled()
-        };
-        let rows = self.database.text_rows(&self.view, column, &query, &mut go_on);
-        let rows = rows.map_err(|e| DataFusionError::External(Box::new(e)))?;
-        Ok(rows.map(Arc::new))
-    }
-}
-
->>>>>>> 2ec68a0 (query: what takes only the steps that rows are reads no other column)
 /// Returns the names of the tables that every database has.
 pub fn table_names() -> Vec<String> {
     let scanned = ScanTable::ALL.iter().map(|t| t.name().to_owned());

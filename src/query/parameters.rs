@@ -33,8 +33,36 @@ pub fn with_values(text: &str, values: &Parameters) -> String {
         text.match_indices(&format!("${name}")).any(|(at, _)| ends(at))
     };
     let named = values.iter().filter(|(name, _)| is_named(name));
-    let comments = named.map(|(name, value)| format!("\n-- ${name} = {}", written(value)));
+    let comments = named.map(|(name, value)| {
+        let value = match value {
+            // A comment ends with its line.
+            Literal::Text(text) if text.contains(['\n', '\r']) => {
+                serde_json::Value::from(text.as_str()).to_string()
+            }
+            other => written(other),
+        };
+        format!("\n-- ${name} = {value}")
+    });
     text.to_owned() + &comments.collect::<String>()
+}
+
+/// Reads the comments that [`with_values`] writes behind a statement.
+pub fn values_behind(text: &str) -> Parameters {
+    let value = |text: &str| match text.strip_prefix('"') {
+        Some(_) => serde_json::from_str(text).ok().map(Literal::Text),
+        None => {
+            let quoted = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+            Some(match quoted {
+                Some(inner) => Literal::Text(inner.replace("''", "'")),
+                None => given(text),
+            })
+        }
+    };
+    let comment = |line: &str| {
+        let (name, text) = line.strip_prefix("-- $")?.split_once(" = ")?;
+        Some((name.to_owned(), value(text)?))
+    };
+    text.lines().filter_map(comment).collect()
 }
 
 /// Returns a value as it is written in SQL.

@@ -167,6 +167,10 @@ impl Console {
                 let written = plural(*trajectories, "trajectory", "trajectories");
                 say(&format!("wrote {written} to {path}"));
             }
+            Outcome::DatasetExported { .. }
+            | Outcome::Compared { .. }
+            | Outcome::Verified(_)
+            | Outcome::Dropped(_) => super::dataset_view::report(outcome)?,
             Outcome::Labelled { added, same, without_value } => {
                 let mut told = format!("gave {}", plural(*added, "label", "labels"));
                 if *same > 0 {

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::console::{grouped, plural, say};
 use super::training_view::duration;
+use crate::codec::DatasetRecord;
 use crate::db::{ImportEvent, ImportReport, Incident, import};
 use crate::exchange::{Format, Progress, ReadOptions, open};
 use crate::session::{Session, SessionError, now_micros};
@@ -76,6 +77,7 @@ fn import_file(
     let progress = reader.progress();
     let bar = bar(&progress);
     let mut shown = 0;
+    let mut datasets = Vec::new();
     let name = file.display().to_string();
     let mut watch = |event: ImportEvent<'_>| {
         match event {
@@ -85,6 +87,9 @@ fn import_file(
                     let line = incident_line(&name, incident);
                     bar.as_ref().map_or_else(|| say(&line), |bar| bar.suspend(|| say(&line)));
                 }
+            }
+            ImportEvent::Dataset { record, is_new } => {
+                datasets.push(dataset_line(&name, record, is_new));
             }
             ImportEvent::Committed(report) => {
                 if let Some(bar) = &bar {
@@ -108,6 +113,7 @@ fn import_file(
         say(&format!("{name}: {} more like these", grouped(shown - INCIDENTS_SHOWN)));
     }
     print_import_report(&name, &report, began.elapsed());
+    datasets.iter().for_each(|line| say(line));
     session.record_import(&name, format, &report, started_at)?;
     Ok(report)
 }
@@ -131,6 +137,13 @@ fn incident_line(file: &str, incident: &Incident) -> String {
              import it under another --source, or give it another id"
         ),
     }
+}
+
+fn dataset_line(file: &str, dataset: &DatasetRecord, is_new: bool) -> String {
+    let rows = plural(dataset.rows, "sub-trajectory", "sub-trajectories");
+    let hash: String = dataset.hash.iter().map(|b| format!("{b:02x}")).collect();
+    let told = if is_new { "" } else { " (it was there already)" };
+    format!("{file}: dataset '{}', {rows}, with the hash of the file: {hash}{told}", dataset.name)
 }
 
 /// Prints what an import brought.

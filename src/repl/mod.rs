@@ -7,6 +7,7 @@ mod cells;
 mod commands;
 mod console;
 mod conversation;
+mod dataset_view;
 mod demo;
 mod editing;
 mod format;
@@ -22,6 +23,7 @@ mod training_view;
 mod verify_view;
 
 pub use console::{Console, interrupt};
+pub use dataset_view::print_export;
 pub use demo::demo;
 pub use format::Format;
 pub use import_view::{ImportOptions, import_files, print_import_report};

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use super::console::{grouped, plural, say};
 use super::progress_view::watched;
-use crate::exchange::content_hash;
 use crate::session::{Session, SessionError};
 
 /// Checks a database and prints what is wrong. The exit code is 3 if anything is.
@@ -17,8 +16,7 @@ pub fn verify(session: &Session) -> Result<ExitCode, SessionError> {
         session.progress().set(done, all);
         !session.cancel().is_cancelled()
     };
-    let store = session.database().store();
-    let report = watched(session, || store.verify(&content_hash, &mut progress));
+    let report = watched(session, || session.database().verify(&mut progress));
     session.progress().end();
     let report = report?;
     if session.cancel().is_cancelled() {

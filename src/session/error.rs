@@ -81,7 +81,8 @@ fn database_code(error: &DbError) -> u8 {
         DbError::Text(TextError::TooManyWords(_)) => 1,
         DbError::Text(_) => 4,
         DbError::Exchange(ExchangeError::Compression { .. }) => 3,
-        DbError::Exchange(_) | DbError::Selection(_) => 1,
+        DbError::NotAsSaved(_) => 3,
+        DbError::Exchange(_) | DbError::Selection(_) | DbError::Dataset { .. } => 1,
         DbError::Stopped => 130,
     }
 }

@@ -112,7 +112,7 @@ pub(super) fn format_of(name: Option<&Name>, text: &str) -> Result<ExportFormat,
     })
 }
 
-fn judges(session: &Session) -> Result<Vec<Judge>, SessionError> {
+pub(super) fn judges(session: &Session) -> Result<Vec<Judge>, SessionError> {
     let view = session.database().view();
     let judges = view
         .catalogue()

@@ -19,3 +19,6 @@ pub fn random_identity() -> Result<[u8; 16], SessionError> {
     getrandom::fill(&mut identity).map_err(|e| SessionError::Environment(e.to_string()))?;
     Ok(identity)
 }
+
+/// The version of this program.
+pub(super) const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -21,7 +21,7 @@ impl Session {
         report: &ImportReport,
         started_at: i64,
     ) -> Result<(), SessionError> {
-        if report.trajectories + report.labels == 0 {
+        if report.trajectories + report.labels + report.datasets == 0 {
             return Ok(());
         }
         let store = self.database().store();
@@ -34,6 +34,7 @@ impl Session {
             "unchanged": report.unchanged,
             "skipped": report.skipped,
             "conflicts": report.conflicts,
+            "datasets": report.datasets,
         });
         store.put_run(&RunRecord {
             id: format!("import_{:06}", imports + 1),

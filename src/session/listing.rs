@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema};
 
+use super::datasets;
 use super::error::SessionError;
 use super::statement::{Outcome, Session, Sink, mistake};
 use crate::codec::ColumnType;
@@ -78,7 +79,7 @@ pub(super) fn show(
             return list(sink, ["function"], names.map(|n| [n]).collect());
         }
         ShowWhat::Labels => return labels(view, sink),
-        ShowWhat::Dataset { name } => return dataset(session, name, text, sink),
+        ShowWhat::Dataset { name } => return datasets::show(session, name, text, sink),
         ShowWhat::Datasets => {
             ("dataset, rows, trajectories, undecided, judges, created_at", "datasets")
         }
@@ -120,49 +121,8 @@ fn labels(view: &View, sink: &mut dyn Sink) -> Result<Outcome, SessionError> {
     list(sink, ["label", "judge", "of", "meant by its bare name"], rows)
 }
 
-fn dataset(
-    session: &Session,
-    name: &Name,
-    text: &str,
-    sink: &mut dyn Sink,
-) -> Result<Outcome, SessionError> {
-    let store = session.database().store();
-    let Some(found) = store.dataset(&name.text)? else {
-        let message = format!("unknown dataset '{}'", name.text);
-        let diagnostic = Diagnostic::new("unknown-dataset", message).at(name.span);
-        let datasets = store.datasets()?;
-        let names = || datasets.iter().map(|d| d.name.as_str());
-        let help = match did_you_mean(&name.text, names()) {
-            Some(near) => format!("did you mean '{near}'?"),
-            None => format!("datasets: {}", list_some(names())),
-        };
-        return Err(mistake(diagnostic.help(help), text));
-    };
-    let hash: String = found.hash.iter().map(|b| format!("{b:02x}")).collect();
-    let seeds: Vec<String> = found.seeds.iter().map(u64::to_string).collect();
-    let gold = match found.saw_gold {
-        Some(true) => "a judge saw gold answers",
-        Some(false) => "no judge saw gold answers",
-        None => "not known of every judge",
-    };
-    let row = |key: &str, value: String| [key.to_owned(), value];
-    let rows = vec![
-        row("dataset", found.name),
-        row("statement", found.statement),
-        row("rows", found.rows.to_string()),
-        row("trajectories", found.trajectories.to_string()),
-        row("undecided", found.undecided.to_string()),
-        row("labels", found.judges.join(", ")),
-        row("gold answers", gold.to_owned()),
-        row("seeds", seeds.join(", ")),
-        row("sequence", found.sequence.to_string()),
-        row("hash", hash),
-    ];
-    list(sink, ["property", "value"], rows)
-}
-
 /// Gives rows of texts to the sink.
-fn list<const N: usize>(
+pub(super) fn list<const N: usize>(
     sink: &mut dyn Sink,
     names: [&str; N],
     rows: Vec<[String; N]>,

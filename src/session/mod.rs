@@ -6,6 +6,7 @@
 
 mod completion;
 mod create_model;
+mod datasets;
 mod describe;
 mod error;
 mod export;
@@ -18,9 +19,11 @@ mod sitting;
 mod statement;
 mod summary;
 mod training;
+mod verification;
 
 pub use completion::Completions;
 pub use create_model::{NewModel, create_model};
+pub use datasets::export_dataset;
 pub use describe::train_plan;
 pub use error::SessionError;
 pub use export::{ExportFormat, export};
@@ -28,3 +31,4 @@ pub use host::{now_micros, random_identity};
 pub use sitting::{Counts, Sitting, SittingOptions};
 pub use statement::{Outcome, Session, SessionOptions, Sink};
 pub use training::TrainSummary;
+pub use verification::{Rerun, Verified, counts};

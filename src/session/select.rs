@@ -24,6 +24,8 @@ pub(super) struct Selection {
     pub rows: Vec<NewRow>,
     /// The labels that the query names, as `name@judge`.
     pub labels: Vec<String>,
+    /// The tables it read as they are now, whatever the view.
+    pub present: Vec<&'static str>,
     /// Trajectories that `every` left out because a step had no label.
     pub undecided: u64,
     /// Rows whose reward is null; they are left out.
@@ -48,7 +50,8 @@ pub(super) fn select(
     ran.map_err(|e| worded(e, scope.text))?;
     let Collector { rows, dropped, .. } = collector;
     let undecided = prepared.undecided();
-    Ok(Selection { rows, labels: prepared.labels, undecided, without_reward: dropped })
+    let (labels, present) = (prepared.labels, prepared.present);
+    Ok(Selection { rows, labels, present, undecided, without_reward: dropped })
 }
 
 /// Returns the columns of a query's rows that say which steps they are, `None` where none do.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 
+use super::datasets;
 use super::error::SessionError;
 use super::export;
 use super::labelling::{Labelling, label};
@@ -14,8 +15,9 @@ use super::listing;
 use super::select::{Selection, identity, select};
 use super::summary;
 use super::training::{self, TrainSummary};
+use super::verification::Verified;
 use crate::codec::DatasetRecord;
-use crate::db::{Database, DatasetDraft};
+use crate::db::{Database, DatasetDraft, Difference};
 use crate::diag::{Diagnostic, Progress};
 use crate::query::parameters::{Parameters, with_values};
 use crate::query::syntax::{self, Literal, QueryStatement, Statement, StatementKind, Then};
@@ -70,6 +72,26 @@ pub enum Outcome {
         /// The file.
         path: String,
     },
+    /// It wrote a dataset with its trajectories to a file.
+    DatasetExported {
+        /// The dataset.
+        dataset: Box<DatasetRecord>,
+        /// The file.
+        path: String,
+    },
+    /// It compared two datasets.
+    Compared {
+        /// The first.
+        first: Box<DatasetRecord>,
+        /// The second.
+        second: Box<DatasetRecord>,
+        /// How many rows differ.
+        difference: Difference,
+    },
+    /// It looked whether datasets are what was saved.
+    Verified(Vec<Verified>),
+    /// It removed a dataset.
+    Dropped(Box<DatasetRecord>),
     /// It gave labels.
     Labelled {
         /// Labels that are new.
@@ -213,6 +235,7 @@ impl Session {
             StatementKind::Funnel { cuts } => summary::funnel(self, scope, cuts, sink),
             StatementKind::Describe { table } => listing::columns(view, table, text, sink),
             StatementKind::Show(what) => listing::show(self, view, what, text, sink),
+            StatementKind::Dataset(what) => datasets::run(self, what, text, sink),
         }
     }
 
@@ -315,6 +338,7 @@ pub(super) fn draft<'a>(
         undecided: selection.undecided,
         with_duplicates,
         created_at: super::now_micros(),
+        program: super::host::PROGRAM_VERSION,
     }
 }
 

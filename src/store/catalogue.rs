@@ -36,6 +36,24 @@ impl Store {
         self.commit(changes)
     }
 
+    /// Removes a dataset's manifest and rows; the trajectories stay.
+    ///
+    /// # Errors
+    /// [`StoreError::Name`] when there is none of that name; what the disk says.
+    pub fn drop_dataset(&self, name: &str) -> Result<DatasetRecord, StoreError> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(dataset) = self.dataset(name)? else {
+            return Err(StoreError::Name(format!("there is no dataset '{name}'")));
+        };
+        let mut changes = Changes::default();
+        self.engine.scan(Family::Dataset, &Key::name_prefix(name), &[], |key, _| {
+            changes.delete(&Key::decode(Family::Dataset, key).map_err(StoreError::key)?);
+            Ok(true)
+        })?;
+        self.commit(changes)?;
+        Ok(dataset)
+    }
+
     /// Returns the dataset of that name.
     ///
     /// # Errors

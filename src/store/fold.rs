@@ -75,6 +75,7 @@ impl Store {
             manifest: Arc::new(manifest),
             tails: [Vec::new(), Vec::new()],
             cells: Vec::new(),
+            past: None,
         };
         let epoch = Arc::downgrade(&state.epoch);
         drop(state);
@@ -230,7 +231,7 @@ impl Folding<'_> {
         let whole = concat(&parts).map_err(arrow_error)?;
         let ColumnRef::Label(label) = column else { return Ok(whole) };
         let cells = self.state.cells_of(label, first_row, end - first_row);
-        Ok(overlay(&whole, cells.map(|c| ((c.row - first_row) as usize, c.value))))
+        Ok(overlay(&whole, cells.map(|c| ((c.row - first_row) as usize, Some(c.value)))))
     }
 
     fn old_chunk(&self, column: ColumnRef, chunk: u32, rows: u64) -> Result<ArrayRef, StoreError> {

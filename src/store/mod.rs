@@ -17,6 +17,8 @@
 //!   the state that names them, or when the database is opened next.
 //! - Labels are facts in the `label` family and, the newest of each judge, values of a column.
 //!   Values given since the last fold lie over the column as cells.
+//! - Rows, names and labels are only ever added, so a view of an earlier sequence can be made again
+//!   ([`View::as_of`]).
 
 mod append;
 mod bulk;
@@ -27,6 +29,7 @@ mod error;
 mod fold;
 mod label;
 mod open;
+mod past;
 mod read;
 mod state;
 mod verify;

@@ -251,7 +251,9 @@ fn load_state(engine: &Engine) -> Result<State, StoreError> {
     let tails = [Vec::new(), Vec::new()];
     let epoch = Arc::new(());
     let cells = Vec::new();
-    let mut state = State { epoch, sequence, rows, next_body, manifest, catalogue, tails, cells };
+    let past = None;
+    let mut state =
+        State { epoch, sequence, rows, next_body, manifest, catalogue, tails, cells, past };
     engine.scan(Family::Delta, &[], &[], |key, value| {
         let place = || format!("delta {key:02x?}");
         let delta = Delta::decode(value).map_err(StoreError::codec(place()))?;

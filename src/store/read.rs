@@ -108,11 +108,21 @@ impl View {
     /// # Errors
     /// Damage, or what the disk says.
     pub fn current_labels(&self, trajectory: u64) -> Result<Vec<Label>, StoreError> {
+        self.labels_at(trajectory, self.sequence())
+    }
+
+    /// Returns a trajectory's labels as they were at a sequence up to this view's: the newest of
+    /// each target, name and judge until then.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn labels_at(&self, trajectory: u64, sequence: u64) -> Result<Vec<Label>, StoreError> {
         let mut newest: Vec<Label> = Vec::new();
         let is_same =
             |a: &Label, b: &Label| a.target == b.target && a.name == b.name && a.judge == b.judge;
         // Those of one target, name and judge stand together, oldest first.
-        for (_, label) in self.labels_of(trajectory)? {
+        let until = self.labels_of(trajectory)?.into_iter().filter(|(at, _)| *at <= sequence);
+        for (_, label) in until {
             match newest.last_mut() {
                 Some(last) if is_same(last, &label) => *last = label,
                 _ => newest.push(label),

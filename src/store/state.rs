@@ -1,5 +1,6 @@
 //! The state at one sequence.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -10,6 +11,15 @@ use crate::codec::{CHUNK_ROWS, Catalogue, LabelCell, Manifest, TableId};
 pub(super) struct TailBatch {
     pub first_row: u64,
     pub batch: RecordBatch,
+}
+
+/// How a state of the past differs from the one it was made from.
+#[derive(Clone)]
+pub(super) struct Past {
+    /// The sequence of the state it was made from.
+    pub made_from: u64,
+    /// What labels given later replaced, by label and row; `None`: nothing was there.
+    pub replaced: Arc<BTreeMap<(u16, u64), Option<f64>>>,
 }
 
 /// Everything a statement needs to know of the store at one sequence. Never changed once made.
@@ -27,6 +37,8 @@ pub(super) struct State {
     pub tails: [Vec<Arc<TailBatch>>; 2],
     /// Label values not yet in columns; within a layer sorted by (label, row), later layers win.
     pub cells: Vec<Arc<Vec<LabelCell>>>,
+    /// What a state of the past was made from.
+    pub past: Option<Past>,
 }
 
 /// A run of rows of one table that are stored together.
@@ -50,7 +62,8 @@ pub(super) enum Place {
 impl State {
     /// Returns the segments of a table in row order.
     pub fn segments(&self, table: TableId) -> Vec<Segment> {
-        let folded = self.manifest.folded_rows[table.code() as usize];
+        let all = self.rows[table.code() as usize];
+        let folded = self.manifest.folded_rows[table.code() as usize].min(all);
         let chunks = (0..folded.div_ceil(CHUNK_ROWS)).map(|chunk| {
             let first_row = chunk * CHUNK_ROWS;
             let rows = CHUNK_ROWS.min(folded - first_row);
@@ -62,6 +75,13 @@ impl State {
             Segment { table, first_row: tail.first_row, rows, place: Place::Tail(at) }
         });
         chunks.chain(tails).collect()
+    }
+
+    /// Returns the number of rows of a chunk as it is on disk, where a state of the past may see
+    /// fewer.
+    pub fn chunk_rows(&self, table: TableId, chunk: u32) -> u64 {
+        let folded = self.manifest.folded_rows[table.code() as usize];
+        CHUNK_ROWS.min(folded.saturating_sub(u64::from(chunk) * CHUNK_ROWS))
     }
 
     /// Returns the rows of a table that are not yet in columns.
@@ -130,6 +150,19 @@ impl State {
             let to = layer.partition_point(|c| key(c) < (label, first_row + rows));
             layer[from..to].iter()
         })
+    }
+
+    /// Returns what later labels replaced in rows `first_row .. first_row + rows` of a label.
+    pub fn replaced(
+        &self,
+        label: u16,
+        first_row: u64,
+        rows: u64,
+    ) -> impl Iterator<Item = (u64, Option<f64>)> {
+        let all = self.past.iter().flat_map(move |past| {
+            past.replaced.range((label, first_row)..(label, first_row + rows))
+        });
+        all.map(|((_, row), value)| (*row, *value))
     }
 
     /// Returns the number of cells not yet in columns.

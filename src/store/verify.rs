@@ -81,6 +81,23 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Returns what is wrong with the records, ids and columns of one trajectory.
+    ///
+    /// # Errors
+    /// Damage that keeps it from being read.
+    pub fn verify_trajectory(
+        self: &std::sync::Arc<Store>,
+        ordinal: u64,
+        hash_of: &dyn Fn(&Trajectory) -> [u8; 32],
+    ) -> Result<Vec<Finding>, StoreError> {
+        let view = self.view();
+        let mut walk = Walk { store: self, view: &view, report: VerifyReport::default() };
+        walk.trajectories(ordinal, ordinal + 1, hash_of)?;
+        Ok(walk.report.findings)
+    }
+}
+
 struct Walk<'a> {
     store: &'a Store,
     view: &'a View,
@@ -327,7 +344,10 @@ impl Walk<'_> {
                 self.found(&*place, format!("{} rows, expected {}", rows.len(), dataset.rows));
             }
             let mut ordinals: Vec<u64> = rows.iter().map(|r| r.trajectory).collect();
+            ordinals.sort_unstable();
             ordinals.dedup();
+            let all = self.view.rows(TableId::Trajectories);
+            ordinals.truncate(ordinals.partition_point(|ordinal| *ordinal < all));
             let hashes = self.view.content_hashes(&ordinals)?;
             let hashes: HashMap<u64, [u8; 32]> = ordinals.into_iter().zip(hashes).collect();
             for row in rows {

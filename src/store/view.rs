@@ -30,7 +30,7 @@ pub(super) enum CacheKey {
     Chunk { column: ColumnRef, chunk: u32, version: u64 },
     /// A column for the rows of a segment that begins at `first_row` of `table`, as a state sees
     /// it: widened, or with newer label values over it.
-    Made { column: ColumnRef, table: TableId, first_row: u64, sequence: u64 },
+    Made { column: ColumnRef, table: TableId, first_row: u64, sequence: u64, made_from: u64 },
     /// A text column of either kind as codes.
     Codes(Box<CacheKey>),
 }
@@ -86,6 +86,10 @@ impl View {
     /// Returns what is known of a column's values in a segment without reading it.
     pub fn stats(&self, segment: &Segment, column: ColumnRef) -> Option<&ChunkStats> {
         let Place::Chunk(chunk) = segment.place else { return None };
+        if self.state.past.is_some() {
+            // They speak of rows and labels that this view does not see.
+            return None;
+        }
         if let ColumnRef::Label(label) = column {
             let mut cells = self.state.cells_of(label, segment.first_row, segment.rows);
             if cells.next().is_some() {
@@ -140,8 +144,8 @@ impl View {
             entry.and_then(|e| e.as_ref()).map(|e| (chunk, e.version))
         };
         let key = match segment.place {
-            Place::Chunk(chunk) => version(chunk),
-            Place::Tail(_) => None,
+            Place::Chunk(chunk) if self.is_whole(segment, chunk) => version(chunk),
+            _ => None,
         };
         let key = match key {
             Some((chunk, version)) => CacheKey::Chunk { column, chunk, version },
@@ -222,7 +226,18 @@ impl View {
         };
         let cache_key = CacheKey::Chunk { column, chunk, version: *version };
         let key = chunk_key(column, chunk, *version);
-        self.cached(cache_key, || read_chunk(&self.store.engine, &key, &kind, segment.rows))
+        let rows = self.state.chunk_rows(segment.table, chunk);
+        let whole = self.cached(cache_key, || read_chunk(&self.store.engine, &key, &kind, rows))?;
+        Ok(if self.is_whole(segment, chunk) {
+            whole
+        } else {
+            whole.slice(0, segment.rows as usize)
+        })
+    }
+
+    /// Whether a segment is all of its chunk.
+    fn is_whole(&self, segment: &Segment, chunk: u32) -> bool {
+        segment.rows == self.state.chunk_rows(segment.table, chunk)
     }
 
     /// Returns what is in the cache, or what `make` makes, which is kept there.
@@ -245,13 +260,16 @@ impl View {
         label: u16,
         base: ArrayRef,
     ) -> Result<ArrayRef, StoreError> {
-        let mut cells = self.state.cells_of(label, segment.first_row, segment.rows).peekable();
-        if cells.peek().is_none() {
+        let (first_row, rows) = (segment.first_row, segment.rows);
+        let mut cells = self.state.cells_of(label, first_row, rows).peekable();
+        let mut replaced = self.state.replaced(label, first_row, rows).peekable();
+        if cells.peek().is_none() && replaced.peek().is_none() {
             return Ok(base);
         }
         self.made(segment, ColumnRef::Label(label), || {
-            let newer = cells.map(|c| ((c.row - segment.first_row) as usize, c.value));
-            Ok(overlay(&base, newer))
+            let newer = cells.map(|c| (c.row, Some(c.value)));
+            let values = newer.chain(replaced);
+            Ok(overlay(&base, values.map(|(row, value)| ((row - first_row) as usize, value))))
         })
     }
 
@@ -268,7 +286,8 @@ impl View {
 
     fn made_key(&self, segment: &Segment, column: ColumnRef) -> CacheKey {
         let (table, first_row, sequence) = (segment.table, segment.first_row, self.sequence());
-        CacheKey::Made { column, table, first_row, sequence }
+        let made_from = self.state.past.as_ref().map_or(sequence, |past| past.made_from);
+        CacheKey::Made { column, table, first_row, sequence, made_from }
     }
 }
 
@@ -279,13 +298,16 @@ fn encode_codes(texts: &ArrayRef) -> Result<ArrayRef, StoreError> {
 }
 
 /// Returns the values of a label column with newer values laid over them.
-pub(super) fn overlay(base: &ArrayRef, cells: impl Iterator<Item = (usize, f64)>) -> ArrayRef {
+pub(super) fn overlay(
+    base: &ArrayRef,
+    cells: impl Iterator<Item = (usize, Option<f64>)>,
+) -> ArrayRef {
     use arrow::array::AsArray;
     let old = base.as_primitive::<Float64Type>();
     let mut values: Vec<Option<f64>> = old.iter().collect();
     for (at, value) in cells {
         if let Some(slot) = values.get_mut(at) {
-            *slot = Some(value);
+            *slot = value;
         }
     }
     let mut builder = Float64Builder::with_capacity(values.len());

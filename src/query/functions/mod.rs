@@ -1,6 +1,7 @@
 //! The functions that SQL lacks.
 
 mod elsewhere;
+mod parts;
 mod predicates;
 mod scores;
 mod search;
@@ -8,6 +9,7 @@ mod texts;
 
 pub use elsewhere::ELSEWHERE;
 pub(super) use elsewhere::ours;
+pub(super) use parts::part_of;
 pub(super) use predicates::{EVERY, every, matches, sample_key, words_error};
 pub(super) use scores::{GOLD_IN, aggregates, scalars};
 pub(super) use search::search_score;

@@ -39,7 +39,18 @@ pub enum NameKind {
     TrainOption,
 }
 
-const STATEMENTS: [&str; 6] = ["FROM", "SELECT", "WITH", "EXPLAIN", "DESCRIBE", "SHOW"];
+const STATEMENTS: [&str; 10] = [
+    "FROM",
+    "SELECT",
+    "WITH",
+    "EXPLAIN",
+    "DESCRIBE",
+    "SHOW",
+    "DIFF DATASET",
+    "VERIFY DATASET",
+    "EXPORT DATASET",
+    "DROP DATASET",
+];
 const LISTS: [&str; 8] =
     ["TABLES", "COLUMNS FROM", "DATASETS", "DATASET", "RUNS", "JUDGES", "LABELS", "FUNCTIONS"];
 const CONDITIONS: [&str; 9] =
@@ -105,6 +116,16 @@ fn expected(tokens: &[Lexeme]) -> (Vec<&'static str>, Option<NameKind>) {
     }
     let stage = tokens.iter().rposition(|l| l.is(&Token::VerticalBarRightAngleBracket));
     let first = stage.map(|at| &tokens[at..]).and_then(|stage| stage.get(1));
+    if first.is_none()
+        && let [verb, word, _, rest @ ..] = tokens
+        && word.is_word("DATASET")
+    {
+        return match rest.is_empty() {
+            true if verb.is_word("DIFF") => (vec![], Some(NameKind::Dataset)),
+            true if verb.is_word("EXPORT") => (vec!["TO '"], None),
+            _ => (vec![], None),
+        };
+    }
     let in_stage = |word: &str| first.is_some_and(|lexeme| lexeme.is_word(word));
     if in_stage("TRAIN") && matches!(last.token.token, Token::LParen | Token::Comma) {
         return (vec![], Some(NameKind::TrainOption));
@@ -114,6 +135,13 @@ fn expected(tokens: &[Lexeme]) -> (Vec<&'static str>, Option<NameKind>) {
             Token::Number(..) if before.is_some_and(|b| b.is_word("SEED")) => (vec!["|>"], None),
             Token::Number(..) => (vec!["STEPS", "TRAJECTORIES"], None),
             Token::Word(_) if is("STEPS") || is("TRAJECTORIES") => (vec!["SEED"], None),
+            _ => (vec![], None),
+        };
+    }
+    if in_stage("SPLIT") && !tokens.iter().any(|l| l.is_word("BY")) {
+        return match &last.token.token {
+            Token::Number(..) if before.is_some_and(|b| b.is_word("SEED")) => (vec!["|>"], None),
+            Token::Number(..) => (vec!["BY", "SEED"], None),
             _ => (vec![], None),
         };
     }

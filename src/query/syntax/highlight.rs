@@ -30,7 +30,7 @@ pub enum TokenClass {
 
 /// Words that are coloured as words of the language. Shorter than the SQL parser's list, in which
 /// `step`, `source` and `action` stand too.
-pub(super) const KEYWORDS: [&str; 89] = [
+pub(super) const KEYWORDS: [&str; 92] = [
     "AGGREGATE",
     "ALL",
     "ANALYZE",
@@ -50,6 +50,7 @@ pub(super) const KEYWORDS: [&str; 89] = [
     "DATASETS",
     "DESC",
     "DESCRIBE",
+    "DIFF",
     "DISTINCT",
     "DROP",
     "DUPLICATES",
@@ -59,6 +60,7 @@ pub(super) const KEYWORDS: [&str; 89] = [
     "EXCLUDE",
     "EXISTS",
     "EXPLAIN",
+    "EXPORT",
     "EXTEND",
     "FALSE",
     "FILTER",
@@ -119,6 +121,7 @@ pub(super) const KEYWORDS: [&str; 89] = [
     "TRUE",
     "UNION",
     "USING",
+    "VERIFY",
     "WHERE",
 ];
 

@@ -38,7 +38,7 @@ use super::hidden::{
 };
 use super::order::{Outputs, is_identity_order, mentions, normalise, outward};
 use super::reader::Reader;
-use super::{Catalog, WITHIN, across, build, limits};
+use super::{Catalog, WITHIN, across, build, limits, split};
 use crate::diag::Diagnostic;
 
 /// What the rows of a whole statement carry.
@@ -80,6 +80,8 @@ pub(super) struct Shape {
     pub own_names: bool,
     /// The names of the columns that are not hidden, if they are known.
     pub columns: Option<Vec<String>>,
+    /// Whether one of them is `split`, where not all are known.
+    pub has_split: bool,
 }
 
 /// The order of the rows of a relation.
@@ -166,7 +168,8 @@ impl Carrier<'_> {
             let all = if cte.alias.columns.is_empty() { Want::Rows } else { Want::Values };
             let shape = self.query(&mut cte.query, &scope, all)?;
             let columns = shape.columns.filter(|_| cte.alias.columns.is_empty());
-            scope.insert(name, Shape { columns, ..shape });
+            let has_split = shape.has_split && cte.alias.columns.is_empty();
+            scope.insert(name, Shape { columns, has_split, ..shape });
         }
         Ok(scope)
     }
@@ -222,6 +225,7 @@ impl Carrier<'_> {
         self.select_subqueries(select, order_by, scope)?;
         let replaced = normalise(select);
         rename(select, &relation);
+        split::settle(self.reader, select, &relation)?;
         across::whole_trajectories(self.reader, select, &relation)?;
         demand(select, replaced);
         across::check_identity(self.reader, select, order_by, &relation)?;
@@ -240,6 +244,7 @@ impl Carrier<'_> {
             extra: if keeps_keys { relation.extra.clone() } else { vec![] },
             own_names: relation.own_names && across::keeps_own_names(select),
             columns: known_columns(self.reader, select, &relation)?,
+            has_split: split::keeps_split(select, &relation),
         };
         hide(select, &relation, &carried);
         let place = Place { limited, keeps_rows, want };
@@ -369,13 +374,14 @@ impl Carrier<'_> {
                 }
                 let columns = shape.columns.filter(|_| !renames(alias));
                 show_table_without(factor, hidden);
-                Ok(Shape { columns, ..Shape::default() })
+                Ok(Shape { columns, has_split: shape.has_split, ..Shape::default() })
             }
             TableFactor::Derived { subquery, alias, lateral, .. } => {
                 let renamed = renames(alias);
                 let want = if renamed || *lateral { Want::Values } else { want };
                 let shape = self.query(subquery, scope, want)?;
-                Ok(Shape { columns: shape.columns.filter(|_| !renamed), ..shape })
+                let has_split = shape.has_split && !renamed;
+                Ok(Shape { columns: shape.columns.filter(|_| !renamed), has_split, ..shape })
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
                 if table_with_joins.joins.is_empty() && alias.is_none() {

@@ -7,8 +7,8 @@
 //! 3. [`teach`]: spellings from elsewhere (`==`, `&&`, a `|` for `|>`) are named with ours.
 //! 4. [`reader`]: the query before the first pipe goes to the SQL parser; queries in parentheses
 //!    that have pipes of their own are read first.
-//! 5. [`stages`], [`ours`], [`search`], [`matching`]: every pipe stage becomes one SELECT over the
-//!    query before it.
+//! 5. [`stages`], [`ours`], [`search`], [`split`](mod@split), [`matching`]: every pipe stage becomes
+//!    one SELECT over the query before it.
 //! 6. [`refuse`]: what the engine would pass over in silence is refused.
 //! 7. [`identity`], [`order`]: the hidden columns and the order of rows are carried through.
 //!
@@ -26,6 +26,7 @@ mod build;
 mod catalog;
 mod columns;
 mod complete;
+mod datasets;
 mod errors;
 mod functions;
 mod funnel;
@@ -39,6 +40,7 @@ mod ours;
 mod reader;
 mod refuse;
 mod search;
+mod split;
 mod stages;
 mod standard;
 mod statement;
@@ -48,11 +50,13 @@ mod tokens;
 pub use build::{STEP, TRAJECTORY};
 pub use catalog::Catalog;
 pub use complete::{Expected, NameKind, complete};
+pub use datasets::DatasetStatement;
 pub use highlight::{TokenClass, highlight};
 pub use limits::Limits;
 pub use matching::{ANY, WITHIN};
 pub use ours::SAMPLE_KEY;
 pub use search::SEARCH_SCORE;
+pub use split::PART_OF;
 pub use standard::standard_form;
 pub use statement::{
     FunnelCut, Literal, Name, QueryStatement, ShowWhat, StageSpan, Statement, StatementKind, Then,

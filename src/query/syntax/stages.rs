@@ -21,7 +21,7 @@ use super::functions::{Calls, calls};
 use super::ours::Cursor;
 use super::reader::{Reader, fill};
 use super::statement::{StageSpan, Then};
-use super::{build, matching, ours, search, teach};
+use super::{build, matching, ours, search, split, teach};
 use crate::diag::{Diagnostic, Span};
 
 /// A query on the way through its stages.
@@ -119,6 +119,7 @@ impl<'r> Chain<'r> {
             "MATCH_RECOGNIZE" => matching::recognize(self, range.clone())?,
             "SAMPLE" => ours::sample(self, range.clone())?,
             "SEARCH" => search::search(self, range.clone())?,
+            "SPLIT" => split::split(self, range.clone())?,
             "SAVE" | "TRAIN" | "EXPORT" | "LABEL" | "SUMMARIZE" if !self.is_outermost => {
                 let message = format!("{word} belongs behind the whole statement");
                 return Err(Diagnostic::new("stage-not-last", message)

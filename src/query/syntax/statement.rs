@@ -3,6 +3,7 @@
 use datafusion::sql::sqlparser::ast::Query;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
+use super::datasets::{self, DatasetStatement};
 use super::ours::Cursor;
 use super::reader::{Reader, is_reserved};
 use super::tokens::{Lexed, Lexeme, lex};
@@ -44,6 +45,8 @@ pub enum StatementKind {
     },
     /// A list: `SHOW TABLES`.
     Show(ShowWhat),
+    /// Something done with saved datasets: `DIFF DATASET a b`.
+    Dataset(DatasetStatement),
 }
 
 /// A query up to the end of one of its clauses.
@@ -267,6 +270,9 @@ fn kind(reader: &Reader<'_>) -> Result<StatementKind, Diagnostic> {
         }
         Some("SHOW") => show(reader).map(StatementKind::Show),
         Some("SUMMARIZE") => summarize(reader),
+        Some(verb) if datasets::begins(reader, verb) => {
+            datasets::read(reader, verb).map(StatementKind::Dataset)
+        }
         Some("SELECT" | "FROM" | "WITH" | "VALUES" | "TABLE") => {
             query(reader, 0).map(StatementKind::Query)
         }

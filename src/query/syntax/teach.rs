@@ -8,7 +8,7 @@ use super::reader::Reader;
 use crate::diag::{Diagnostic, Span, did_you_mean, list_some};
 
 /// The pipe stages that work.
-pub(super) const STAGES: [&str; 25] = [
+pub(super) const STAGES: [&str; 26] = [
     "WHERE",
     "SELECT",
     "EXTEND",
@@ -29,15 +29,13 @@ pub(super) const STAGES: [&str; 25] = [
     "MATCH_RECOGNIZE",
     "SAMPLE",
     "SEARCH",
+    "SPLIT",
     "SAVE",
     "EXPORT",
     "LABEL",
     "SUMMARIZE",
     "TRAIN",
 ];
-
-/// Stages of the language that do not work yet.
-const NOT_YET: [&str; 1] = ["SPLIT"];
 
 /// Words that begin a stage and nothing else, so that one without a pipe is read as an alias.
 const ONLY_STAGES: [&str; 9] =
@@ -158,11 +156,10 @@ fn is_mongo(name: &str) -> bool {
         .contains(&name)
 }
 
-/// Returns true if the word at `at` begins a stage, one that works or not.
+/// Returns true if the word at `at` begins a stage.
 fn begins_stage(reader: &Reader<'_>, at: usize) -> bool {
     let is = |word: &&str| reader.lexemes.get(at).is_some_and(|lexeme| lexeme.is_word(word));
     STAGES.iter().any(&is)
-        || NOT_YET.iter().any(&is)
         || ["GROUP", "HAVING", "INNER", "LEFT", "RIGHT", "FULL", "CROSS"].iter().any(is)
 }
 
@@ -276,9 +273,6 @@ pub(super) fn no_stage(reader: &Reader<'_>, at: usize) -> Diagnostic {
 pub(super) fn unknown_stage(reader: &Reader<'_>, at: usize) -> Diagnostic {
     let span = reader.span_at(at);
     let word = reader.typed(at).to_uppercase();
-    if NOT_YET.contains(&word.as_str()) {
-        return not_yet(&word, span);
-    }
     let refused =
         |message: &str, help: &str| Diagnostic::new("unknown-stage", message).at(span).help(help);
     match word.as_str() {
@@ -308,7 +302,7 @@ pub(super) fn unknown_stage(reader: &Reader<'_>, at: usize) -> Diagnostic {
         _ => {
             let message = format!("'{}' begins no stage", reader.typed(at));
             let error = Diagnostic::new("unknown-stage", message).at(span);
-            match did_you_mean(&word, STAGES.into_iter().chain(NOT_YET)) {
+            match did_you_mean(&word, STAGES) {
                 Some(known) => error.help(format!("did you mean {known}?")),
                 None => error.help(format!("stages: {}", list_some(STAGES))),
             }
@@ -316,15 +310,12 @@ pub(super) fn unknown_stage(reader: &Reader<'_>, at: usize) -> Diagnostic {
     }
 }
 
-/// Says that a part of the language does not work yet.
-pub(super) fn not_yet(what: &str, span: Span) -> Diagnostic {
-    Diagnostic::new("not-yet", format!("{what} does not work yet")).at(span)
-}
-
 /// Says what a statement may begin with.
 pub(super) fn unknown_statement(reader: &Reader<'_>, at: usize) -> Diagnostic {
-    const VERBS: [&str; 9] =
-        ["FROM", "SELECT", "WITH", "EXPLAIN", "DESCRIBE", "SHOW", "VALUES", "TABLE", "DESC"];
+    const VERBS: [&str; 12] = [
+        "FROM", "SELECT", "WITH", "EXPLAIN", "DESCRIBE", "SHOW", "VALUES", "TABLE", "DESC", "DIFF",
+        "VERIFY", "EXPORT",
+    ];
     let span = reader.span_at(at);
     let typed = reader.typed(at);
     let word = typed.to_uppercase();
@@ -333,10 +324,6 @@ pub(super) fn unknown_statement(reader: &Reader<'_>, at: usize) -> Diagnostic {
         return Diagnostic::new("refused-statement", message)
             .at(span)
             .help("`swirl import` adds trajectories; |> SAVE AS freezes a selection");
-    }
-    let later = ["DIFF", "VERIFY"];
-    if later.contains(&word.as_str()) {
-        return not_yet(&word, span);
     }
     let message = format!("'{typed}' begins no statement");
     let error = Diagnostic::new("unknown-statement", message).at(span);
