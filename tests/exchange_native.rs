@@ -4,8 +4,8 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use swirldb::exchange::{
-    Imported, LabelPlace, LabelRecord, NativeWriter, Place, PlacedLabel, ReadOptions, Record,
-    content_hash,
+    DatasetManifest, DatasetRows, Imported, LabelPlace, LabelRecord, NativeWriter,
+    PinnedTrajectory, Place, PlacedLabel, ReadOptions, Record, content_hash,
 };
 use swirldb::model::{
     ContextItem, Json, Judge, JudgeKind, Label, LabelName, Message, Status, Step, Target, ToolCall,
@@ -21,6 +21,8 @@ fn write(records: &[Record]) -> Vec<u8> {
             Record::Judge(judge) => writer.write_judge(judge).unwrap(),
             Record::Trajectory(i) => writer.write_trajectory(&i.trajectory, &i.labels).unwrap(),
             Record::Labels(labels) => writer.write_labels(labels).unwrap(),
+            Record::Dataset(dataset) => writer.write_dataset(dataset).unwrap(),
+            Record::DatasetRows(rows) => writer.write_dataset_rows(rows).unwrap(),
         }
     }
     writer.finish().unwrap()
@@ -164,10 +166,39 @@ fn placed() -> impl Strategy<Value = PlacedLabel> {
     })
 }
 
+prop_compose! {
+    fn dataset()(
+        (name, statement, program) in (text(), text(), of(text())),
+        seeds in vec(any::<u64>(), 0..3), judges in vec(text(), 0..3),
+        saw_gold in of(any::<bool>()),
+        (rows, trajectories, undecided, sequence) in any::<(u64, u64, u64, u64)>(),
+        hash in any::<[u8; 32]>(), database in any::<[u8; 16]>(), created_at in any::<i64>(),
+    ) -> DatasetManifest {
+        DatasetManifest {
+            name, statement, seeds, judges, saw_gold, rows, trajectories, undecided, hash, database,
+            sequence, created_at, program,
+        }
+    }
+}
+
+prop_compose! {
+    fn dataset_rows()(
+        dataset in text(), first in any::<u64>(),
+        pinned in vec((text(), text(), any::<[u8; 32]>()), 0..3),
+        rows in vec((any::<u32>(), any::<u32>(), of(number())), 0..4),
+    ) -> DatasetRows {
+        let trajectories =
+            pinned.into_iter().map(|(source, id, hash)| PinnedTrajectory(source, id, hash));
+        DatasetRows { dataset, first, trajectories: trajectories.collect(), rows }
+    }
+}
+
 fn record() -> impl Strategy<Value = Record> {
     let place = Place::Line(0);
     prop_oneof![
         1 => judge().prop_map(Record::Judge),
+        1 => dataset().prop_map(|dataset| Record::Dataset(Box::new(dataset))),
+        1 => dataset_rows().prop_map(|rows| Record::DatasetRows(Box::new(rows))),
         4 => (trajectory(), vec(label(), 0..3)).prop_map(move |(trajectory, labels)| {
             let (content_hash, judges) = (content_hash(&trajectory), vec![]);
             let imported = Imported { place, trajectory, content_hash, labels, judges };
@@ -187,7 +218,7 @@ fn placed_in_order(mut records: Vec<Record>) -> Vec<Record> {
         match record {
             Record::Trajectory(imported) => imported.place = Place::Line(number),
             Record::Labels(labels) => labels.place = Place::Line(number),
-            Record::Judge(_) => {}
+            Record::Judge(_) | Record::Dataset(_) | Record::DatasetRows(_) => {}
         }
     }
     records

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test may stop and may speak")]
 
 mod branching;
+mod datasets;
 mod exchange;
 mod exchange_damage;
 mod exchange_native;

@@ -20,8 +20,8 @@ use swirldb::train::Event;
 
 /// Keeps what a statement brings forth.
 #[derive(Default)]
-struct Kept {
-    batches: Vec<RecordBatch>,
+pub struct Kept {
+    pub batches: Vec<RecordBatch>,
     losses: Vec<f64>,
     stop_at: Option<u64>,
 }
@@ -51,10 +51,10 @@ impl Sink for Kept {
     }
 }
 
-const OPTIONS: SessionOptions =
+pub const OPTIONS: SessionOptions =
     SessionOptions { memory_bytes: 128 << 20, threads: 2, read_only: false };
 
-fn fixture(name: &str) -> PathBuf {
+pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
@@ -72,13 +72,13 @@ pub fn world(folder: &Path) -> Session {
     session
 }
 
-fn run(session: &Session, text: &str) -> (Outcome, Kept) {
+pub fn run(session: &Session, text: &str) -> (Outcome, Kept) {
     let mut kept = Kept::default();
     let outcome = try_run(session, text, &mut kept);
     (outcome.unwrap_or_else(|e| panic!("{text}\n{}", e.render())), kept)
 }
 
-fn try_run(session: &Session, text: &str, kept: &mut Kept) -> Result<Outcome, SessionError> {
+pub fn try_run(session: &Session, text: &str, kept: &mut Kept) -> Result<Outcome, SessionError> {
     let mut last = Outcome::Text(String::new());
     for statement in session.parse(text)? {
         last = session.run(&statement, text, kept)?;
@@ -496,7 +496,7 @@ fn mistakes_are_shown_where_they_are() {
         ("SELECT sources FROM steps", "unknown column 'sources'", "did you mean 'source'?"),
         ("SELECT coutn(*) FROM steps", "unknown function 'coutn'", "did you mean 'count'?"),
         ("DESCRIBE trajectory", "unknown table 'trajectory'", "trajectories"),
-        ("SHOW DATASET nothing", "unknown dataset 'nothing'", "datasets:"),
+        ("SHOW DATASET nothing", "unknown dataset 'nothing'", "SAVE AS name"),
         ("FROM dataset.nothing", "unknown table 'dataset.nothing'", "help:"),
         ("FROM steps |> WHERE matches(action, '\"open')", "quote", ""),
     ];

@@ -22,7 +22,7 @@ use datafusion::sql::parser::Statement as EngineStatement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use swirldb::diag::Diagnostic;
 use swirldb::query::syntax::{
-    Catalog, Limits, Literal, NameKind, Open, QueryStatement, SAMPLE_KEY, STEP, ShowWhat,
+    Catalog, Limits, Literal, NameKind, Open, PART_OF, QueryStatement, SAMPLE_KEY, STEP, ShowWhat,
     StatementKind, TRAJECTORY, Then, TokenClass, complete, highlight, parse, parse_within, split,
     unresolved_name,
 };
@@ -92,14 +92,14 @@ impl Accumulator for EveryState {
 
 /// The hexadecimal BLAKE3 of the arguments.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct SampleKey(Signature);
+struct HashOf(&'static str, Signature);
 
-impl ScalarUDFImpl for SampleKey {
+impl ScalarUDFImpl for HashOf {
     fn name(&self) -> &str {
-        SAMPLE_KEY
+        self.0
     }
     fn signature(&self) -> &Signature {
-        &self.0
+        &self.1
     }
     fn return_type(&self, _: &[DataType]) -> EngineResult<DataType> {
         Ok(DataType::Utf8)
@@ -131,7 +131,9 @@ impl Engine {
             .set_bool("datafusion.sql_parser.collect_spans", true);
         let context = SessionContext::new_with_config(config);
         let any = || Signature::variadic_any(Volatility::Immutable);
-        context.register_udf(ScalarUDF::new_from_impl(SampleKey(any())));
+        for name in [SAMPLE_KEY, PART_OF] {
+            context.register_udf(ScalarUDF::new_from_impl(HashOf(name, any())));
+        }
         let boolean = Signature::exact(vec![DataType::Boolean], Volatility::Immutable);
         context.register_udaf(AggregateUDF::new_from_impl(Every(boolean)));
         for (name, batch) in [("steps", steps()), ("trajectories", trajectories())] {
@@ -585,6 +587,8 @@ fn words_are_coloured_by_what_they_are() {
         ("SELECT s.\"from\", lower('é') FROM", "kkkkkk nonnnnnno fffffottto kkkk"),
         ("WHERE x = $n AND tool = 'ope", "kkkkk n o pp kkk nnnn o tttt"),
         ("SELECT 1 /* open", "kkkkkk 1 ccccccc"),
+        ("DIFF DATASET a b", "kkkk kkkkkkk n n"),
+        ("|> SPLIT train 1 BY x SEED 7", "ss sssss kkkkk 1 kk n kkkk 1"),
     ] {
         assert_eq!(paint(text), expected, "{text}");
     }
@@ -624,6 +628,12 @@ fn the_cursor_knows_what_it_waits_for() {
         ("SELECT tool FROM steps ", "", "WHERE", None),
         ("SHOW ", "", "TABLES", None),
         ("SHOW DATASET ", "", "", Some(NameKind::Dataset)),
+        ("DIFF DATASET ", "", "", Some(NameKind::Dataset)),
+        ("DIFF DATASET a ", "", "", Some(NameKind::Dataset)),
+        ("DIFF DATASET a b", "b", "", Some(NameKind::Dataset)),
+        ("EXPORT DATASET a ", "", "TO '", None),
+        ("FROM steps |> SPLIT train 0.9, dev 0.1 ", "", "BY", None),
+        ("FROM steps |> SPLIT train 0.9, dev 0.1 BY ", "", "", column()),
         ("SELECT 1; DES", "DES", "FROM", None),
         ("SELECT 1 -- FROM ", "", "", None),
     ] {

@@ -166,7 +166,7 @@ impl Verifier<'_> {
                     return Ok(Rerun::Differs);
                 }
             },
-            _ => now.clone(),
+            _ => self.present(now)?,
         };
         let again = match self.again(&view) {
             Ok(again) => again,
@@ -218,6 +218,21 @@ impl Verifier<'_> {
             }
             (None, Some(_)) => None,
         }
+    }
+
+    /// Returns the store as it is now, where bare names of labels mean the judges that the dataset
+    /// used.
+    fn present(&self, now: &View) -> Result<View, SessionError> {
+        let mut horizon = now.horizon();
+        for label in &self.dataset.judges {
+            let Some((name, judge)) = label.split_once('@') else { continue };
+            let of_name = |other: &&String| other.split_once('@').is_some_and(|(n, _)| n == name);
+            if self.dataset.judges.iter().filter(of_name).count() == 1 {
+                horizon.default_judges.retain(|(known, _)| known != name);
+                horizon.default_judges.push((name.to_owned(), judge.to_owned()));
+            }
+        }
+        Ok(now.as_of(now.sequence(), &horizon)?)
     }
 
     fn again(&self, view: &View) -> Result<Again, SessionError> {

@@ -91,8 +91,10 @@ pub(super) fn read(reader: &Reader<'_>, verb: &str) -> Result<DatasetStatement, 
         }
         _ => DatasetStatement::Drop { name: name(&mut cursor).map_err(with_form)? },
     };
-    cursor.end()?;
-    Ok(statement)
+    match cursor.peek() {
+        None => Ok(statement),
+        Some(_) => Err(with_form(cursor.expected("the end of the statement"))),
+    }
 }
 
 /// Takes the name of a dataset; `dataset.good` is what its table is called.

@@ -80,8 +80,8 @@ pub(super) struct Shape {
     pub own_names: bool,
     /// The names of the columns that are not hidden, if they are known.
     pub columns: Option<Vec<String>>,
-    /// Whether one of them is `split`, where not all are known.
-    pub has_split: bool,
+    /// How many of them are called `split`, where not all are known.
+    pub splits: usize,
 }
 
 /// The order of the rows of a relation.
@@ -168,8 +168,8 @@ impl Carrier<'_> {
             let all = if cte.alias.columns.is_empty() { Want::Rows } else { Want::Values };
             let shape = self.query(&mut cte.query, &scope, all)?;
             let columns = shape.columns.filter(|_| cte.alias.columns.is_empty());
-            let has_split = shape.has_split && cte.alias.columns.is_empty();
-            scope.insert(name, Shape { columns, has_split, ..shape });
+            let splits = if cte.alias.columns.is_empty() { shape.splits } else { 0 };
+            scope.insert(name, Shape { columns, splits, ..shape });
         }
         Ok(scope)
     }
@@ -244,7 +244,7 @@ impl Carrier<'_> {
             extra: if keeps_keys { relation.extra.clone() } else { vec![] },
             own_names: relation.own_names && across::keeps_own_names(select),
             columns: known_columns(self.reader, select, &relation)?,
-            has_split: split::keeps_split(select, &relation),
+            splits: split::count(select, &relation),
         };
         hide(select, &relation, &carried);
         let place = Place { limited, keeps_rows, want };
@@ -328,19 +328,22 @@ impl Carrier<'_> {
             }
             return Ok(shape);
         }
+        let mut shape = Shape::default();
         for table in from {
-            self.joined(table, scope)?;
+            shape.splits += self.joined(table, scope)?.splits;
         }
-        Ok(Shape::default())
+        Ok(shape)
     }
 
-    fn joined(&mut self, table: &mut TableWithJoins, scope: &Scope) -> Result<(), Diagnostic> {
-        self.factor(&mut table.relation, scope, Want::Values)?;
+    fn joined(&mut self, table: &mut TableWithJoins, scope: &Scope) -> Result<Shape, Diagnostic> {
+        let first = self.factor(&mut table.relation, scope, Want::Values)?;
+        let mut shape = Shape { splits: split::of(&first), ..Shape::default() };
         for join in &mut table.joins {
-            self.factor(&mut join.relation, scope, Want::Values)?;
+            let joined = self.factor(&mut join.relation, scope, Want::Values)?;
+            shape.splits += split::of(&joined);
             self.subqueries(&mut join.join_operator, scope)?;
         }
-        Ok(())
+        Ok(shape)
     }
 
     fn factor(
@@ -374,21 +377,20 @@ impl Carrier<'_> {
                 }
                 let columns = shape.columns.filter(|_| !renames(alias));
                 show_table_without(factor, hidden);
-                Ok(Shape { columns, has_split: shape.has_split, ..Shape::default() })
+                Ok(Shape { columns, splits: shape.splits, ..Shape::default() })
             }
             TableFactor::Derived { subquery, alias, lateral, .. } => {
                 let renamed = renames(alias);
                 let want = if renamed || *lateral { Want::Values } else { want };
                 let shape = self.query(subquery, scope, want)?;
-                let has_split = shape.has_split && !renamed;
-                Ok(Shape { columns: shape.columns.filter(|_| !renamed), has_split, ..shape })
+                let splits = if renamed { 0 } else { shape.splits };
+                Ok(Shape { columns: shape.columns.filter(|_| !renamed), splits, ..shape })
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
                 if table_with_joins.joins.is_empty() && alias.is_none() {
                     return self.factor(&mut table_with_joins.relation, scope, want);
                 }
-                self.joined(table_with_joins, scope)?;
-                Ok(Shape::default())
+                self.joined(table_with_joins, scope)
             }
             TableFactor::MatchRecognize { .. } => self.matches(factor, scope, want),
             other => {

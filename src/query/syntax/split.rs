@@ -48,7 +48,6 @@ pub(super) fn split(chain: &mut Chain<'_>, range: Range<usize>) -> Result<(), Di
     let word = reader.lexemes[range.start].token.span;
     let mut cursor = Cursor::new(reader, range.start + 1..range.end);
     let parts = parts(&mut cursor)?;
-    let shares = shares(&parts)?;
     let mut keys = Vec::new();
     if cursor.take_word("BY") {
         let start = cursor.index();
@@ -74,6 +73,7 @@ pub(super) fn split(chain: &mut Chain<'_>, range: Range<usize>) -> Result<(), Di
     }
     let seed = cursor.whole_number("a whole number as the seed")?;
     cursor.end()?;
+    let shares = shares(&parts)?;
     chain.seeds.push(seed);
     if keys.is_empty() {
         let trajectory = vec![build::number(seed), build::column(build::TRAJECTORY)];
@@ -203,32 +203,42 @@ pub(super) fn settle(
             .help("split before the rows are joined, grouped, united or made DISTINCT")
             .help("or say what stays together: |> SPLIT train 0.9, dev 0.1 BY model SEED 7"));
     }
-    if has_split(relation) {
-        exclude(options, std::iter::once(&Ident::new(SPLIT)));
+    match of(relation) {
+        0 => {}
+        1 => exclude(options, std::iter::once(&Ident::new(SPLIT))),
+        _ => {
+            let message = "several of the joined tables have a column 'split': it cannot be said \
+                           which one this takes the place of";
+            return Err(Diagnostic::new("split-columns", message)
+                .at(Places::new(reader.text).span(name.span))
+                .help("choose the columns before: |> SELECT s.* |> SPLIT ..."));
+        }
     }
     Ok(())
 }
 
-/// Whether the rows of a relation have a column `split`.
-fn has_split(relation: &Shape) -> bool {
+/// Returns how many columns of a relation are called `split`.
+pub(super) fn of(relation: &Shape) -> usize {
     match &relation.columns {
-        Some(columns) => columns.iter().any(|name| name == SPLIT),
-        None => relation.has_split,
+        Some(columns) => usize::from(columns.iter().any(|name| name == SPLIT)),
+        None => relation.splits,
     }
 }
 
-/// Whether the rows of a SELECT have a column `split`, where not all of its columns are known.
-pub(super) fn keeps_split(select: &Select, relation: &Shape) -> bool {
+/// Returns how many columns of a SELECT are called `split`, where not all of its columns are known.
+pub(super) fn count(select: &Select, relation: &Shape) -> usize {
     let is_split = |name: &Ident| build::normal(name) == SPLIT;
-    select.projection.iter().any(|item| match item {
-        SelectItem::Wildcard(options) => {
-            has_split(relation) && !excluded(options).iter().any(is_split)
+    let counts = select.projection.iter().map(|item| match item {
+        SelectItem::Wildcard(options) if !excluded(options).iter().any(is_split) => of(relation),
+        SelectItem::QualifiedWildcard(_, options) if !excluded(options).iter().any(is_split) => {
+            of(relation).min(1)
         }
-        SelectItem::UnnamedExpr(Expr::Identifier(name)) => is_split(name),
+        SelectItem::UnnamedExpr(Expr::Identifier(name)) => usize::from(is_split(name)),
         SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
-            parts.last().is_some_and(is_split)
+            usize::from(parts.last().is_some_and(is_split))
         }
-        SelectItem::ExprWithAlias { alias, .. } => is_split(alias),
-        _ => false,
-    })
+        SelectItem::ExprWithAlias { alias, .. } => usize::from(is_split(alias)),
+        _ => 0,
+    });
+    counts.sum()
 }
