@@ -24,6 +24,7 @@ pub struct Kept {
     pub batches: Vec<RecordBatch>,
     losses: Vec<f64>,
     stop_at: Option<u64>,
+    notes: Vec<String>,
 }
 
 impl Sink for Kept {
@@ -38,6 +39,10 @@ impl Sink for Kept {
 
     fn end(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+
+    fn note(&mut self, text: &str) {
+        self.notes.push(text.to_owned());
     }
 
     fn train(&mut self, event: &Event) -> ControlFlow<()> {
@@ -507,6 +512,25 @@ fn mistakes_are_shown_where_they_are() {
     }
     let shown = mistake(&session, "FROM steps\n|> WHERE proces > .5");
     assert!(shown.contains("2 | |> WHERE proces > .5\n    |          ^^^^^^\n"), "{shown}");
+}
+
+#[test]
+fn a_value_that_no_row_has_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = world(folder.path());
+    let notes = |text: &str| run(&session, text).1.notes;
+    assert_eq!(
+        notes("FROM steps |> WHERE tool = 'serach' AND step > 1"),
+        ["no row of steps has tool 'serach': did you mean 'search'?"]
+    );
+    assert_eq!(
+        notes("SELECT count(*) FROM steps AS s WHERE s.tool IN ('browser', 'search') AND false"),
+        ["no row of steps has tool 'browser': there are calculator, search"]
+    );
+    assert!(notes("FROM steps |> WHERE tool = 'search' AND step > 100").is_empty());
+    assert!(notes("FROM steps |> WHERE 'search' = tool").is_empty());
+    assert!(notes("FROM steps |> WHERE trajectory_id = 'nobody'").is_empty());
+    assert!(notes("FROM steps |> WHERE action = 'nothing'").is_empty());
 }
 
 #[test]

@@ -41,7 +41,7 @@ use super::table::{
 use super::windows::WindowsByBatch;
 use crate::codec::TableId;
 use crate::db::{Database, DbError};
-use crate::diag::Progress;
+use crate::diag::{Progress, did_you_mean, list_some};
 use crate::store::View;
 
 /// How often a running query looks whether it was cancelled.
@@ -108,6 +108,10 @@ pub struct Prepared {
     ended: Arc<AtomicBool>,
     /// The label columns the statement names, as `name@judge`.
     pub labels: Vec<String>,
+    /// Columns, and texts that they are compared with.
+    compared: Vec<(String, String)>,
+    /// The tables of trajectories and steps that it reads.
+    scanned: Vec<ScanTable>,
     /// The tables it reads that are read as they are now, whatever the view.
     pub present: Vec<&'static str>,
 }
@@ -282,6 +286,8 @@ impl Engine {
         let present = [StreamedTable::Datasets, StreamedTable::Runs, StreamedTable::Metrics];
         let present = present.map(StreamedTable::name).into_iter().filter(|t| names.reads(t));
         let present = present.collect();
+        let scanned = ScanTable::ALL.into_iter().filter(|t| names.reads(t.name())).collect();
+        let compared = names.compared;
         Ok(Prepared {
             logical,
             physical,
@@ -291,6 +297,8 @@ impl Engine {
             undecided,
             ended,
             labels,
+            compared,
+            scanned,
             present,
         })
     }
@@ -419,6 +427,34 @@ impl Prepared {
     /// had no label.
     pub fn undecided(&self) -> u64 {
         self.undecided.load(Ordering::Relaxed)
+    }
+}
+
+impl Prepared {
+    /// Returns what the query compares columns with that no row has: a sentence for each value,
+    /// with the nearest one there is. Of columns with few different values only.
+    pub fn unknown_values(&self, view: &View) -> Vec<String> {
+        const VALUES_MAX: usize = 200;
+        let mut told = Vec::new();
+        for (column, value) in &self.compared {
+            let known = self.scanned.iter().find_map(|table| {
+                Some((table.name(), super::table::text_values(view, *table, column, VALUES_MAX)?))
+            });
+            let Some((table, known)) = known else { continue };
+            if known.is_empty() || known.contains(value) {
+                continue;
+            }
+            let names = || known.iter().map(String::as_str);
+            let instead = match did_you_mean(value, names()) {
+                Some(near) => format!("did you mean '{near}'?"),
+                None => format!("there are {}", list_some(names())),
+            };
+            let sentence = format!("no row of {table} has {column} '{value}': {instead}");
+            if !told.contains(&sentence) {
+                told.push(sentence);
+            }
+        }
+        told
     }
 }
 

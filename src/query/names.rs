@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart,
-    Query, SelectItem, SetExpr, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
+    ObjectNamePart, Query, SelectItem, SetExpr, TableFactor, Value, Visit, VisitMut, Visitor,
+    VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -28,6 +29,8 @@ pub(super) struct Names {
     tables: Vec<(String, ParsedSpan)>,
     calls: Vec<TableCall>,
     functions: BTreeMap<String, ParsedSpan>,
+    /// Columns, and texts that they are compared with.
+    pub compared: Vec<(String, String)>,
     places: BTreeMap<String, ParsedSpan>,
     ctes: Vec<String>,
 }
@@ -242,6 +245,13 @@ impl Visitor for Names {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
             Expr::Identifier(ident) => self.column(ident),
+            Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
+                self.compared.extend(comparison(left, right));
+                self.compared.extend(comparison(right, left));
+            }
+            Expr::InList { expr, list, negated: false } => {
+                self.compared.extend(list.iter().filter_map(|value| comparison(expr, value)));
+            }
             Expr::Function(function) => {
                 if let Some(name) = function.name.0.last().and_then(ObjectNamePart::as_ident) {
                     self.functions.entry(normal(name)).or_insert(name.span);
@@ -255,6 +265,22 @@ impl Visitor for Names {
             _ => {}
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Returns the column and the text, if these are what is compared.
+fn comparison(column: &Expr, value: &Expr) -> Option<(String, String)> {
+    let column = match column {
+        Expr::Identifier(ident) => normal(ident),
+        Expr::CompoundIdentifier(parts) => normal(parts.last()?),
+        _ => return None,
+    };
+    match value {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => Some((column, text.clone())),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -223,6 +223,10 @@ impl Sink for Console {
         }
     }
 
+    fn note(&mut self, text: &str) {
+        say(&format!("note: {text}"));
+    }
+
     fn train(&mut self, event: &Event) -> ControlFlow<()> {
         self.line.hide();
         self.training.get_or_insert_with(TrainingView::new).show(event);

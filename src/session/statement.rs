@@ -49,6 +49,9 @@ pub trait Sink: Send {
     /// [`Session::places`] reads them. Not called where they do not say it.
     fn identity(&mut self, _columns: &RecordBatch) {}
 
+    /// Something that whoever reads the rows should know.
+    fn note(&mut self, _text: &str) {}
+
     /// A training run tells something; `Break` stops it with a checkpoint.
     fn train(&mut self, event: &Event) -> ControlFlow<()>;
 }
@@ -319,6 +322,12 @@ impl Session {
         }
         let rows = ran.map_err(|e| worded(e, text))?;
         sink.end().map_err(SessionError::Output)?;
+        // Nothing found, or a count of nothing: a misspelt value looks just the same.
+        if rows <= 1 {
+            for unknown in prepared.unknown_values(&self.database.view()) {
+                sink.note(&unknown);
+            }
+        }
         Ok(Outcome::Rows { rows, undecided: prepared.undecided() })
     }
 }
