@@ -6,6 +6,7 @@ pub mod diag;
 pub mod exchange;
 pub mod lm;
 pub mod model;
+pub mod plot;
 pub mod query;
 pub mod render;
 pub mod repl;

@@ -12,6 +12,7 @@ mod lm;
 mod matching;
 mod mistakes;
 mod pattern;
+mod plot;
 mod program;
 mod prompt;
 mod queries;

@@ -2,7 +2,9 @@
 
 use super::format::Format;
 use super::labelling_view::query_start;
+use super::plot;
 use super::shipped::SHIPPED;
+use crate::plot::ChartKind;
 use crate::session::{Completions, Session};
 
 /// A command, as `.help` tells it.
@@ -28,6 +30,7 @@ enum Argument {
     Table,
     Judges,
     Label,
+    Plot,
     Parameter,
     Shipped,
     File,
@@ -103,7 +106,21 @@ const ROWS: &[Command] = &[
          \x20 .label process BY anna WITH LABELS AGAIN FROM steps |> WHERE process < .5",
         Argument::Label,
     ),
+    PLOT,
 ];
+
+const PLOT: Command = command(
+    ".plot",
+    "[KIND] [TO FILE] [QUERY]",
+    "the rows of a query, or of the last one, as a picture",
+    "The columns say which kind: hist (a number), line (x, y and perhaps a name for each line),\n\
+     bar (a name and a number) or matrix (two names and a number). The file is a .svg, for papers,\n\
+     or a .png.\n\
+     \x20 .plot FROM steps |> SELECT observation_chars\n\
+     \x20 .plot line TO reward.svg FROM steps |> AGGREGATE avg(reward) AS mean GROUP BY step\n\
+     \x20 .plot TO tools.png",
+    Argument::Plot,
+);
 
 const SHOWING: &[Command] = &[
     command(
@@ -224,6 +241,7 @@ pub(super) fn completions(session: &Session, line: &str, cursor: usize) -> Offer
     let texts = |known: &[&str]| known.iter().map(|word| (*word).to_owned()).collect();
     let candidates = match expected {
         Argument::Label => return Offered::Words(label_completions(session, typed, start, words)),
+        Argument::Plot => return plot_completions(session, typed, start, words),
         Argument::Shipped | Argument::File if !is_first => Vec::new(),
         Argument::Shipped => {
             let names = SHIPPED.iter().map(|(name, _)| (*name).to_owned()).collect();
@@ -296,4 +314,25 @@ fn label_completions(
         _ => ["BY", "WITH LABELS", "AGAIN", "FROM", "SELECT"].map(str::to_owned).to_vec(),
     };
     words(start, candidates)
+}
+
+/// `.plot [KIND] [TO FILE] [QUERY]`
+fn plot_completions(
+    session: &Session,
+    typed: &str,
+    start: usize,
+    words: impl Fn(usize, Vec<String>) -> Completions,
+) -> Offered {
+    if let Some(query) = plot::query_start(typed).filter(|query| *query < start) {
+        let found = session.completions(&typed[query..], typed.len() - query);
+        let completions = Completions { start: found.start + query, candidates: found.candidates };
+        return Offered::Words(completions);
+    }
+    let last = typed[..start].split_whitespace().next_back().unwrap_or_default();
+    if last.eq_ignore_ascii_case("to") {
+        return Offered::WordsAndFiles(words(start, Vec::new()));
+    }
+    let mut candidates: Vec<String> = ["TO", "FROM", "SELECT"].map(str::to_owned).to_vec();
+    candidates.extend(ChartKind::ALL.map(|kind| kind.as_str().to_owned()));
+    Offered::Words(words(start, candidates))
 }

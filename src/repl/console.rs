@@ -98,11 +98,31 @@ impl Console {
                 Err(SessionError::Output(_)) if was_left => {}
                 outcome => self.report(&outcome?, rows.as_ref())?,
             }
-            if self.timer {
-                say(&format!("time: {:.3} ms", began.elapsed().as_secs_f64() * 1e3));
-            }
+            self.tell_time(began);
         }
         Ok(())
+    }
+
+    /// Tells how long a statement took, if the user wants to know.
+    pub(super) fn tell_time(&self, began: Instant) {
+        if self.timer {
+            say(&format!("time: {:.3} ms", began.elapsed().as_secs_f64() * 1e3));
+        }
+    }
+
+    /// Returns the columns that rows are fitted to: those asked for, or the screen's.
+    pub(super) fn columns(&self) -> Option<usize> {
+        self.width.or_else(|| self.out.is_screen.then(terminal_width))
+    }
+
+    /// Writes what `draw` returns, which may colour where it is told so, in place of rows. The
+    /// picture says nothing else to a terminal: its texts have been made harmless.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub(super) fn picture(&mut self, draw: impl FnOnce(bool) -> String) -> io::Result<()> {
+        let is_coloured = self.out.is_screen && ::console::colors_enabled();
+        self.out.write_coloured(&draw(is_coloured))
     }
 
     /// Runs work of a session with its progress on the screen.
@@ -195,7 +215,7 @@ impl Console {
 
 impl Sink for Console {
     fn begin(&mut self, schema: &Schema) -> io::Result<()> {
-        let width = self.width.or_else(|| self.out.is_screen.then(terminal_width));
+        let width = self.columns();
         if self.pager {
             self.out.begin_pages();
         }

@@ -9,6 +9,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
 
 use super::commands::{Offered, completions};
+use super::plot::query_start;
 use crate::query::syntax::{TokenClass, highlight, split};
 use crate::session::Session;
 
@@ -90,10 +91,13 @@ impl Completer for Editing<'_> {
 
 impl Highlighter for Editing<'_> {
     fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
-        if !self.is_coloured || line.starts_with('.') {
+        let query = query_start(line).unwrap_or(0);
+        if !self.is_coloured || (line.starts_with('.') && query == 0) {
             return Cow::Borrowed(line);
         }
+        let (command, line) = line.split_at(query);
         let mut out = String::with_capacity(2 * line.len());
+        out.push_str(command);
         let mut done = 0;
         for (class, span) in highlight(line) {
             let Some(code) = colour(class).filter(|_| span.start >= done) else { continue };

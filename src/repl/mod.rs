@@ -14,6 +14,8 @@ mod format;
 mod import_view;
 mod labelling_view;
 mod last_result;
+mod plot;
+mod plot_rows;
 mod progress_view;
 mod prompt;
 mod screen;

@@ -11,6 +11,7 @@ use super::conversation::{Hidden, conversation, conversation_of, exists};
 use super::editing::Editing;
 use super::format::Format;
 use super::labelling_view::{Answers, Request, label, request};
+use super::plot::plot;
 use super::screen::page;
 use super::shipped::{SHIPPED, about, shipped};
 use crate::diag::did_you_mean;
@@ -180,6 +181,7 @@ fn command(
             return wrong(".show takes the id of a trajectory, or #3: .help show".to_owned());
         }
         (".show", what) => show(session, console, what)?,
+        (".plot", rest) => plot(session, console, rest)?,
         (".label", arguments) => label_rows(session, console, arguments, answers)?,
         (".queries", _) => {
             for (name, text) in SHIPPED {

@@ -67,6 +67,15 @@ impl Output {
         }
     }
 
+    /// Writes a text as it is: its colours are commands to the terminal.
+    pub fn write_coloured(&mut self, text: &str) -> io::Result<()> {
+        if self.is_screen {
+            self.line.hide();
+        }
+        self.to.write_all(text.as_bytes())?;
+        self.to.flush()
+    }
+
     /// Writes what is held back, and waits until the pager is closed. Returns true if the pager
     /// was left before it had seen everything.
     pub fn end_pages(&mut self) -> io::Result<bool> {

@@ -19,6 +19,7 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("lm", 2),
     ("codec", 1),
     ("exchange", 1),
+    ("plot", 1),
     ("render", 1),
     ("score", 1),
     ("synth", 1),
@@ -40,6 +41,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sqlparser", &["query"]),
     ("bincode", &["codec"]),
     ("rustyline", &["repl"]),
+    ("notosans", &["plot"]),
+    ("png", &["plot"]),
+    ("tiny_skia", &["plot"]),
+    ("ttf_parser", &["plot"]),
     ("clap", &["main"]),
     ("indicatif", &["main", "repl"]),
 ];
