@@ -14,8 +14,8 @@
 //!
 //! What stands side by side must all occur in a predicate ([`TextQuery::parse`]), and any of it in
 //! a search ([`TextQuery::parse_search`]), where `AND` binds what must occur together. The
-//! operators are written in capitals; in small letters, and in quotes, they are words. What a search
-//! finds outside quotes in a script without blanks, such as 谁建立了巴黎, are its pairs of
+//! operators are written in capitals; in small letters, and in quotes, they are words. What a
+//! search finds outside quotes in a script without blanks, such as 谁建立了巴黎, are its pairs of
 //! characters, since no text holds the whole sentence.
 
 use std::fmt;

@@ -7,8 +7,8 @@
 //! 3. [`teach`]: spellings from elsewhere (`==`, `&&`, a `|` for `|>`) are named with ours.
 //! 4. [`reader`]: the query before the first pipe goes to the SQL parser; queries in parentheses
 //!    that have pipes of their own are read first.
-//! 5. [`stages`], [`ours`], [`search`], [`split`](mod@split), [`matching`]: every pipe stage becomes
-//!    one SELECT over the query before it.
+//! 5. [`stages`], [`ours`], [`search`], [`split`](mod@split), [`matching`]: every pipe stage
+//!    becomes one SELECT over the query before it.
 //! 6. [`refuse`]: what the engine would pass over in silence is refused.
 //! 7. [`identity`], [`order`]: the hidden columns and the order of rows are carried through.
 //!
