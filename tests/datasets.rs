@@ -702,8 +702,12 @@ fn what_has_no_past_is_not_claimed() {
     let store = session.database().store();
     let (record, rows) =
         (store.dataset("good").unwrap().unwrap(), store.dataset_rows("good").unwrap());
-    let old = DatasetRecord { name: "old".to_owned(), horizon: None, ..record };
-    store.save_dataset(&old, &rows).unwrap();
+    let named = |name: &str| DatasetRecord { name: name.to_owned(), ..record.clone() };
+    let listing = DatasetRecord { statement: "SHOW TABLES".to_owned(), ..named("listing") };
+    store.save_dataset(&listing, &rows).unwrap();
+    let shown = table(&session, "VERIFY DATASET listing");
+    assert!(shown.contains("it cannot be run: its statement is no query"), "{shown}");
+    store.save_dataset(&DatasetRecord { horizon: None, ..named("old") }, &rows).unwrap();
     let shown = table(&session, "VERIFY DATASET old");
     assert!(
         shown.contains(

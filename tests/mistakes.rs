@@ -12,7 +12,9 @@ use crate::syntax::goldens;
 
 /// Kinds of mistakes that no statement and no command at the prompt can make, and the tests that
 /// make them.
-const OF_THE_PROGRAM: [(&str, &str); 11] = [
+const OF_THE_PROGRAM: [(&str, &str); 13] = [
+    ("dataset", "datasets: a saved statement that is no query"),
+    ("dataset-in-use", "datasets: a dataset is dropped unless a run needs it"),
     ("demo", "the demo's folder holds something else: by hand"),
     ("expression", "session: a reward that is no expression"),
     ("export", "program: swirl export takes a query"),
