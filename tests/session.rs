@@ -529,7 +529,6 @@ fn a_value_that_no_row_has_is_told() {
     );
     assert!(notes("FROM steps |> WHERE tool = 'search' AND step > 100").is_empty());
     assert!(notes("FROM steps |> WHERE 'search' = tool").is_empty());
-    assert!(notes("FROM steps |> WHERE trajectory_id = 'nobody'").is_empty());
     assert!(notes("FROM steps |> WHERE action = 'nothing'").is_empty());
 }
 

@@ -114,8 +114,8 @@ const PLOT: Command = command(
     "[KIND] [TO FILE] [QUERY]",
     "the rows of a query, or of the last one, as a picture",
     "The columns say which kind: hist (a number), line (x, y and perhaps a name for each line),\n\
-     bar (a name and a number) or matrix (two names and a number). The file is a .svg, for papers,\n\
-     or a .png.\n\
+     bar (a name and a number) or matrix (two names and a number). The file is a .svg, for\n\
+     papers, or a .png.\n\
      \x20 .plot FROM steps |> SELECT observation_chars\n\
      \x20 .plot line TO reward.svg FROM steps |> AGGREGATE avg(reward) AS mean GROUP BY step\n\
      \x20 .plot TO tools.png",
