@@ -88,7 +88,8 @@ class Swirl:
         return Sample([done.seconds], [], done.peak_bytes, disk_bytes(database))
 
     def answer(self, database: Path, statement: str) -> list[tuple]:
-        command = [self.program, database, "--read-only", "--format", "jsonl", "-c", statement]
+        # Not for reading only: the first statement with full text writes the index.
+        command = [self.program, database, "--format", "jsonl", "-c", statement]
         lines = run(command, self.folder).output.splitlines()
         return [tuple(json.loads(line).values()) for line in lines]
 

@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Schema};
 
 use super::datasets;
 use super::error::SessionError;
@@ -305,11 +306,14 @@ impl Session {
     ) -> Result<Outcome, SessionError> {
         sink.begin(&prepared.schema()).map_err(SessionError::Output)?;
         let mut failed = None;
+        let mut something = false;
         let ran = self.engine.run(prepared, &self.cancel, &mut |batch| {
             if let Some(columns) = identity(batch) {
                 sink.identity(&columns);
             }
-            match sink.batch(&prepared.shown(batch)?) {
+            let shown = prepared.shown(batch)?;
+            something |= !is_nothing(&shown);
+            match sink.batch(&shown) {
                 Ok(()) => Ok(ControlFlow::Continue(())),
                 Err(error) => {
                     failed = Some(error);
@@ -323,13 +327,28 @@ impl Session {
         let rows = ran.map_err(|e| worded(e, text))?;
         sink.end().map_err(SessionError::Output)?;
         // Nothing found, or a count of nothing: a misspelt value looks just the same.
-        if rows <= 1 {
+        if !something {
             for unknown in prepared.unknown_values(&self.database.view()) {
                 sink.note(&unknown);
             }
         }
         Ok(Outcome::Rows { rows, undecided: prepared.undecided() })
     }
+}
+
+/// Whether rows say nothing: there is none, or a single one of zeros and nulls, as a count of no
+/// rows is.
+fn is_nothing(rows: &RecordBatch) -> bool {
+    let is_zero = |column: &ArrayRef| {
+        let number = column.data_type().is_numeric().then(|| cast(column, &DataType::Float64));
+        match number {
+            Some(Ok(number)) => {
+                number.is_null(0) || number.as_primitive::<Float64Type>().value(0) == 0.0
+            }
+            _ => column.is_null(0),
+        }
+    };
+    rows.num_rows() == 0 || rows.num_rows() == 1 && rows.columns().iter().all(is_zero)
 }
 
 pub(super) fn draft<'a>(
