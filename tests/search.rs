@@ -33,6 +33,17 @@ fn a_search_ranks_steps() {
 | q0018:2       | 3    | 4.772 |
 +---------------+------+-------+";
     assert_eq!(table(&session, best), expected);
+    // Windows that say no order number the rows as they come.
+    let ranked = "FROM steps |> SEARCH 'Stustaen' IN action |> EXTEND row_number() OVER () AS rank
+        |> SELECT rank, trajectory_id, step |> LIMIT 2";
+    let expected = "\
++------+---------------+------+
+| rank | trajectory_id | step |
++------+---------------+------+
+| 1    | q0018:0       | 5    |
+| 2    | q0018:1       | 5    |
++------+---------------+------+";
+    assert_eq!(table(&session, ranked), expected);
     let plan = table_of_plan(&session, &format!("{search} |> SELECT step"));
     assert!(plan.contains("full_text="), "{plan}");
     assert!(!plan.contains("records="), "{plan}");

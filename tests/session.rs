@@ -313,6 +313,15 @@ fn arguments_are_read_as_json() {
     }
     let typed = "SELECT json_get_int('{\"a\": {\"b\": [1, 7]}}', 'a', 'b', 1)";
     assert_eq!(number(&session, typed), 7.0);
+    let shown = "SELECT j -> 'a' AS a, j -> 'b' AS b, j -> 'c' AS c, j -> 'd' AS d, j -> 'e' AS e
+        FROM (SELECT '{\"a\": \"x\\ny\", \"b\": [1, {}], \"c\": 1.5, \"d\": null}' AS j)";
+    let expected = "\
++---------+---------+-----+---+---+
+| a       | b       | c   | d | e |
++---------+---------+-----+---+---+
+| \"x\\ny\" | [1, {}] | 1.5 |   |   |
++---------+---------+-----+---+---+";
+    assert_eq!(table(&session, shown), expected);
 }
 
 #[test]
@@ -665,4 +674,18 @@ fn questions_of_the_evaluation_are_not_trained_on() {
     assert!(shown.contains("questions of eval_dataset 'held_out' are trained on"), "{shown}");
     let runs = number(&session, "SELECT count(*) FROM runs");
     assert_eq!(runs, 0.0, "what is refused leaves nothing behind");
+}
+
+#[test]
+fn quantified_queries_have_columns_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = world(folder.path());
+    let count = |condition: &str| {
+        number(&session, &format!("SELECT count(*) FROM steps WHERE {condition}"))
+    };
+    let longest = count("step = (SELECT max(step) FROM steps)");
+    assert!(longest > 0.0 && longest < 616.0);
+    assert_eq!(count("step >= ALL (SELECT step FROM steps)"), longest);
+    assert_eq!(count("step = ANY (SELECT step FROM steps WHERE step = 7)"), count("step = 7"));
+    assert_eq!(count("step <> ALL (SELECT step FROM steps WHERE step < 7)"), count("step >= 7"));
 }

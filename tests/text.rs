@@ -121,6 +121,7 @@ fn queries_are_phrases() {
         ("a NOT b NOT (c d)", "a NOT (b OR (c d))"),
         ("f(x) (f(y) OR g(z))", "\"f x\" (\"f y\" OR \"g z\")"),
         ("\"AND\" x) not", "and x not"),
+        ("\"was bor*\" a*", "\"was bor\"* a*"),
     ] {
         let parsed = query(text);
         assert_eq!(parsed.to_string(), expected, "{text:?}");
@@ -141,6 +142,8 @@ fn bad_queries_are_explained() {
         ("a OR AND b", "operator-alone", (5, 8)),
         ("a NOT", "operator-alone", (2, 5)),
         ("a OR NOT b", "nothing-sought", (5, 8)),
+        ("a b*rn", "misplaced-star", (3, 4)),
+        ("*orn", "misplaced-star", (0, 1)),
     ] {
         let error = TextQuery::parse(text).unwrap_err();
         let at = error.span.expect("a place");

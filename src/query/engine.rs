@@ -30,8 +30,10 @@ use super::arrows;
 use super::error::{QueryError, planning_error};
 use super::finder::Finder;
 use super::functions;
+use super::json_text;
 use super::names::{self, Names};
 use super::parameters::{self, Parameters};
+use super::quantified;
 use super::recognize::{MatchRecognize, RecognitionPlanner};
 use super::syntax::{Catalog, QueryStatement, STEP, TRAJECTORY};
 use super::table::{
@@ -250,6 +252,7 @@ impl Engine {
         places_and: Option<&'static str>,
     ) -> Result<Prepared, QueryError> {
         arrows::bind(&mut query);
+        quantified::part(&mut query);
         names::give_gold(&mut query);
         parameters::fill(&mut query, scope.parameters)?;
         let names = Names::of(&query);
@@ -362,8 +365,19 @@ impl Engine {
             let task = prepared.context.task_ctx();
             let mut stream = execute_stream(prepared.physical.clone(), task)?;
             let mut rows = 0;
+            // The rows are made by other threads: an operator that does not pause for long would
+            // keep this one from looking whether it was cancelled.
+            let (sender, mut batches) = tokio::sync::mpsc::channel(1);
+            let making = tokio::spawn(async move {
+                while let Some(batch) = stream.next().await {
+                    if sender.send(batch).await.is_err() {
+                        return;
+                    }
+                }
+            });
+            let _ended = AbortOnDrop(making);
             loop {
-                let next = tokio::time::timeout(CANCEL_EVERY, stream.next()).await;
+                let next = tokio::time::timeout(CANCEL_EVERY, batches.recv()).await;
                 if cancel.is_cancelled() {
                     prepared.ended.store(true, Ordering::Relaxed);
                     return Err(QueryError::Cancelled);
@@ -403,11 +417,20 @@ impl Engine {
     }
 }
 
+/// Ends a task with whoever waits for it, at its next pause.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Prepared {
     /// Returns the columns that are shown.
     pub fn schema(&self) -> Schema {
         let fields = self.shown.iter().map(|at| self.schema.field(*at).clone());
-        Schema::new(fields.collect::<Vec<_>>())
+        json_text::shown_schema(&Schema::new(fields.collect::<Vec<_>>()))
     }
 
     /// Returns all columns, hidden ones included.
@@ -420,7 +443,8 @@ impl Prepared {
     /// # Errors
     /// A bug: the batch is not of this query.
     pub fn shown(&self, batch: &RecordBatch) -> Result<RecordBatch, QueryError> {
-        batch.project(&self.shown).map_err(|e| QueryError::Bug(e.to_string()))
+        let shown = batch.project(&self.shown).and_then(json_text::shown);
+        shown.map_err(|e| QueryError::Bug(e.to_string()))
     }
 
     /// Returns how many trajectories `every` left out, in the rows made so far, because a step

@@ -103,7 +103,11 @@ fn external(inner: Box<dyn std::error::Error + Send + Sync>) -> QueryError {
     match inner.downcast::<DbError>() {
         Ok(error) if matches!(*error, DbError::Stopped) => QueryError::Cancelled,
         Ok(error) => QueryError::Database(error),
-        Err(inner) => QueryError::Bug(inner.to_string()),
+        // What a library says of a value: a regular expression, a cast.
+        Err(inner) => {
+            let diagnostic = Diagnostic::new("execution", inner.to_string());
+            QueryError::Placed(diagnostic, TextPlace::None)
+        }
     }
 }
 
@@ -112,6 +116,9 @@ fn unwrapped(error: DataFusionError) -> DataFusionError {
     match error {
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
             unwrapped(*inner)
+        }
+        DataFusionError::Collection(mut several) if !several.is_empty() => {
+            unwrapped(several.swap_remove(0))
         }
         DataFusionError::Shared(inner) => match std::sync::Arc::try_unwrap(inner) {
             Ok(inner) => unwrapped(inner),

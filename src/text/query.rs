@@ -388,12 +388,12 @@ fn signs(text: &str) -> Result<Vec<(Sign, Span)>, Diagnostic> {
             if end == text.len() {
                 return Err(unclosed(text, at - 1));
             }
-            let is_prefix = rest.starts_with('*');
+            let is_prefix = rest.starts_with('*') || part.ends_with('*');
             signs.push((Sign::Quoted(phrase(part, is_prefix)), Span::new(at - 1, end + 1)));
         } else {
             for piece in part.split_whitespace() {
                 let start = at + (piece.as_ptr() as usize - part.as_ptr() as usize);
-                split(piece, start, &mut open, &mut signs);
+                split(piece, start, &mut open, &mut signs)?;
             }
         }
         at = end + 1;
@@ -402,7 +402,12 @@ fn signs(text: &str) -> Result<Vec<(Sign, Span)>, Diagnostic> {
 }
 
 /// Reads a piece between blanks: an operator, or a phrase with parentheses around it.
-fn split(piece: &str, start: usize, open: &mut usize, signs: &mut Vec<(Sign, Span)>) {
+fn split(
+    piece: &str,
+    start: usize,
+    open: &mut usize,
+    signs: &mut Vec<(Sign, Span)>,
+) -> Result<(), Diagnostic> {
     let at = |from: usize, to: usize| Span::new(start + from, start + to);
     let word = piece.trim_start_matches('(');
     let opened = piece.len() - word.len();
@@ -416,6 +421,16 @@ fn split(piece: &str, start: usize, open: &mut usize, signs: &mut Vec<(Sign, Spa
     let closed = trailing.saturating_sub(inside).min(*open);
     *open -= closed;
     let word = &word[..word.len() - closed];
+    let beginning = word.trim_end_matches('*');
+    let star = beginning
+        .match_indices('*')
+        .find(|(at, _)| beginning[at + 1..].chars().next().is_some_and(char::is_alphanumeric));
+    if let Some((at_star, _)) = star {
+        let from = opened + at_star;
+        return Err(Diagnostic::new("misplaced-star", "a star stands at the end of a word only")
+            .at(at(from, from + 1))
+            .help("found* finds what begins so; a star that is sought is no word: leave it out"));
+    }
     let sign = match word {
         "AND" => Sign::And,
         "OR" => Sign::Or,
@@ -429,6 +444,7 @@ fn split(piece: &str, start: usize, open: &mut usize, signs: &mut Vec<(Sign, Spa
         let from = opened + word.len() + number;
         signs.push((Sign::Close, at(from, from + 1)));
     }
+    Ok(())
 }
 
 /// Returns a phrase with every run of more than two characters that are words by themselves taken

@@ -71,8 +71,8 @@ pub(in crate::query) fn words_error(column: &str, words: &str, message: &str) ->
     exec_datafusion_err!("full text of {column}, '{words}': {message}")
 }
 
-/// Returns `every(p)`: whether `p` is true of all rows. A row where `p` is null makes it false and
-/// its group undecided, which is counted in `undecided`.
+/// Returns `every(p)`: whether `p` is true of all rows. A row where `p` is null makes its group
+/// undecided: null, and counted in `undecided`.
 pub(in crate::query) fn every(undecided: Arc<AtomicU64>) -> AggregateUDF {
     let signature = Signature::exact(vec![DataType::Boolean], Volatility::Immutable);
     AggregateUDF::from(Every { signature, undecided: Undecided(undecided) })
@@ -114,7 +114,7 @@ impl AggregateUDFImpl for Every {
     }
 
     fn is_nullable(&self) -> bool {
-        false
+        true
     }
 
     fn default_value(&self, _: &DataType) -> Result<ScalarValue> {
@@ -165,7 +165,8 @@ impl Accumulator for EveryState {
         {
             undecided.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(ScalarValue::Boolean(Some(self.all && !self.unknown)))
+        // Undecided is neither: what says NOT every(p) does not keep it either.
+        Ok(ScalarValue::Boolean((!self.unknown).then_some(self.all)))
     }
 
     fn size(&self) -> usize {

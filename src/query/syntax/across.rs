@@ -13,6 +13,7 @@ use super::stages::and;
 use super::tokens::Places;
 use super::{Catalog, SEARCH_SCORE, build, ours};
 use crate::diag::{Diagnostic, Span};
+use crate::text::COLUMNS;
 
 /// Turns what a WHERE says of whole trajectories, or of other rows, into a filter behind a window:
 /// `every(p)` becomes `every(p) OVER (PARTITION BY _trajectory)`. It speaks of all rows of FROM, so
@@ -122,6 +123,25 @@ pub(super) fn keeps_own_names(select: &Select) -> bool {
     })
 }
 
+/// Whether the columns with full text still are the step's own texts.
+pub(super) fn keeps_own_texts(select: &Select) -> bool {
+    let is_text = |name: &Ident| COLUMNS.contains(&build::normal(name).as_str());
+    select.projection.iter().all(|item| match item {
+        SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
+            let mut replaced = options.opt_replace.iter().flat_map(|replace| &replace.items);
+            let renamed = options.opt_rename.as_ref().map(ToString::to_string);
+            let renamed = renamed.unwrap_or_default().to_lowercase();
+            !COLUMNS.iter().any(|column| renamed.contains(column))
+                && !replaced.any(|item| is_text(&item.column_name))
+        }
+        SelectItem::ExprWithAlias { expr: Expr::Identifier(name), alias } => {
+            !is_text(alias) || build::normal(name) == build::normal(alias)
+        }
+        SelectItem::ExprWithAlias { alias, .. } => !is_text(alias),
+        _ => true,
+    })
+}
+
 const TRAJECTORY_ID: &str = "trajectory_id";
 
 /// Cuts a predicate at its outermost ANDs.
@@ -144,7 +164,7 @@ pub(super) fn check_identity(
     order_by: &mut Option<OrderBy>,
     relation: &Shape,
 ) -> Result<(), Diagnostic> {
-    if relation.identity {
+    if relation.identity && relation.own_texts {
         return Ok(());
     }
     let (mut sample, mut search) = (None, None);
@@ -162,6 +182,13 @@ pub(super) fn check_identity(
     edit_functions(&mut select.having, &mut look);
     edit_functions(&mut select.qualify, &mut look);
     edit_functions(order_by, &mut look);
+    if relation.identity {
+        let Some(name) = search else { return Ok(()) };
+        let message = "SEARCH and score() read a step's own texts, and one of them is another here";
+        return Err(Diagnostic::new("search-needs-text", message)
+            .at(place(reader, &name))
+            .help("search before the column is replaced, or filter by matches(column, 'words')"));
+    }
     let before = "before the rows are joined, grouped, united or made DISTINCT";
     if let Some(name) = search {
         let message = "SEARCH and score() rank steps, and these rows are none";
@@ -178,6 +205,30 @@ pub(super) fn check_identity(
                 .help(format!("sample {before}")))
         }
     }
+}
+
+/// Gives windows that number and neighbour rows without saying in which order the order of the rows
+/// they read: `... |> ORDER BY score DESC |> EXTEND row_number() OVER () AS rank`.
+pub(super) fn order_windows(select: &mut Select, relation: &Shape) {
+    const BY_ORDER: [&str; 4] = ["first_value", "lag", "lead", "row_number"];
+    let keys = match &relation.order {
+        Order::Keys(keys) => keys.clone(),
+        Order::Natural if relation.identity => build::identity_order(),
+        Order::Natural | Order::Fixed => return,
+    };
+    let mut give = |function: &mut Function| {
+        let known = functions::name_of(function).map(build::normal).unwrap_or_default();
+        if let Some(WindowType::WindowSpec(window)) = &mut function.over
+            && BY_ORDER.contains(&known.as_str())
+            && window.order_by.is_empty()
+            && window.window_name.is_none()
+            && window.window_frame.is_none()
+        {
+            window.order_by.clone_from(&keys);
+        }
+    };
+    edit_functions(&mut select.projection, &mut give);
+    edit_functions(&mut select.qualify, &mut give);
 }
 
 /// Gives aggregates whose value depends on the order of rows the order of the rows they read.

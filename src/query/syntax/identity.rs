@@ -78,6 +78,8 @@ pub(super) struct Shape {
     pub extra: Vec<Ident>,
     /// Whether `trajectory_id` and `step` are the table's own.
     pub own_names: bool,
+    /// Whether the columns with full text are the table's own.
+    pub own_texts: bool,
     /// The names of the columns that are not hidden, if they are known.
     pub columns: Option<Vec<String>>,
     /// How many of them are called `split`, where not all are known.
@@ -229,6 +231,7 @@ impl Carrier<'_> {
         across::whole_trajectories(self.reader, select, &relation)?;
         demand(select, replaced);
         across::check_identity(self.reader, select, order_by, &relation)?;
+        across::order_windows(select, &relation);
         across::windows_on_ordinal(catalog, select, &relation);
         let is_grouped = is_grouped(select, order_by, catalog);
         if is_grouped {
@@ -243,6 +246,7 @@ impl Carrier<'_> {
             order: Order::Natural,
             extra: if keeps_keys { relation.extra.clone() } else { vec![] },
             own_names: relation.own_names && across::keeps_own_names(select),
+            own_texts: relation.own_texts && across::keeps_own_texts(select),
             columns: known_columns(self.reader, select, &relation)?,
             splits: split::count(select, &relation),
         };
@@ -366,6 +370,7 @@ impl Carrier<'_> {
                         Shape {
                             identity: self.reader.catalog.has_identity(&table),
                             own_names: true,
+                            own_texts: true,
                             columns: self.reader.catalog.columns(&table),
                             ..Shape::default()
                         }
@@ -421,6 +426,14 @@ impl Carrier<'_> {
             let error = Diagnostic::new("match-needs-identity", message)
                 .help("match before the rows are joined, grouped or made DISTINCT")
                 .help("|> MATCH_RECOGNIZE (PARTITION BY ... ORDER BY ...) takes any rows");
+            return Err(span.map_or(error.clone(), |span| error.at(span)));
+        }
+        let has_steps = |columns: &Vec<String>| columns.iter().any(|column| column == "step");
+        if is_short && !shape.columns.as_ref().is_none_or(has_steps) {
+            let message = "MATCH follows the steps of a trajectory, and these rows have no 'step'";
+            let span = self.reader.lexemes.iter().find(|l| l.is_word("MATCH")).map(|l| l.span);
+            let error = Diagnostic::new("match-needs-identity", message)
+                .help("FROM steps |> MATCH ...; keep the columns 'trajectory_id' and 'step'");
             return Err(span.map_or(error.clone(), |span| error.at(span)));
         }
         for measure in measures.iter_mut() {

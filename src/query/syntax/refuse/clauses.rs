@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Cte, Expr, GroupByExpr, LimitClause, OrderBy, OrderByKind, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, SetOperator, Spanned, WildcardAdditionalOptions,
+    SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Spanned,
+    WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::tokenizer::Span as LineSpan;
 
@@ -65,7 +66,12 @@ impl Refuser<'_> {
 
     fn body(&self, body: &SetExpr) -> Refused {
         match body {
-            SetExpr::SetOperation { op, set_quantifier: _, left, right } => {
+            SetExpr::SetOperation { op, set_quantifier, left, right } => {
+                if *set_quantifier == SetQuantifier::All && *op != SetOperator::Union {
+                    let what = format!("{op} ALL");
+                    let help = "without ALL, a row that is there comes once";
+                    self.no(&what, &[&op.to_string(), "ALL"], LineSpan::empty(), help)?;
+                }
                 if *op == SetOperator::Minus {
                     self.no("MINUS", &["MINUS"], LineSpan::empty(), "EXCEPT")?;
                 }

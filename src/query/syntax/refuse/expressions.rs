@@ -11,11 +11,28 @@ use super::super::{build, functions};
 use super::refuser::{Refused, Refuser};
 use crate::diag::Diagnostic;
 
+/// Whether an expression is joined of conditions, without parentheses around them.
+fn is_joined(expr: &Expr) -> bool {
+    let joins = [BinaryOperator::And, BinaryOperator::Or, BinaryOperator::Xor];
+    matches!(expr, Expr::BinaryOp { op, .. } if joins.contains(op))
+}
+
 impl Refuser<'_> {
     pub(super) fn expr(&self, expr: &Expr) -> Refused {
         match expr {
             Expr::Function(function) => self.function(function),
             Expr::BinaryOp { left, op, right } => self.binary(expr, left, op, right),
+            // The SQL parser takes all that follows for what is compared with.
+            Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right)
+                if is_joined(right) =>
+            {
+                let message = "AND and OR behind IS DISTINCT FROM are read as part of what is \
+                               compared";
+                let error = Diagnostic::new("unclear-precedence", message)
+                    .at(self.place(&["DISTINCT", "FROM"], expr.span()))
+                    .help("put the comparison in parentheses: (a IS DISTINCT FROM b) AND c");
+                ControlFlow::Break(Box::new(error))
+            }
             Expr::Identifier(_)
             | Expr::CompoundIdentifier(_)
             | Expr::CompoundFieldAccess { .. }
