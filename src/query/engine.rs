@@ -24,7 +24,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as PlannedStatement;
 use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::mpsc::error::TryRecvError;
 
 use super::arrows;
 use super::error::{QueryError, planning_error};
@@ -49,6 +50,9 @@ use crate::store::View;
 /// How often a running query looks whether it was cancelled.
 const CANCEL_EVERY: Duration = Duration::from_millis(20);
 
+/// How long the end of an engine waits for work that was cancelled.
+const LEFT_BEHIND_AFTER: Duration = Duration::from_secs(1);
+
 /// The stack of the threads that plan and run: a query of many stages is a deep tree, and planning
 /// walks it by calling itself. Only what is touched takes memory.
 const STACK_BYTES: usize = 32 << 20;
@@ -59,7 +63,9 @@ pub const DATASET_SCHEMA: &str = "dataset";
 /// Plans and runs queries.
 pub struct Engine {
     base: SessionState,
-    runtime: Runtime,
+    handle: Handle,
+    /// There until the engine is dropped.
+    runtime: Option<Runtime>,
     progress: Progress,
 }
 
@@ -127,9 +133,7 @@ impl Engine {
     pub fn new(memory_bytes: usize, threads: usize) -> Result<Engine, QueryError> {
         let environment = |e: &dyn std::fmt::Display| QueryError::Environment(e.to_string());
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            // One more than partitions: whoever has nothing to do keeps the clock by which a query
-            // looks whether it was cancelled.
-            .worker_threads(threads.max(1) + 1)
+            .worker_threads(threads.max(1))
             .thread_name("query")
             .thread_stack_size(STACK_BYTES)
             .enable_time()
@@ -173,7 +177,8 @@ impl Engine {
         }
         // `->`, `->>` and `json_get(...)` into arguments and meta.
         datafusion_functions_json::register_all(&mut base).map_err(internal)?;
-        Ok(Engine { base, runtime, progress: Progress::default() })
+        let (handle, runtime) = (runtime.handle().clone(), Some(runtime));
+        Ok(Engine { base, handle, runtime, progress: Progress::default() })
     }
 
     /// Returns what the parser asks about the names in `text`, whose statements read `view`.
@@ -267,7 +272,7 @@ impl Engine {
         let state = context.state();
         let refused = |e: DataFusionError| planning_error(e, scope, &names, self);
         // A thread of the runtime has the stack for it.
-        let planning = self.runtime.spawn(async move {
+        let planning = self.handle.spawn(async move {
             let mut logical = state.statement_to_plan(statement).await?;
             if let Some(name) = places_and {
                 logical = places_only(logical, name)?;
@@ -276,7 +281,7 @@ impl Engine {
             Ok((logical, physical))
         });
         let planned =
-            self.runtime.block_on(planning).unwrap_or_else(|error| match error.try_into_panic() {
+            self.handle.block_on(planning).unwrap_or_else(|error| match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(error) => Err(DataFusionError::External(Box::new(error))),
             });
@@ -360,38 +365,54 @@ impl Engine {
         cancel: &Cancel,
         visit: &mut dyn FnMut(&RecordBatch) -> Result<ControlFlow<()>, QueryError>,
     ) -> Result<u64, QueryError> {
-        self.runtime.block_on(async {
-            self.progress.begin("reading rows", scanned_rows(prepared.physical.as_ref()));
-            let task = prepared.context.task_ctx();
-            let mut stream = execute_stream(prepared.physical.clone(), task)?;
-            let mut rows = 0;
-            // The rows are made by other threads: an operator that does not pause for long would
-            // keep this one from looking whether it was cancelled.
-            let (sender, mut batches) = tokio::sync::mpsc::channel(1);
-            let making = tokio::spawn(async move {
-                while let Some(batch) = stream.next().await {
-                    if sender.send(batch).await.is_err() {
-                        return;
+        self.progress.begin("reading rows", scanned_rows(prepared.physical.as_ref()));
+        let task = prepared.context.task_ctx();
+        let mut stream = {
+            let _inside = self.handle.enter();
+            execute_stream(prepared.physical.clone(), task)?
+        };
+        // The rows are made by the runtime's threads. This one only waits, and by the clock of the
+        // system: an operator that does not pause for long keeps theirs from going on.
+        let (sender, mut batches) = tokio::sync::mpsc::channel(1);
+        let waiting = std::thread::current();
+        let making = self.handle.spawn(async move {
+            while let Some(batch) = stream.next().await {
+                if sender.send(batch).await.is_err() {
+                    return;
+                }
+                waiting.unpark();
+            }
+            drop(sender);
+            waiting.unpark();
+        });
+        let mut making = AbortOnDrop(making);
+        let mut rows = 0;
+        loop {
+            if cancel.is_cancelled() {
+                prepared.ended.store(true, Ordering::Relaxed);
+                return Err(QueryError::Cancelled);
+            }
+            let batch = match batches.try_recv() {
+                Ok(batch) => batch.map_err(QueryError::from)?,
+                Err(TryRecvError::Empty) => {
+                    std::thread::park_timeout(CANCEL_EVERY);
+                    continue;
+                }
+                Err(TryRecvError::Disconnected) => {
+                    // No more rows, or no one left to make them.
+                    let ended = self.handle.block_on(&mut making.0);
+                    if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+                        std::panic::resume_unwind(panic);
                     }
-                }
-            });
-            let _ended = AbortOnDrop(making);
-            loop {
-                let next = tokio::time::timeout(CANCEL_EVERY, batches.recv()).await;
-                if cancel.is_cancelled() {
-                    prepared.ended.store(true, Ordering::Relaxed);
-                    return Err(QueryError::Cancelled);
-                }
-                let Ok(next) = next else { continue };
-                let Some(batch) = next else { return Ok(rows) };
-                let batch = batch.map_err(QueryError::from)?;
-                rows += batch.num_rows() as u64;
-                if visit(&batch)?.is_break() {
-                    prepared.ended.store(true, Ordering::Relaxed);
                     return Ok(rows);
                 }
+            };
+            rows += batch.num_rows() as u64;
+            if visit(&batch)?.is_break() {
+                prepared.ended.store(true, Ordering::Relaxed);
+                return Ok(rows);
             }
-        })
+        }
     }
 
     /// Returns the plan of a query as text. `analyze`: after it ran, with what each part did.
@@ -414,6 +435,15 @@ impl Engine {
             prepared.physical.as_ref(),
         );
         Ok(format!("{}rows: {rows}\n", plan.indent(false)))
+    }
+}
+
+impl Drop for Engine {
+    /// Leaves behind what was cancelled and does not pause; what does is waited for.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(LEFT_BEHIND_AFTER);
+        }
     }
 }
 
