@@ -1,11 +1,10 @@
 //! Patterns over steps, from text to rows: against a naive matcher, and by hand.
 
 use std::fmt::Write;
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, Schema};
+use arrow::datatypes::Int64Type;
 use arrow::util::pretty::pretty_format_batches;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -14,31 +13,10 @@ use swirldb::exchange::content_hash;
 use swirldb::model::{
     Judge, JudgeKind, Label, LabelName, Message, Step, Target, ToolCall, Trajectory, role,
 };
-use swirldb::session::{Outcome, Session, SessionError, SessionOptions, Sink};
+use swirldb::session::{Outcome, Session, SessionError, SessionOptions};
 use swirldb::store::{Durability, Incoming};
-use swirldb::train::Event;
 
-#[derive(Default)]
-struct Kept(Vec<RecordBatch>);
-
-impl Sink for Kept {
-    fn begin(&mut self, _: &Schema) -> std::io::Result<()> {
-        Ok(())
-    }
-
-    fn batch(&mut self, batch: &RecordBatch) -> std::io::Result<()> {
-        self.0.push(batch.clone());
-        Ok(())
-    }
-
-    fn end(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-
-    fn train(&mut self, _: &Event) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-}
+use crate::session::Kept;
 
 const OPTIONS: SessionOptions =
     SessionOptions { memory_bytes: 128 << 20, threads: 2, read_only: false };
@@ -96,7 +74,7 @@ fn try_run(session: &Session, text: &str) -> Result<Vec<RecordBatch>, SessionErr
     for statement in session.parse(text)? {
         session.run(&statement, text, &mut kept)?;
     }
-    Ok(kept.0)
+    Ok(kept.batches)
 }
 
 fn run(session: &Session, text: &str) -> Vec<RecordBatch> {

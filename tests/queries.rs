@@ -34,7 +34,8 @@ fn every_query_that_comes_with_the_program_plans_and_answers_as_it_did() {
     golden("plans.txt", &plans);
 }
 
-fn golden(name: &str, found: &str) {
+/// Compares what was found with a file of goldens; `GOLDENS=write` writes it instead.
+pub fn golden(name: &str, found: &str) {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name);
     if std::env::var("GOLDENS").is_ok_and(|v| v == "write") {
         std::fs::write(&golden, found).unwrap();

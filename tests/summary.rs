@@ -1,18 +1,7 @@
 //! Rows described by numbers: SUMMARIZE, EXPLAIN FUNNEL, and MATCH in the standard's words.
 
-use std::path::Path;
-
+use crate::queries::golden;
 use crate::session::{mistake, number, table, table_of_plan, world};
-
-/// Compares what was found with a file; `GOLDENS=write` writes it instead.
-fn golden(name: &str, found: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/summary").join(name);
-    if std::env::var("GOLDENS").is_ok_and(|value| value == "write") {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, format!("{found}\n")).unwrap();
-    }
-    assert_eq!(std::fs::read_to_string(&path).unwrap().trim_end(), found, "{name}");
-}
 
 #[test]
 fn a_funnel_counts_what_each_clause_leaves() {
@@ -25,7 +14,7 @@ fn a_funnel_counts_what_each_clause_leaves() {
         |> LIMIT 5
         |> AGGREGATE count(*) AS n
         |> SAVE AS nothing";
-    golden("funnel.txt", &table(&session, funnel));
+    golden("summary/funnel.txt", &format!("{}\n", table(&session, funnel)));
     let rows = number(&session, "FROM steps |> WHERE tool = 'search' |> AGGREGATE count(*) AS n");
     assert!(table(&session, funnel).contains(&format!(" {rows} ")));
     for (text, told) in [
@@ -44,7 +33,7 @@ fn columns_are_summarized() {
     let session = world(folder.path());
     let text = "FROM steps |> SELECT step, is_final, tool, action, latency_ms, gold, created_at
         |> SUMMARIZE";
-    golden("summarize.txt", &table(&session, text));
+    golden("summary/summarize.txt", &format!("{}\n", table(&session, text)));
     let whole = table(&session, "SUMMARIZE trajectories");
     assert_eq!(whole, table(&session, "SUMMARIZE FROM trajectories"));
     assert_eq!(whole, table(&session, "SUMMARIZE SELECT * FROM trajectories"));
@@ -71,6 +60,6 @@ fn a_match_is_explained_in_the_words_of_the_standard() {
         |> SELECT s.step, match_length";
     let plan = table_of_plan(&session, text);
     let form = plan.split("\n\n").next().unwrap_or_default();
-    golden("standard_form.txt", form);
+    golden("summary/standard_form.txt", &format!("{form}\n"));
     assert!(plan.contains("note: the pattern sees the rows that WHERE left"), "{plan}");
 }

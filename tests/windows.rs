@@ -1,7 +1,6 @@
 //! Windows computed batch by batch, against DataFusion's own operators and by hand.
 
 use std::fmt::Write;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -19,10 +18,11 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use swirldb::exchange::content_hash;
 use swirldb::model::{Message, Step, ToolCall, Trajectory, role};
 use swirldb::query::WindowsByBatch;
-use swirldb::session::{Outcome, Session, SessionOptions, Sink};
+use swirldb::session::{Outcome, Session, SessionOptions};
 use swirldb::store::{Durability, Incoming};
-use swirldb::train::Event;
 use tokio::runtime::Runtime;
+
+use crate::session::Kept;
 
 /// A row: its partition (null is one too), its place in the order (rows may share one), values.
 #[derive(Clone, Debug)]
@@ -351,28 +351,6 @@ fn no_rows_have_no_windows() {
     assert_eq!((found.num_rows(), found.schema()), (0, expected.schema()));
 }
 
-#[derive(Default)]
-struct Kept(Vec<RecordBatch>);
-
-impl Sink for Kept {
-    fn begin(&mut self, _: &Schema) -> std::io::Result<()> {
-        Ok(())
-    }
-
-    fn batch(&mut self, batch: &RecordBatch) -> std::io::Result<()> {
-        self.0.push(batch.clone());
-        Ok(())
-    }
-
-    fn end(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-
-    fn train(&mut self, _: &Event) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-}
-
 /// Returns a session over trajectories of so many steps each, of one source.
 fn session(folder: &std::path::Path, sizes: &[usize]) -> Session {
     let options = SessionOptions { memory_bytes: 128 << 20, threads: 2, read_only: false };
@@ -405,7 +383,7 @@ fn run(session: &Session, text: &str) -> (Vec<RecordBatch>, Outcome) {
     let statements = session.parse(text).unwrap_or_else(|e| panic!("{text}\n{}", e.render()));
     let ran = session.run(&statements[0], text, &mut kept);
     let outcome = ran.unwrap_or_else(|e| panic!("{text}\n{}", e.render()));
-    (kept.0, outcome)
+    (kept.batches, outcome)
 }
 
 /// Steps enough for two threads, several batches and trajectories that lie in two of them.

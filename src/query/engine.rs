@@ -10,6 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{MemorySchemaProvider, SchemaProvider, Session, TableProvider};
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{Column, DataFusionError};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::SessionStateBuilder;
@@ -367,15 +368,13 @@ impl Engine {
     ) -> Result<u64, QueryError> {
         self.progress.begin("reading rows", scanned_rows(prepared.physical.as_ref()));
         let task = prepared.context.task_ctx();
-        let mut stream = {
-            let _inside = self.handle.enter();
-            execute_stream(prepared.physical.clone(), task)?
-        };
+        let _inside = self.handle.enter();
+        let mut stream = execute_stream(prepared.physical.clone(), task)?;
         // The rows are made by the runtime's threads. This one only waits, and by the clock of the
         // system: an operator that does not pause for long keeps theirs from going on.
         let (sender, mut batches) = tokio::sync::mpsc::channel(1);
         let waiting = std::thread::current();
-        let making = self.handle.spawn(async move {
+        let making = SpawnedTask::spawn(async move {
             while let Some(batch) = stream.next().await {
                 if sender.send(batch).await.is_err() {
                     return;
@@ -385,7 +384,6 @@ impl Engine {
             drop(sender);
             waiting.unpark();
         });
-        let mut making = AbortOnDrop(making);
         let mut rows = 0;
         loop {
             if cancel.is_cancelled() {
@@ -400,11 +398,8 @@ impl Engine {
                 }
                 Err(TryRecvError::Disconnected) => {
                     // No more rows, or no one left to make them.
-                    let ended = self.handle.block_on(&mut making.0);
-                    if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
-                        std::panic::resume_unwind(panic);
-                    }
-                    return Ok(rows);
+                    let ended = self.handle.block_on(making.join_unwind());
+                    return ended.map(|()| rows).map_err(|e| QueryError::Bug(e.to_string()));
                 }
             };
             rows += batch.num_rows() as u64;
@@ -444,15 +439,6 @@ impl Drop for Engine {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(LEFT_BEHIND_AFTER);
         }
-    }
-}
-
-/// Ends a task with whoever waits for it, at its next pause.
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -19,26 +19,28 @@ use crate::store::View;
 pub(super) fn described(view: &View, table: &str) -> Option<Vec<[String; 3]>> {
     if let Some(table) = ScanTable::ALL.into_iter().find(|t| t.name() == table) {
         let columns = table_columns(view, table, &[]).into_iter().filter(|c| !c.hidden);
-        return Some(columns.map(|c| [c.name, type_name(c.kind).to_owned(), c.about]).collect());
+        return Some(columns.map(|c| [c.name, type_name(&c.kind.data_type()), c.about]).collect());
     }
     let streamed = StreamedTable::ALL.into_iter().find(|t| t.name() == table);
     let called = || TableFunction::ALL.into_iter().find(|f| f.name() == table);
     let columns = streamed.map(|t| t.columns()).or_else(|| called().map(|f| f.columns()))?;
     let shown = columns.iter().filter(|(name, _, _)| !name.starts_with('_'));
     let row = |(name, kind, about): &(&str, ColumnType, &str)| {
-        [(*name).to_owned(), type_name(*kind).to_owned(), (*about).to_owned()]
+        [(*name).to_owned(), type_name(&kind.data_type()), (*about).to_owned()]
     };
     Some(shown.map(row).collect())
 }
 
-fn type_name(kind: ColumnType) -> &'static str {
+/// Returns the name of a type as DESCRIBE gives it.
+pub(super) fn type_name(kind: &DataType) -> String {
     match kind {
-        ColumnType::Boolean => "boolean",
-        ColumnType::Integer => "bigint",
-        ColumnType::Float => "double",
-        ColumnType::Text => "text",
-        ColumnType::TextList => "text[]",
-        ColumnType::Timestamp => "timestamp",
+        DataType::Boolean => "boolean".to_owned(),
+        DataType::Int64 => "bigint".to_owned(),
+        DataType::Float64 => "double".to_owned(),
+        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => "text".to_owned(),
+        DataType::Timestamp(..) => "timestamp".to_owned(),
+        DataType::List(of) => format!("{}[]", type_name(of.data_type())),
+        other => other.to_string().to_lowercase(),
     }
 }
 

@@ -253,7 +253,7 @@ impl Session {
         match &query.then {
             None => {
                 let prepared = self.prepare(scope, query)?;
-                self.rows(&prepared, scope.text, sink)
+                self.rows(scope, &prepared, sink)
             }
             Some(Then::Save { name, with_duplicates }) => {
                 let selection = select(self, scope, query, None)?;
@@ -300,8 +300,8 @@ impl Session {
 
     fn rows(
         &self,
+        scope: &Scope<'_>,
         prepared: &Prepared,
-        text: &str,
         sink: &mut dyn Sink,
     ) -> Result<Outcome, SessionError> {
         sink.begin(&prepared.schema()).map_err(SessionError::Output)?;
@@ -324,11 +324,11 @@ impl Session {
         if let Some(error) = failed {
             return Err(SessionError::Output(error));
         }
-        let rows = ran.map_err(|e| worded(e, text))?;
+        let rows = ran.map_err(|e| worded(e, scope.text))?;
         sink.end().map_err(SessionError::Output)?;
         // Nothing found, or a count of nothing: a misspelt value looks just the same.
         if !something {
-            for unknown in prepared.unknown_values(&self.database.view()) {
+            for unknown in prepared.unknown_values(scope.view) {
                 sink.note(&unknown);
             }
         }

@@ -11,6 +11,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema};
 
 use super::error::SessionError;
+use super::listing::type_name;
 use super::statement::{Outcome, Session, Sink, worded};
 use crate::codec::TableId;
 use crate::query::syntax::{FunnelCut, QueryStatement, TRAJECTORY};
@@ -148,19 +149,6 @@ fn shortened(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
-    }
-}
-
-/// Returns the name of a type as DESCRIBE gives it.
-fn type_name(kind: &DataType) -> String {
-    match kind {
-        DataType::Boolean => "boolean".to_owned(),
-        DataType::Int64 => "bigint".to_owned(),
-        DataType::Float64 => "double".to_owned(),
-        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => "text".to_owned(),
-        DataType::Timestamp(..) => "timestamp".to_owned(),
-        DataType::List(of) => format!("{}[]", type_name(of.data_type())),
-        other => other.to_string().to_lowercase(),
     }
 }
 

@@ -33,7 +33,7 @@ use super::navigation::{Rows, Slot};
 use super::node::{Condition, Question, Skip, argument_name, order_name, partition_name};
 use super::rows::{Answers, Found, Seen, slot_batch};
 use crate::query::pattern::{Failure, Matcher, Program};
-use crate::query::table::{evaluate, only_child};
+use crate::query::table::{each_expression, evaluate, only_child};
 
 /// Instructions of a pattern at most: `a{1,1000}` makes a thousand.
 const INSTRUCTIONS_MAX: usize = 10_000;
@@ -207,12 +207,7 @@ impl ExecutionPlan for RecognizeExec {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        for key in &self.ordering {
-            if f(&key.expr)? == TreeNodeRecursion::Stop {
-                return Ok(TreeNodeRecursion::Stop);
-            }
-        }
-        Ok(TreeNodeRecursion::Continue)
+        each_expression(self.ordering.iter().map(|key| &key.expr), f)
     }
 
     fn replace_children(

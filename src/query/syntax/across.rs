@@ -3,7 +3,8 @@
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArgumentClause, FunctionArguments, Ident,
-    NamedWindowDefinition, NamedWindowExpr, OrderBy, Select, SelectItem, WindowSpec, WindowType,
+    NamedWindowDefinition, NamedWindowExpr, OrderBy, OrderByExpr, Select, SelectItem, WindowSpec,
+    WindowType,
 };
 
 use super::functions::{self, calls, edit_functions};
@@ -207,15 +208,20 @@ pub(super) fn check_identity(
     }
 }
 
+/// Returns the order of the rows of a relation, if it can be said.
+fn order_of_rows(relation: &Shape) -> Option<Vec<OrderByExpr>> {
+    match &relation.order {
+        Order::Keys(keys) => Some(keys.clone()),
+        Order::Natural if relation.identity => Some(build::identity_order()),
+        Order::Natural | Order::Fixed => None,
+    }
+}
+
 /// Gives windows that number and neighbour rows without saying in which order the order of the rows
 /// they read: `... |> ORDER BY score DESC |> EXTEND row_number() OVER () AS rank`.
 pub(super) fn order_windows(select: &mut Select, relation: &Shape) {
     const BY_ORDER: [&str; 4] = ["first_value", "lag", "lead", "row_number"];
-    let keys = match &relation.order {
-        Order::Keys(keys) => keys.clone(),
-        Order::Natural if relation.identity => build::identity_order(),
-        Order::Natural | Order::Fixed => return,
-    };
+    let Some(keys) = order_of_rows(relation) else { return };
     let mut give = |function: &mut Function| {
         let known = functions::name_of(function).map(build::normal).unwrap_or_default();
         if let Some(WindowType::WindowSpec(window)) = &mut function.over
@@ -238,11 +244,7 @@ pub(super) fn order_aggregates(
     order_by: &mut Option<OrderBy>,
     relation: &Shape,
 ) {
-    let keys = match &relation.order {
-        Order::Keys(keys) => keys.clone(),
-        Order::Natural if relation.identity => build::identity_order(),
-        Order::Natural | Order::Fixed => return,
-    };
+    let Some(keys) = order_of_rows(relation) else { return };
     let mut give = |function: &mut Function| {
         let known = functions::name_of(function).map(build::normal).unwrap_or_default();
         if !catalog.is_order_sensitive(&known)

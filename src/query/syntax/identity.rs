@@ -420,21 +420,23 @@ impl Carrier<'_> {
         };
         let shape = self.factor(table, scope, Want::Identity)?;
         let is_short = symbols.iter().any(|definition| definition.symbol.value == WITHIN);
+        let refused = |what: &str| {
+            let message = format!("MATCH follows the steps of a trajectory, and these rows {what}");
+            let error = Diagnostic::new("match-needs-identity", message);
+            match self.reader.lexemes.iter().find(|lexeme| lexeme.is_word("MATCH")) {
+                Some(lexeme) => error.at(lexeme.span),
+                None => error,
+            }
+        };
         if is_short && !shape.identity {
-            let message = "MATCH follows the steps of a trajectory, and these rows belong to none";
-            let span = self.reader.lexemes.iter().find(|l| l.is_word("MATCH")).map(|l| l.span);
-            let error = Diagnostic::new("match-needs-identity", message)
+            return Err(refused("belong to none")
                 .help("match before the rows are joined, grouped or made DISTINCT")
-                .help("|> MATCH_RECOGNIZE (PARTITION BY ... ORDER BY ...) takes any rows");
-            return Err(span.map_or(error.clone(), |span| error.at(span)));
+                .help("|> MATCH_RECOGNIZE (PARTITION BY ... ORDER BY ...) takes any rows"));
         }
         let has_steps = |columns: &Vec<String>| columns.iter().any(|column| column == "step");
         if is_short && !shape.columns.as_ref().is_none_or(has_steps) {
-            let message = "MATCH follows the steps of a trajectory, and these rows have no 'step'";
-            let span = self.reader.lexemes.iter().find(|l| l.is_word("MATCH")).map(|l| l.span);
-            let error = Diagnostic::new("match-needs-identity", message)
-                .help("FROM steps |> MATCH ...; keep the columns 'trajectory_id' and 'step'");
-            return Err(span.map_or(error.clone(), |span| error.at(span)));
+            return Err(refused("have no 'step'")
+                .help("FROM steps |> MATCH ...; keep the columns 'trajectory_id' and 'step'"));
         }
         for measure in measures.iter_mut() {
             self.subqueries(&mut measure.expr, scope)?;

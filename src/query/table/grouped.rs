@@ -35,7 +35,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 
 use super::reading::evaluate;
-use super::scan::{ScanExec, only_child};
+use super::scan::{ScanExec, each_expression, only_child};
 
 /// Groups held before they are handed on: what is grouped by nearly unique texts needs no more
 /// memory than this.
@@ -136,12 +136,7 @@ impl ExecutionPlan for GroupByCodesExec {
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
         let arguments = self.aggregates.iter().flat_map(|a| a.expressions());
-        for expr in arguments.chain(self.filters.iter().flatten().cloned()) {
-            if f(&expr)? == TreeNodeRecursion::Stop {
-                return Ok(TreeNodeRecursion::Stop);
-            }
-        }
-        Ok(TreeNodeRecursion::Continue)
+        each_expression(arguments.chain(self.filters.iter().flatten().cloned()), f)
     }
 
     fn replace_children(

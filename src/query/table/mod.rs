@@ -19,6 +19,6 @@ pub use found::FullTextFromIndex;
 pub use grouped::GroupByCodes;
 pub use questions::{Calling, TableFunction};
 pub(super) use reading::evaluate;
-pub(super) use scan::only_child;
 pub use scan::{RowFinder, ScanExec, ScanProvider, Scores};
+pub(super) use scan::{each_expression, only_child};
 pub use streamed::{StreamedTable, provider as streamed_provider};

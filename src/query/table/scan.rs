@@ -1,5 +1,6 @@
 //! The scan as DataFusion sees it: a table provider, and the plan it makes.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
@@ -322,6 +323,22 @@ pub(in crate::query) fn only_child(
     }
 }
 
+/// Visits the expressions of an operator until `visit` stops.
+///
+/// # Errors
+/// What `visit` returns.
+pub(in crate::query) fn each_expression<E: Borrow<Arc<dyn PhysicalExpr>>>(
+    exprs: impl IntoIterator<Item = E>,
+    visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+) -> Result<TreeNodeRecursion> {
+    for expr in exprs {
+        if visit(expr.borrow())? == TreeNodeRecursion::Stop {
+            return Ok(TreeNodeRecursion::Stop);
+        }
+    }
+    Ok(TreeNodeRecursion::Continue)
+}
+
 /// The scan as a physical plan.
 #[derive(Clone)]
 pub struct ScanExec {
@@ -459,12 +476,8 @@ impl ExecutionPlan for ScanExec {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        for (_, predicate) in self.plan.scalar_filter.iter().chain(&self.plan.record_filter) {
-            if f(predicate)? == TreeNodeRecursion::Stop {
-                return Ok(TreeNodeRecursion::Stop);
-            }
-        }
-        Ok(TreeNodeRecursion::Continue)
+        let predicates = self.plan.scalar_filter.iter().chain(&self.plan.record_filter);
+        each_expression(predicates.map(|(_, predicate)| predicate), f)
     }
 
     fn replace_children(

@@ -25,7 +25,7 @@ use futures::StreamExt;
 use super::folds::{Fold, fold};
 use super::frames::{Frames, Reach};
 use super::picks::{Place, dense_ranks, nth, ranks, row_numbers, shifted};
-use crate::query::table::only_child;
+use crate::query::table::{each_expression, only_child};
 
 /// Windows over rows that come partition by partition and, within each, in the order they ask for.
 #[derive(Debug, Clone)]
@@ -119,12 +119,7 @@ impl ExecutionPlan for WindowsByBatchExec {
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        for expr in self.plan.keys.iter().chain(&self.plan.inputs) {
-            if f(expr)? == TreeNodeRecursion::Stop {
-                return Ok(TreeNodeRecursion::Stop);
-            }
-        }
-        Ok(TreeNodeRecursion::Continue)
+        each_expression(self.plan.keys.iter().chain(&self.plan.inputs), f)
     }
 
     fn replace_children(
