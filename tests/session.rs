@@ -285,6 +285,43 @@ fn grouping_by_codes_gives_what_grouping_by_texts_gives() {
 }
 
 #[test]
+fn predicates_asked_of_texts_hold_for_the_rows_that_have_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = short_steps(folder.path(), 18_000);
+    let predicates = [
+        "$ = 'tool 3'",
+        "$ <> 'tool 3'",
+        "$ IN ('tool 1', 'model 2', 't17')",
+        "$ NOT IN ('tool 1', 'model 2', 't17')",
+        "$ LIKE '%1' OR $ IS NULL",
+        "NOT ($ >= 'model 2' AND $ < 't2')",
+        "$ IS DISTINCT FROM 'model 1'",
+        "$ IS NOT NULL",
+    ];
+    for predicate in predicates {
+        for column in ["tool", "model", "trajectory_id"] {
+            // What is computed from a text is asked once a row.
+            let computed = format!("concat_ws('', nullif({column}, ''), CAST(NULL AS VARCHAR))");
+            let computed = format!("CASE WHEN {column} IS NOT NULL THEN {computed} END");
+            let answers = [column, &computed].map(|of| {
+                let holds = format!("({})", predicate.replace('$', of));
+                let counted = format!(
+                    "SELECT (SELECT count(*) FROM steps WHERE {holds} AND step > 1) AS filtered, \
+                     (SELECT sum(step * cost) FROM steps WHERE cost > 3 AND {holds}) AS sum, \
+                     count(*) FILTER (WHERE holds) AS yes, count(holds) AS known \
+                     FROM (SELECT {holds} AS holds FROM steps)"
+                );
+                table(&session, &counted)
+            });
+            assert_eq!(answers[0], answers[1], "{column}: {predicate}");
+        }
+    }
+    let plan =
+        table_of_plan(&session, "FROM steps |> SELECT tool = 'tool 3' AND step > 1 AS third");
+    assert!(plan.contains("step, tool = tool 3]"), "{plan}");
+}
+
+#[test]
 fn arguments_are_read_as_json() {
     let folder = tempfile::tempdir().unwrap();
     let session = world(folder.path());

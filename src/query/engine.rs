@@ -39,7 +39,7 @@ use super::quantified;
 use super::recognize::{MatchRecognize, RecognitionPlanner};
 use super::syntax::{Catalog, QueryStatement, STEP, TRAJECTORY};
 use super::table::{
-    Calling, FullTextFromIndex, GroupByCodes, LabelNames, RowFinder, ScanExec, ScanProvider,
+    Calling, GroupByCodes, LabelNames, PredicatesInScan, RowFinder, ScanExec, ScanProvider,
     ScanTable, StreamedTable, TableFunction, streamed_provider, table_columns,
 };
 use super::windows::WindowsByBatch;
@@ -163,7 +163,7 @@ impl Engine {
             .with_runtime_env(runtime_env)
             .with_default_features()
             .with_physical_optimizer_rule(Arc::new(GroupByCodes))
-            .with_physical_optimizer_rule(Arc::new(FullTextFromIndex))
+            .with_physical_optimizer_rule(Arc::new(PredicatesInScan))
             .with_physical_optimizer_rule(Arc::new(WindowsByBatch))
             .with_relation_planners(vec![Arc::new(MatchRecognize)])
             .with_query_planner(Arc::new(Planner))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::{Array, ArrayData, ArrayRef};
 
 /// A cache of arrays by key.
 pub(super) struct ArrayCache<K> {
@@ -35,7 +35,7 @@ impl<K: Hash + Eq + Clone> ArrayCache<K> {
     }
 
     pub fn insert(&self, key: K, array: &ArrayRef) {
-        let bytes = array.get_array_memory_size();
+        let bytes = bytes_of(&array.to_data());
         if bytes > self.bytes_max {
             return;
         }
@@ -44,14 +44,22 @@ impl<K: Hash + Eq + Clone> ArrayCache<K> {
         let now = inner.clock;
         inner.bytes += bytes;
         if let Some((old, _)) = inner.arrays.insert(key, (array.clone(), now)) {
-            inner.bytes -= old.get_array_memory_size();
+            inner.bytes -= bytes_of(&old.to_data());
         }
         while inner.bytes > self.bytes_max {
             let oldest = inner.arrays.iter().min_by_key(|(_, (_, used))| *used);
             let Some(key) = oldest.map(|(key, _)| key.clone()) else { break };
             if let Some((old, _)) = inner.arrays.remove(&key) {
-                inner.bytes -= old.get_array_memory_size();
+                inner.bytes -= bytes_of(&old.to_data());
             }
         }
     }
+}
+
+/// Returns the bytes of an array. Its buffers are often parts of one allocation, the chunk as read:
+/// what that takes is counted once, and not once for each of them.
+fn bytes_of(data: &ArrayData) -> usize {
+    let own: usize = data.buffers().iter().map(|buffer| buffer.len()).sum();
+    let valid = data.nulls().map_or(0, |nulls| nulls.buffer().len());
+    own + valid + data.child_data().iter().map(bytes_of).sum::<usize>()
 }

@@ -32,6 +32,7 @@ mod open;
 mod past;
 mod read;
 mod state;
+mod texts;
 mod verify;
 mod view;
 

@@ -10,8 +10,8 @@ use super::open::Store;
 use super::state::{Place, Segment, State};
 use super::{StoreError, engine};
 use crate::codec::{
-    Catalogue, ChunkEntry, ChunkStats, ColumnEntry, Key, LabelColumn, Manifest, TableId,
-    decode_column, stored_columns,
+    Catalogue, ChunkStats, ColumnEntry, Key, LabelColumn, Manifest, TableId, decode_column,
+    stored_columns,
 };
 
 /// One column on disk.
@@ -33,6 +33,8 @@ pub(super) enum CacheKey {
     Made { column: ColumnRef, table: TableId, first_row: u64, sequence: u64, made_from: u64 },
     /// A text column of either kind as codes.
     Codes(Box<CacheKey>),
+    /// The same where the texts are few; an array of type Null where they are not.
+    Few(Box<CacheKey>),
 }
 
 /// The store at one sequence. Holding it keeps everything it names.
@@ -133,40 +135,6 @@ impl View {
         })
     }
 
-    /// Returns a text column of the segment's own table as codes: a dictionary of the texts that
-    /// occur in it.
-    ///
-    /// # Errors
-    /// Damage, or what the disk says.
-    pub fn codes(&self, segment: &Segment, column: ColumnRef) -> Result<ArrayRef, StoreError> {
-        let version = |chunk: u32| {
-            let entry = self.entry(column).and_then(|e| e.chunks.get(chunk as usize));
-            entry.and_then(|e| e.as_ref()).map(|e| (chunk, e.version))
-        };
-        let key = match segment.place {
-            Place::Chunk(chunk) if self.is_whole(segment, chunk) => version(chunk),
-            _ => None,
-        };
-        let key = match key {
-            Some((chunk, version)) => CacheKey::Chunk { column, chunk, version },
-            None => self.made_key(segment, column),
-        };
-        self.cached(CacheKey::Codes(Box::new(key)), || encode_codes(&self.column(segment, column)?))
-    }
-
-    /// Returns a text column of trajectories for the rows of a segment of steps, as codes.
-    ///
-    /// # Errors
-    /// Damage, or what the disk says.
-    pub fn widened_codes(
-        &self,
-        steps: &Segment,
-        column: ColumnRef,
-    ) -> Result<ArrayRef, StoreError> {
-        let key = CacheKey::Codes(Box::new(self.made_key(steps, column)));
-        self.cached(key, || encode_codes(&self.widened(steps, column)?))
-    }
-
     /// Returns a column of trajectories for any ordinals, in the order asked for.
     ///
     /// # Errors
@@ -176,22 +144,12 @@ impl View {
         column: ColumnRef,
         ordinals: &[i64],
     ) -> Result<ArrayRef, StoreError> {
-        let (Some(first), Some(last)) = (ordinals.iter().min(), ordinals.iter().max()) else {
+        let segments = self.trajectories_of(ordinals);
+        let Some(base) = segments.first().map(|segment| segment.first_row) else {
             return Ok(arrow::array::new_empty_array(&data_type(column)));
         };
-        let (first, last) = (*first as u64, *last as u64);
-        let mut parts: Vec<ArrayRef> = Vec::new();
-        let mut base = first;
-        for segment in self.segments(TableId::Trajectories) {
-            let end = segment.first_row + segment.rows;
-            if end <= first || segment.first_row > last {
-                continue;
-            }
-            if parts.is_empty() {
-                base = segment.first_row;
-            }
-            parts.push(self.column(&segment, column)?);
-        }
+        let parts = segments.iter().map(|segment| self.column(segment, column));
+        let parts: Vec<ArrayRef> = parts.collect::<Result<_, _>>()?;
         let values = match parts.as_slice() {
             [one] => one.clone(),
             several => {
@@ -202,6 +160,17 @@ impl View {
         let at = ordinals.iter().map(|o| (*o as u64).saturating_sub(base));
         let at = UInt64Array::from_iter_values(at);
         take(&values, &at, None).map_err(arrow_error)
+    }
+
+    /// Returns the segments that trajectories of these ordinals lie in and all between them.
+    pub(super) fn trajectories_of(&self, ordinals: &[i64]) -> Vec<Segment> {
+        let (first, last) = (ordinals.iter().min(), ordinals.iter().max());
+        let Some((first, last)) = first.zip(last).map(|(f, l)| (*f as u64, *l as u64)) else {
+            return Vec::new();
+        };
+        let mut segments = self.segments(TableId::Trajectories);
+        segments.retain(|s| s.first_row <= last && first < s.first_row + s.rows);
+        segments
     }
 
     /// Returns the type of a column.
@@ -219,20 +188,60 @@ impl View {
         column: ColumnRef,
         chunk: u32,
     ) -> Result<ArrayRef, StoreError> {
-        let kind = data_type(column);
-        let entry = self.entry(column).and_then(|e| e.chunks.get(chunk as usize));
-        let Some(Some(ChunkEntry { version, .. })) = entry else {
-            return Ok(new_null_array(&kind, segment.rows as usize));
+        match self.chunk_cache_key(column, chunk) {
+            Some(key) => {
+                let whole = self.cached(key, || self.read_whole(segment.table, column, chunk))?;
+                Ok(whole.slice(0, segment.rows as usize))
+            }
+            None => Ok(new_null_array(&data_type(column), segment.rows as usize)),
+        }
+    }
+
+    /// Returns what [`View::column`] does of a stored column, and leaves the cache as it is.
+    pub(super) fn chunk_once(
+        &self,
+        segment: &Segment,
+        column: ColumnRef,
+        chunk: u32,
+    ) -> Result<ArrayRef, StoreError> {
+        let kept = self.chunk_cache_key(column, chunk).and_then(|k| self.store.cache.get(&k));
+        let whole = match kept {
+            Some(kept) => kept,
+            None => self.read_whole(segment.table, column, chunk)?,
         };
-        let cache_key = CacheKey::Chunk { column, chunk, version: *version };
-        let key = chunk_key(column, chunk, *version);
-        let rows = self.state.chunk_rows(segment.table, chunk);
-        let whole = self.cached(cache_key, || read_chunk(&self.store.engine, &key, &kind, rows))?;
-        Ok(if self.is_whole(segment, chunk) {
-            whole
-        } else {
-            whole.slice(0, segment.rows as usize)
-        })
+        Ok(whole.slice(0, segment.rows as usize))
+    }
+
+    fn read_whole(
+        &self,
+        table: TableId,
+        column: ColumnRef,
+        chunk: u32,
+    ) -> Result<ArrayRef, StoreError> {
+        let rows = self.state.chunk_rows(table, chunk);
+        match self.chunk_cache_key(column, chunk) {
+            Some(CacheKey::Chunk { version, .. }) => {
+                let key = chunk_key(column, chunk, version);
+                read_chunk(&self.store.engine, &key, &data_type(column), rows)
+            }
+            _ => Ok(new_null_array(&data_type(column), rows as usize)),
+        }
+    }
+
+    /// Returns what a column's chunk is called in the cache, if there is one.
+    fn chunk_cache_key(&self, column: ColumnRef, chunk: u32) -> Option<CacheKey> {
+        let entry = self.entry(column)?.chunks.get(chunk as usize)?.as_ref()?;
+        Some(CacheKey::Chunk { column, chunk, version: entry.version })
+    }
+
+    /// Returns the name in the cache of the chunk that a segment is all of.
+    pub(super) fn whole_chunk_key(&self, segment: &Segment, column: ColumnRef) -> Option<CacheKey> {
+        match segment.place {
+            Place::Chunk(chunk) if self.is_whole(segment, chunk) => {
+                self.chunk_cache_key(column, chunk)
+            }
+            _ => None,
+        }
     }
 
     /// Whether a segment is all of its chunk.
@@ -241,7 +250,7 @@ impl View {
     }
 
     /// Returns what is in the cache, or what `make` makes, which is kept there.
-    fn cached(
+    pub(super) fn cached(
         &self,
         key: CacheKey,
         make: impl FnOnce() -> Result<ArrayRef, StoreError>,
@@ -284,17 +293,11 @@ impl View {
         self.cached(self.made_key(segment, column), make)
     }
 
-    fn made_key(&self, segment: &Segment, column: ColumnRef) -> CacheKey {
+    pub(super) fn made_key(&self, segment: &Segment, column: ColumnRef) -> CacheKey {
         let (table, first_row, sequence) = (segment.table, segment.first_row, self.sequence());
         let made_from = self.state.past.as_ref().map_or(sequence, |past| past.made_from);
         CacheKey::Made { column, table, first_row, sequence, made_from }
     }
-}
-
-/// Returns texts as a dictionary of those that occur, in the order of their first occurrence.
-fn encode_codes(texts: &ArrayRef) -> Result<ArrayRef, StoreError> {
-    let kind = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8View));
-    arrow::compute::cast(texts, &kind).map_err(arrow_error)
 }
 
 /// Returns the values of a label column with newer values laid over them.

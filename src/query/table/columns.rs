@@ -62,6 +62,8 @@ pub(super) enum Origin {
     RowNumber,
     /// Whether the scan's row set of this number holds the row.
     Found(usize),
+    /// Whether the scan's predicate over one text of this number holds for the row.
+    Holds(usize),
     /// Always 0: the `_step` of a trajectory.
     Zero,
     /// The step's record.

@@ -1,9 +1,9 @@
-//! Full text inside expressions.
+//! Predicates inside expressions that the scan can answer.
 //!
 //! A WHERE hands its `matches(column, 'words')` to the scan, which asks the index. Where the
 //! predicate is part of something else, as in the condition of a pattern, it stands in a projection
 //! over the scan; there the scan brings a column that says for each row what the index says, and
-//! the text itself need not be fetched.
+//! the text itself need not be fetched. The same goes for predicates over a column of few texts.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::physical_expr::expressions::{Column, Literal};
-use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
 use super::scan::ScanExec;
+use super::text_predicates::only_used;
 
-/// Asks the index for the predicates in projections over a scan.
+/// Has the scan answer the predicates of projections over it that it can.
 #[derive(Debug)]
-pub struct FullTextFromIndex;
+pub struct PredicatesInScan;
 
-impl PhysicalOptimizerRule for FullTextFromIndex {
+impl PhysicalOptimizerRule for PredicatesInScan {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,
@@ -42,7 +42,7 @@ impl PhysicalOptimizerRule for FullTextFromIndex {
     }
 
     fn name(&self) -> &str {
-        "full_text_from_index"
+        "predicates_in_scan"
     }
 
     fn schema_check(&self) -> bool {
@@ -51,7 +51,7 @@ impl PhysicalOptimizerRule for FullTextFromIndex {
     }
 }
 
-/// Returns the projection over a scan that asks the index, if it has anything to ask.
+/// Returns the projection over a scan that leaves predicates to it, if there are any.
 fn projected(
     projection: &ProjectionExec,
     scan: &ScanExec,
@@ -74,26 +74,17 @@ fn projected(
         };
         projected.expr = projected.expr.clone().transform_up(by_index).data()?;
     }
+    for projected in &mut exprs {
+        let (with_columns, expr) = scan.asked_of_texts(&projected.expr)?;
+        asked |= !Arc::ptr_eq(&expr, &projected.expr);
+        (scan, projected.expr) = (with_columns, expr);
+    }
     if !asked {
         return Ok(None);
     }
     // What nothing reads any more is not brought.
-    let mut used: Vec<usize> =
-        exprs.iter().flat_map(|e| collect_columns(&e.expr)).map(|column| column.index()).collect();
-    used.sort_unstable();
-    used.dedup();
-    let scan = scan.only(&used);
-    for projected in &mut exprs {
-        let moved = |expr: Arc<dyn PhysicalExpr>| match expr.downcast_ref::<Column>() {
-            Some(column) => {
-                let at = used.partition_point(|old| *old < column.index());
-                let moved: Arc<dyn PhysicalExpr> = Arc::new(Column::new(column.name(), at));
-                Ok(Transformed::yes(moved))
-            }
-            None => Ok(Transformed::no(expr)),
-        };
-        projected.expr = projected.expr.clone().transform_up(moved).data()?;
-    }
+    let mut read: Vec<_> = exprs.iter_mut().map(|projected| &mut projected.expr).collect();
+    let scan = scan.only(&only_used(&mut read)?);
     Ok(Some(Arc::new(ProjectionExec::try_new(exprs, Arc::new(scan))?)))
 }
 

@@ -13,9 +13,10 @@ mod questions;
 mod reading;
 mod scan;
 mod streamed;
+mod text_predicates;
 
 pub use columns::{LabelNames, LabelText, ScanTable, TableColumn, table_columns, text_values};
-pub use found::FullTextFromIndex;
+pub use found::PredicatesInScan;
 pub use grouped::GroupByCodes;
 pub use questions::{Calling, TableFunction};
 pub(super) use reading::evaluate;

@@ -15,6 +15,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::columns::{LabelText, Origin, ScanTable, TableColumn, schema_of};
 use super::scan::RowFinder;
+use super::text_predicates::TextPredicate;
 use crate::codec::HeaderRecord;
 use crate::diag::Progress;
 use crate::model::{Label, Step, Target, Trajectory};
@@ -48,12 +49,16 @@ pub(super) struct ScanPlan {
     pub output: Vec<TableColumn>,
     /// A predicate over scalar columns only, with those columns.
     pub scalar_filter: Option<Predicate>,
+    /// The same, with its predicates over one text as columns of [`Origin::Holds`].
+    pub by_codes: Option<Predicate>,
     /// A predicate that needs records, with its columns.
     pub record_filter: Option<Predicate>,
     /// Rows that full-text predicates leave, ascending; all of the sets must hold a row.
     pub row_sets: Vec<Arc<Vec<u64>>>,
     /// Rows that full-text predicates inside expressions hold for, ascending.
     pub found: Vec<Arc<Vec<u64>>>,
+    /// Predicates over one text that expressions and the scalar predicate ask.
+    pub text_predicates: Vec<TextPredicate>,
     /// Answers full-text predicates.
     pub finder: Finding,
     /// Segments that statistics do not rule out.
@@ -164,7 +169,7 @@ impl Slice<'_> {
                 None => held,
             });
         }
-        if let Some((columns, predicate)) = &self.plan.scalar_filter {
+        if let Some((columns, predicate)) = &self.plan.by_codes {
             let found = evaluate(predicate, &self.scalar_batch(columns, count)?)?;
             mask = Some(match mask {
                 Some(mask) => and(&mask, &found)?,
@@ -209,6 +214,7 @@ impl Slice<'_> {
             Origin::Found(at) => {
                 return Ok(Arc::new(self.held(&self.plan.found[at], count)));
             }
+            Origin::Holds(at) => return self.holds(&self.plan.text_predicates[at]),
             Origin::RowNumber => {
                 let rows = self.rows.start as i64..self.rows.end as i64;
                 return Ok(Arc::new(Int64Array::from_iter_values(rows)));
@@ -216,6 +222,17 @@ impl Slice<'_> {
             _ => return Ok(Arc::new(Int64Array::from_value(0, count))),
         };
         Ok(whole.slice((self.rows.start - self.segment.first_row) as usize, count))
+    }
+
+    /// Returns for every row of the slice whether a predicate over one text holds.
+    fn holds(&self, predicate: &TextPredicate) -> Result<ArrayRef> {
+        let first = (self.rows.start - self.segment.first_row) as usize;
+        let count = (self.rows.end - self.rows.start) as usize;
+        let holds = match predicate.over_codes(&self.plan.view, &self.segment)? {
+            Some(codes) => codes.rows(first, count),
+            None => predicate.of(self.scalar(predicate.origin())?)?,
+        };
+        Ok(Arc::new(holds))
     }
 
     /// Splits kept rows so that the texts of each part fit in memory.

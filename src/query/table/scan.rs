@@ -33,6 +33,7 @@ use datafusion::physical_plan::{
 use super::columns::{Origin, ScanTable, TableColumn, schema_of, table_columns};
 use super::prune;
 use super::reading::{Finding, Predicate, Reading, ScanPlan, external};
+use super::text_predicates::{TextPredicate, asked_of_texts, only_used};
 use crate::codec::{ColumnType, TableId};
 use crate::diag::Progress;
 use crate::query::syntax::SEARCH_SCORE;
@@ -180,6 +181,9 @@ impl ScanProvider {
             }
         }
         let scalar_filter = self.physical(state, scalars)?;
+        let mut text_predicates = Vec::new();
+        let by_codes = scalar_filter.as_ref().map(|p| by_codes(p, &mut text_predicates));
+        let by_codes = by_codes.transpose()?;
         let record_filter = self.physical(state, records)?;
         let mut segments = self.view.segments(self.table.rows_of());
         if let Some((columns, predicate)) = &scalar_filter {
@@ -196,14 +200,27 @@ impl ScanProvider {
             table,
             output,
             scalar_filter,
+            by_codes,
             record_filter,
             row_sets,
             found: Vec::new(),
+            text_predicates,
             finder: Finding(self.finder.clone()),
             segments,
             limit,
         })
     }
+}
+
+/// Returns a predicate over scalar columns with its parts over one text asked of codes.
+fn by_codes(
+    (columns, predicate): &Predicate,
+    text_predicates: &mut Vec<TextPredicate>,
+) -> Result<Predicate> {
+    let mut columns = columns.clone();
+    let mut predicate = asked_of_texts(predicate, &mut columns, text_predicates)?;
+    let used = only_used(&mut [&mut predicate])?;
+    Ok((used.into_iter().map(|at| columns[at].clone()).collect(), predicate))
 }
 
 fn holds_any(set: &[u64], segment: &Segment) -> bool {
@@ -405,6 +422,17 @@ impl ScanExec {
         });
         let at = plan.output.len() - 1;
         Ok(Some((ScanExec::new(plan, self.partitions.clone()), at)))
+    }
+
+    /// Returns the scan with a column behind the others for each predicate over one text in `expr`,
+    /// and the expression that reads those.
+    pub(super) fn asked_of_texts(
+        &self,
+        expr: &Arc<dyn PhysicalExpr>,
+    ) -> Result<(ScanExec, Arc<dyn PhysicalExpr>)> {
+        let mut plan = self.plan.as_ref().clone();
+        let expr = asked_of_texts(expr, &mut plan.output, &mut plan.text_predicates)?;
+        Ok((ScanExec::new(plan, self.partitions.clone()), expr))
     }
 
     /// Returns the scan with some of its columns, which ascend.
