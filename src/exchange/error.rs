@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::documents::DocumentFormat;
 use super::format::Format;
 
 /// Where a record stands in its file.
@@ -115,6 +116,26 @@ pub enum ExchangeError {
         /// The file.
         path: PathBuf,
         /// What it begins with, and which formats were considered.
+        found: String,
+    },
+    /// No format of documents fits what the file begins with.
+    #[error(
+        "{}: {found}; --as names the format: {}",
+        path.display(),
+        DocumentFormat::names().join(", ")
+    )]
+    UnrecognisedDocuments {
+        /// The file.
+        path: PathBuf,
+        /// What it begins with, and what was expected.
+        found: String,
+    },
+    /// A file that is not what EXPORT CORPUS writes.
+    #[error("{}: {found}; expected a corpus as EXPORT CORPUS writes it", path.display())]
+    NotACorpus {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
         found: String,
     },
     /// A reading thread ended without a result.

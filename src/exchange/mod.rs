@@ -16,6 +16,8 @@
 //!   reached, one an example, are the only thing here whose memory grows with a file.
 //! - `swirl`: what [`NativeWriter`] writes, without loss.
 //!
+//! Topics, judgements and runs of retrieval experiments are no trajectories: [`trec`].
+//!
 //! # How a chat record becomes a trajectory
 //!
 //! Every assistant message behind the prompt is a step; the prompt is what stands before the
@@ -48,7 +50,9 @@ mod agentprocess;
 mod blocks;
 mod chat;
 mod chat_writer;
+mod corpus;
 mod dataset;
+mod documents;
 mod entries;
 mod error;
 mod fields;
@@ -57,6 +61,7 @@ mod input;
 mod json;
 mod labels;
 mod line;
+mod lines;
 mod message;
 mod native;
 mod output;
@@ -69,13 +74,20 @@ mod scores;
 mod tagged;
 mod taubench;
 mod timestamp;
+pub mod trec;
 mod verifiers;
 
 pub use chat_writer::ChatWriter;
+pub use corpus::{CorpusFile, CorpusManifest};
 pub use dataset::{DatasetManifest, DatasetRows, PinnedTrajectory};
+pub use documents::{
+    BadDocument, Document, DocumentBatch, DocumentFormat, DocumentOptions, DocumentPlace,
+    Documents, PlacedDocument, derived_id, parse_document, write_document,
+};
 pub use error::{BadRecord, ExchangeError, Fault, Place};
 pub use format::Format;
 pub use input::Progress;
+pub use lines::{Line, Lines};
 pub use native::{NATIVE_VERSION, NativeWriter, content_hash};
 pub use output::{OutputFile, create};
 pub use parser::{Names, Parser};

@@ -3,14 +3,17 @@
 //! The index is derived data: one tantivy index in a directory of the database, which can be
 //! deleted and rebuilt from the store at any time. `words` is the analysis that both ways of
 //! answering share, `query` the predicate and its evaluation on one text, `index` the same
-//! predicate over all rows. Nothing outside this module names tantivy.
+//! predicate over all rows. `ranking` is another index, of documents that never change, which says
+//! which of them are best for some words. Nothing outside this module names tantivy.
 
+pub mod analysis;
 mod error;
 mod fields;
 mod guard;
 mod index;
 pub mod minhash;
 mod query;
+pub mod ranking;
 mod read_only;
 mod words;
 

@@ -1,0 +1,78 @@
+//! The analyzers by name, and their state for one thread.
+
+use super::english::English;
+use super::neutral::Neutral;
+use super::tokenizer::Tokenizer;
+
+/// How the text of a corpus, and of what is searched in it, becomes terms; see [`super`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Analyzer {
+    /// Lucene's English, by which published figures are made.
+    English,
+    /// No language: Unicode's words, and pairs of characters of East Asia.
+    Neutral,
+}
+
+impl Analyzer {
+    /// Every analyzer.
+    pub const ALL: [Analyzer; 2] = [Analyzer::English, Analyzer::Neutral];
+
+    /// Returns the analyzer's name: `english` or `neutral`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Analyzer::English => "english",
+            Analyzer::Neutral => "neutral",
+        }
+    }
+
+    /// Returns the analyzer that a name means, or `None` for any other word.
+    pub fn parse(name: &str) -> Option<Analyzer> {
+        Analyzer::ALL.into_iter().find(|analyzer| analyzer.as_str() == name)
+    }
+
+    /// Returns the version of the terms: as long as it is the same, so are the terms of a text.
+    pub fn version(self) -> u32 {
+        match self {
+            Analyzer::English | Analyzer::Neutral => 1,
+        }
+    }
+
+    /// Returns what analyses one text after the other; each thread has its own.
+    pub fn start(self) -> Analysis {
+        Analysis(match self {
+            Analyzer::English => State::English(English::new()),
+            Analyzer::Neutral => State::Neutral(Neutral::default()),
+        })
+    }
+}
+
+/// An analyzer at work, with its scratch space. What it did before never changes a term.
+pub struct Analysis(State);
+
+enum State {
+    English(English),
+    Neutral(Neutral),
+}
+
+impl Analysis {
+    /// Calls `each` with every term of `text`, in order. No term is empty.
+    pub fn tokens<F: FnMut(&str) + ?Sized>(&mut self, text: &str, each: &mut F) {
+        match &mut self.0 {
+            State::English(english) => {
+                for token in Tokenizer::new(text) {
+                    if let Some(term) = english.term(text, token.start, token.end) {
+                        each(term);
+                    }
+                }
+            }
+            State::Neutral(neutral) => neutral.terms(text, each),
+        }
+    }
+
+    /// Returns the terms of `text`, in order.
+    pub fn collect(&mut self, text: &str) -> Vec<String> {
+        let mut terms = Vec::new();
+        self.tokens(text, &mut |term: &str| terms.push(term.to_owned()));
+        terms
+    }
+}
