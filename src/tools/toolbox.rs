@@ -1,0 +1,96 @@
+//! Several tools by name.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::arguments;
+use super::tool::{Tool, ToolOutput, ToolSpec};
+use crate::diag::{did_you_mean, list_some};
+
+/// Several tools, called by name.
+#[derive(Clone, Default)]
+pub struct Toolbox {
+    tools: Vec<Arc<dyn Tool>>,
+}
+
+/// Two tools with one name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there are two tools called '{name}'; give one of them another name")]
+pub struct NameTaken {
+    /// The name.
+    pub name: String,
+}
+
+impl Toolbox {
+    /// Returns a toolbox without tools.
+    pub fn new() -> Toolbox {
+        Toolbox::default()
+    }
+
+    /// Adds a tool.
+    ///
+    /// # Errors
+    /// A tool of this name is there already.
+    pub fn add(&mut self, tool: Arc<dyn Tool>) -> Result<(), NameTaken> {
+        let name = &tool.spec().name;
+        if self.get(name).is_some() {
+            return Err(NameTaken { name: name.clone() });
+        }
+        self.tools.push(tool);
+        Ok(())
+    }
+
+    /// Returns the tool of this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Tool>> {
+        self.tools.iter().find(|tool| tool.spec().name == name)
+    }
+
+    /// Returns what each tool says about itself, in the order they were added.
+    pub fn specs(&self) -> impl Iterator<Item = &ToolSpec> {
+        self.tools.iter().map(|tool| tool.spec())
+    }
+
+    /// Returns the list `tools` of a chat request, as OpenAI's API takes it.
+    pub fn to_functions(&self) -> Value {
+        self.specs().map(ToolSpec::to_function).collect()
+    }
+
+    /// Calls a tool. A name that no tool has and arguments that do not fit its schema are errors
+    /// the agent can act on.
+    pub fn call(&self, name: &str, arguments: &Value, cancelled: &dyn Fn() -> bool) -> ToolOutput {
+        let Some(tool) = self.get(name) else { return ToolOutput::error(self.unknown(name)) };
+        let faults = arguments::check(&tool.spec().parameters, arguments);
+        if !faults.is_empty() {
+            return ToolOutput::error(arguments::explain(tool.spec(), &faults));
+        }
+        tool.call(arguments, cancelled)
+    }
+
+    /// Calls a tool with arguments as models write them: the text of a JSON object, or nothing.
+    pub fn call_text(
+        &self,
+        name: &str,
+        arguments: &str,
+        cancelled: &dyn Fn() -> bool,
+    ) -> ToolOutput {
+        let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
+        // The canonical text refuses what parsing into a value would pass over: a name twice.
+        let parsed = super::canonical::canonical_json(arguments)
+            .map_err(|fault| fault.to_string())
+            .and_then(|_| serde_json::from_str(arguments).map_err(|error| error.to_string()));
+        match parsed {
+            Ok(value) => self.call(name, &value, cancelled),
+            Err(fault) => ToolOutput::error(format!(
+                "the arguments of '{name}' are not one JSON object: {fault}"
+            )),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        let names = || self.specs().map(|spec| spec.name.as_str());
+        let hint = did_you_mean(name, names())
+            .map_or_else(String::new, |near| format!(" (did you mean '{near}'?)"));
+        format!("there is no tool '{name}'{hint}; the tools are: {}", list_some(names()))
+    }
+}
