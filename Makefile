@@ -19,7 +19,7 @@ TOOLS := $(CACHE)/tools
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
-.PHONY: help setup build demo test lint fmt model bench clean-demo clean-model
+.PHONY: help setup build demo test lint fmt model bench bench-search clean-demo clean-model
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ model: ## Fetch SmolLM2-135M-Instruct (98 MB) into models/ and check it
 
 bench: build ## Measure against DuckDB and SQLite; ARGS="--steps 20000 --write" (benches/README.md)
 	@$(PYTHON) benches/run.py $(ARGS)
+
+bench-search: build ## Measure search beside tantivy, bm25s, SQLite's FTS5 and LanceDB
+	@$(PYTHON) benches/search.py $(ARGS)
 
 clean-demo: ## Remove what the demo wrote
 	rm -rf $(DEMO)

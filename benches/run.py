@@ -19,12 +19,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "swirldb"
-REQUIREMENTS = HERE / "requirements.txt"
 
 
-def enter_environment() -> None:
-    """Starts again under the Python of the peers' environment, made first if need be."""
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
+def enter_environment(script: Path, requirements: Path) -> None:
+    """Starts `script` again under the Python of the peers' environment, made first if need be."""
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
     folder = CACHE / f"bench-venv-{digest}"
     python = folder / "bin" / "python"
     if Path(sys.prefix) == folder:
@@ -35,10 +34,10 @@ def enter_environment() -> None:
         if not made:
             sys.exit("bench: python3 -m venv failed (on Debian: apt-get install python3-venv)")
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        if subprocess.run([*pip, "--requirement", REQUIREMENTS]).returncode != 0:
+        if subprocess.run([*pip, "--requirement", requirements]).returncode != 0:
             sys.exit("bench: pip could not install the peers: is PyPI (or a mirror) within reach?")
         (folder / "complete").touch()
-    os.execv(python, [str(python), "-B", str(HERE / "run.py"), *sys.argv[1:]])
+    os.execv(python, [str(python), "-B", str(script), *sys.argv[1:]])
 
 
 def built_program() -> Path:
@@ -67,7 +66,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Measures all rows and prints the table."""
     options = arguments()
-    enter_environment()
+    enter_environment(HERE / "run.py", HERE / "requirements.txt")
     import report
     import rows
     from systems import Bench

@@ -1,5 +1,10 @@
 //! The program `swirl`: arguments in, exit code out.
 
+#[path = "main/corpus.rs"]
+mod corpus;
+#[path = "main/serving.rs"]
+mod serving;
+
 use std::io::{IsTerminal, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -156,6 +161,20 @@ enum Command {
         #[command(flatten)]
         open: OpenArguments,
     },
+    /// Make, search, measure and carry corpora: documents behind a search tool.
+    Corpus {
+        #[command(subcommand)]
+        command: corpus::CorpusCommand,
+    },
+    /// Serve corpora and tools over HTTP and the Model Context Protocol.
+    Serve(serving::ServeArguments),
+    /// Make recorded calls again and show what has drifted.
+    Replay(serving::ReplayArguments),
+    /// Carry recorded calls from one database to another.
+    Recordings {
+        #[command(subcommand)]
+        command: serving::RecordingsCommand,
+    },
     /// Write data made from a seed to standard output.
     Synth(SynthArguments),
     /// Import a small world, query it, save a dataset and train on it.
@@ -241,14 +260,22 @@ impl OpenArguments {
     }
 
     fn session(&self, db: &Path, create: bool) -> Result<Session, SessionError> {
-        let options = SessionOptions {
+        let session = Session::open(db, self.options(), create)?;
+        interrupt(session.cancel())?;
+        Ok(session)
+    }
+
+    /// Opens a database and leaves the signals to whoever asks.
+    fn quiet_session(&self, db: &Path) -> Result<Session, SessionError> {
+        Session::open(db, self.options(), false)
+    }
+
+    fn options(&self) -> SessionOptions {
+        SessionOptions {
             memory_bytes: self.memory_limit,
             threads: self.threads(),
             read_only: self.read_only,
-        };
-        let session = Session::open(db, options, create)?;
-        interrupt(session.cancel())?;
-        Ok(session)
+        }
     }
 }
 
@@ -336,6 +363,10 @@ fn run(arguments: Arguments) -> Result<ExitCode, SessionError> {
         Some(Command::Verify { db, open }) => {
             return swirldb::repl::verify(&open.session(&db, false)?);
         }
+        Some(Command::Corpus { command }) => corpus::corpus(command)?,
+        Some(Command::Serve(arguments)) => serving::serve(arguments)?,
+        Some(Command::Replay(arguments)) => return serving::replay(arguments),
+        Some(Command::Recordings { command }) => serving::recordings(command)?,
         Some(Command::Synth(arguments)) => write_synth(&arguments)?,
         Some(Command::Demo { directory }) => swirldb::repl::demo(&directory)?,
     }

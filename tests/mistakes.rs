@@ -12,20 +12,32 @@ use crate::syntax::goldens;
 
 /// Kinds of mistakes that no statement and no command at the prompt can make, and the tests that
 /// make them.
-const OF_THE_PROGRAM: [(&str, &str); 13] = [
+const OF_THE_PROGRAM: [(&str, &str); 25] = [
+    ("ambiguous", "tools: expressions of the calculator"),
+    ("character", "tools: expressions of the calculator"),
     ("dataset", "datasets: a saved statement that is no query"),
     ("dataset-in-use", "datasets: a dataset is dropped unless a run needs it"),
+    ("document", "corpora: what is left out of a corpus is told"),
     ("demo", "the demo's folder holds something else: by hand"),
     ("expression", "session: a reward that is no expression"),
+    ("evaluation", "trec: files that are wrong, evaluation: rankings that are"),
     ("export", "program: swirl export takes a query"),
     ("file", "program: -f names no file"),
     ("import", "program: import of what is not there"),
     ("model", "session: a model without a tokenizer"),
+    ("name", "tools: expressions of the calculator"),
+    ("one-statement", "corpora: an agent reads and changes nothing"),
+    ("read-only", "corpora: an agent reads and changes nothing"),
+    ("recording", "tools: lines that are no recordings"),
     ("run", "program: swirl train --resume of a run that is no training"),
+    ("serve", "serve: options that do not hold"),
     ("schema", "what the engine says of a schema beside unknown and ambiguous columns"),
     ("shared-questions", "session: questions of the evaluation are not trained on"),
+    ("size", "tools: expressions of the calculator"),
     ("too-long", "syntax: statements of more than a megabyte"),
+    ("unknown-cassette", "corpora: calls are recorded and replayed with the same bytes"),
     ("unknown-run", "program: swirl train --resume of a run that is not there"),
+    ("value", "tools: expressions of the calculator"),
 ];
 
 #[test]

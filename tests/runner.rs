@@ -1,8 +1,12 @@
 //! The one test binary; each module holds the tests of one capability.
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test may stop and may speak")]
 
+mod analysis;
 mod branching;
+mod corpora;
 mod datasets;
+mod documents;
+mod evaluation;
 mod exchange;
 mod exchange_damage;
 mod exchange_native;
@@ -16,10 +20,12 @@ mod plot;
 mod program;
 mod prompt;
 mod queries;
+mod ranking;
 mod render;
 mod schema;
 mod score;
 mod search;
+mod serve;
 mod session;
 mod store;
 mod summary;
@@ -27,5 +33,7 @@ mod syntax;
 mod synth;
 mod text;
 mod tidy;
+mod tools;
 mod train;
+mod trec;
 mod windows;

@@ -177,6 +177,12 @@ pub enum Key {
     Run(String),
     /// `metric`: run, training step, name.
     Metric(String, u64, String),
+    /// `recording`: cassette, key of the call.
+    Recording(String, [u8; 32]),
+    /// `corpus`: name.
+    Corpus(String),
+    /// `document`: corpus, id.
+    Document(String, String),
 }
 
 impl Key {
@@ -195,6 +201,9 @@ impl Key {
             Key::Dataset(..) => Family::Dataset,
             Key::Run(_) => Family::Run,
             Key::Metric(..) => Family::Metric,
+            Key::Recording(..) => Family::Recording,
+            Key::Corpus(_) => Family::Corpus,
+            Key::Document(..) => Family::Document,
         }
     }
 
@@ -232,7 +241,15 @@ impl Key {
                 put_text(&mut out, name);
                 out.extend_from_slice(&chunk.to_be_bytes());
             }
-            Key::Run(id) => put_text(&mut out, id),
+            Key::Run(name) | Key::Corpus(name) => put_text(&mut out, name),
+            Key::Recording(cassette, call) => {
+                put_text(&mut out, cassette);
+                out.extend_from_slice(call);
+            }
+            Key::Document(corpus, id) => {
+                put_text(&mut out, corpus);
+                put_text(&mut out, id);
+            }
             Key::Metric(run, step, name) => {
                 put_text(&mut out, run);
                 out.extend_from_slice(&step.to_be_bytes());
@@ -247,7 +264,7 @@ impl Key {
         trajectory.to_be_bytes().to_vec()
     }
 
-    /// Returns the bytes that every key of the named dataset or run begins with.
+    /// Returns the bytes that every key of the named dataset, run, cassette or corpus begins with.
     pub fn name_prefix(name: &str) -> Vec<u8> {
         let mut out = Vec::with_capacity(name.len() + 1);
         put_text(&mut out, name);
@@ -300,12 +317,10 @@ impl KeyBytes<'_> {
             Family::Dataset => Key::Dataset(self.text()?, self.u32()?),
             Family::Run => Key::Run(self.text()?),
             Family::Metric => Key::Metric(self.text()?, self.u64()?, self.text()?),
-            Family::Tombstone
-            | Family::Sample
-            | Family::Example
-            | Family::Recording
-            | Family::Corpus
-            | Family::Document => return None,
+            Family::Recording => Key::Recording(self.text()?, self.array()?),
+            Family::Corpus => Key::Corpus(self.text()?),
+            Family::Document => Key::Document(self.text()?, self.text()?),
+            Family::Tombstone | Family::Sample | Family::Example => return None,
         })
     }
 

@@ -4,14 +4,17 @@
 //! every key sorts bytewise in the order its reader wants, and `schema/` describes both in words.
 
 mod column;
+mod corpus;
 mod dataset;
 mod error;
 mod key;
 mod record;
+mod recording;
 mod rows;
 mod table;
 
 pub use column::{ChunkStats, Scalar, decode_batch, decode_column, encode_batch, encode_column};
+pub use corpus::{CorpusField, CorpusRecord, DocumentRecord};
 pub use dataset::{DatasetRecord, DatasetRow, Horizon};
 pub use error::{CodecError, FORMAT_VERSION};
 pub use key::{Family, Key, TableId};
@@ -20,6 +23,7 @@ pub use record::{
     IdRecord, JudgeRecord, LabelCell, LabelColumn, LabelRecord, Manifest, MessageRecord,
     MetricRecord, Record, RunRecord, RunStatus, StepRecord, Text, body_texts,
 };
+pub use recording::RecordingRecord;
 pub use rows::{StepRows, TrajectoryRows, call_error};
 pub use table::{
     CHUNK_ROWS, Column, ColumnPlace, ColumnType, STEP_COLUMNS, TRAJECTORY_COLUMNS, stored_columns,

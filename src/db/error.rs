@@ -3,6 +3,7 @@
 use crate::exchange::ExchangeError;
 use crate::store::StoreError;
 use crate::text::TextError;
+use crate::text::ranking::RankingError;
 
 /// A failure of the database.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,17 @@ pub enum DbError {
     /// Of a file that is read or written.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
+    /// Of a corpus's ranked index.
+    #[error(transparent)]
+    Ranking(RankingError),
+    /// A corpus that cannot be what was asked for.
+    #[error("corpus '{name}': {why}")]
+    Corpus {
+        /// The corpus.
+        name: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// The text index knows a commit that the store does not.
     #[error(
         "the text index has seen commit {text}, the store ends at commit {store}: acknowledged \
@@ -45,4 +57,13 @@ pub enum DbError {
     /// It was asked to stop.
     #[error("stopped")]
     Stopped,
+}
+
+impl From<RankingError> for DbError {
+    fn from(error: RankingError) -> DbError {
+        match error {
+            RankingError::Cancelled => DbError::Stopped,
+            other => DbError::Ranking(other),
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! never runs ahead of it: an index that knows a later commit than the store means that
 //! acknowledged data was lost, and that is an error with a name.
 
+mod corpus;
 mod database;
 mod dataset;
 mod difference;
@@ -13,6 +14,11 @@ mod import;
 mod pins;
 mod restoring;
 
+/// How texts become terms, how documents are cut, how an index is built and explains itself: what
+/// belongs to a corpus, from the floor below.
+pub use crate::text::analysis::{Analyzer, Chunking};
+pub use crate::text::ranking::{BuildOptions, Explanation};
+pub use corpus::{CORPUS_FIELDS, Corpus, CorpusDraft, CorpusProgress, Found, hexadecimal};
 pub use database::{Database, Scored, TextProgress};
 pub use dataset::{DatasetDraft, NewRow, dataset_hash, pin};
 pub use difference::{Change, ChangedRow, Difference, difference};

@@ -40,7 +40,8 @@ use super::recognize::{MatchRecognize, RecognitionPlanner};
 use super::syntax::{Catalog, QueryStatement, STEP, TRAJECTORY};
 use super::table::{
     Calling, GroupByCodes, LabelNames, PredicatesInScan, RowFinder, ScanExec, ScanProvider,
-    ScanTable, StreamedTable, TableFunction, streamed_provider, table_columns,
+    ScanTable, StreamedTable, TableFunction, document_columns, documents_table, streamed_provider,
+    table_columns,
 };
 use super::windows::WindowsByBatch;
 use crate::codec::TableId;
@@ -60,6 +61,9 @@ const STACK_BYTES: usize = 32 << 20;
 
 /// The schema whose tables are the saved datasets: `FROM dataset.name`.
 pub const DATASET_SCHEMA: &str = "dataset";
+
+/// The schema whose tables are the documents of corpora: `FROM corpus.name`.
+pub const CORPUS_SCHEMA: &str = "corpus";
 
 /// Plans and runs queries.
 pub struct Engine {
@@ -352,6 +356,12 @@ impl Engine {
             }
         }
         catalog.register_schema(DATASET_SCHEMA, datasets).map_err(internal)?;
+        let corpora = Arc::new(MemorySchemaProvider::new());
+        for name in &names.corpora {
+            let provider = documents_table(scope.view, name).map_err(internal)?;
+            corpora.register_table(name.clone(), provider).map_err(internal)?;
+        }
+        catalog.register_schema(CORPUS_SCHEMA, corpora).map_err(internal)?;
         Ok(context)
     }
 
@@ -574,6 +584,7 @@ impl Catalog for StatementCatalog<'_> {
     fn columns(&self, table: &str) -> Option<Vec<String>> {
         let table = match table.split_once('.') {
             Some((DATASET_SCHEMA, _)) => ScanTable::Subtrajectories.name(),
+            Some((CORPUS_SCHEMA, _)) => return Some(document_columns()),
             _ => table,
         };
         match ScanTable::ALL.into_iter().find(|t| t.name() == table) {
@@ -603,7 +614,9 @@ pub fn table_values(view: &View, table: &str, column: &str, max: usize) -> Optio
 fn all_table_names(scope: &Scope<'_>) -> Vec<String> {
     let datasets = scope.database.store().datasets().unwrap_or_default();
     let datasets = datasets.into_iter().map(|d| format!("{DATASET_SCHEMA}.{}", d.name));
-    table_names().into_iter().chain(datasets).collect()
+    let corpora = scope.database.store().corpora().unwrap_or_default();
+    let corpora = corpora.into_iter().map(|c| format!("{CORPUS_SCHEMA}.{}", c.name));
+    table_names().into_iter().chain(datasets).chain(corpora).collect()
 }
 
 fn known_table(scope: &Scope<'_>, table: &str) -> Result<bool, QueryError> {
@@ -612,6 +625,11 @@ fn known_table(scope: &Scope<'_>, table: &str) -> Result<bool, QueryError> {
             let found = scope.database.store().dataset(name);
             let failed = |e| QueryError::Database(Box::new(DbError::Store(e)));
             found.map(|dataset| dataset.is_some()).map_err(failed)
+        }
+        Some((CORPUS_SCHEMA, name)) => {
+            let found = scope.database.store().corpus(name);
+            let failed = |e| QueryError::Database(Box::new(DbError::Store(e)));
+            found.map(|corpus| corpus.is_some()).map_err(failed)
         }
         _ => {
             let scanned = ScanTable::ALL.iter().any(|t| t.name() == table);

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Span as ParsedSpan, Token};
 
-use super::engine::DATASET_SCHEMA;
+use super::engine::{CORPUS_SCHEMA, DATASET_SCHEMA};
 use super::error::{QueryError, TextPlace};
 use super::functions::GOLD_IN;
 use super::table::{LabelNames, LabelText, TableFunction};
@@ -26,6 +26,8 @@ pub(super) struct Names {
     pub columns: Vec<String>,
     /// The datasets read as tables.
     pub datasets: Vec<String>,
+    /// The corpora whose documents are read.
+    pub corpora: Vec<String>,
     tables: Vec<(String, ParsedSpan)>,
     calls: Vec<TableCall>,
     functions: BTreeMap<String, ParsedSpan>,
@@ -214,6 +216,11 @@ impl Visitor for Names {
             && normal(schema) == DATASET_SCHEMA
         {
             self.datasets.push(normal(table));
+        }
+        if let [schema, table] = parts.as_slice()
+            && normal(schema) == CORPUS_SCHEMA
+        {
+            self.corpora.push(normal(table));
         }
         let name = parts.iter().map(|p| normal(p)).collect::<Vec<_>>().join(".");
         if let Some(first) = parts.first() {

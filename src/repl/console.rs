@@ -191,6 +191,9 @@ impl Console {
             | Outcome::Compared { .. }
             | Outcome::Verified(_)
             | Outcome::Dropped(_) => super::dataset_view::report(outcome)?,
+            Outcome::CorpusSealed { .. }
+            | Outcome::CorpusExported { .. }
+            | Outcome::CorpusDropped(_) => super::corpus_view::report(outcome),
             Outcome::Labelled { added, same, without_value } => {
                 let mut told = format!("gave {}", plural(*added, "label", "labels"));
                 if *same > 0 {

@@ -7,6 +7,7 @@ mod cells;
 mod commands;
 mod console;
 mod conversation;
+mod corpus_view;
 mod dataset_view;
 mod demo;
 mod editing;
@@ -25,6 +26,7 @@ mod training_view;
 mod verify_view;
 
 pub use console::{Console, interrupt};
+pub use corpus_view::{print_corpus, print_corpus_export, print_drift, print_evaluation};
 pub use dataset_view::print_export;
 pub use demo::demo;
 pub use format::Format;

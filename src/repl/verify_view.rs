@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use super::console::{grouped, plural, say};
 use super::progress_view::watched;
 use crate::session::{Session, SessionError};
+use crate::store::Finding;
 
 /// Checks a database and prints what is wrong. The exit code is 3 if anything is.
 ///
@@ -18,7 +19,13 @@ pub fn verify(session: &Session) -> Result<ExitCode, SessionError> {
     };
     let report = watched(session, || session.database().verify(&mut progress));
     session.progress().end();
-    let report = report?;
+    let mut report = report?;
+    let corpora = watched(session, || session.verify_corpora())?;
+    for (corpus, wrong) in &corpora {
+        let finding =
+            |what: &String| Finding { place: format!("corpus {corpus}"), what: what.clone() };
+        report.findings.extend(wrong.iter().map(finding));
+    }
     if session.cancel().is_cancelled() {
         return Err(SessionError::Cancelled);
     }
@@ -26,12 +33,13 @@ pub fn verify(session: &Session) -> Result<ExitCode, SessionError> {
         say(&format!("{}: {}", finding.place, finding.what));
     }
     say(&format!(
-        "{}, {}, {} texts, {} labels, {} datasets checked",
+        "{}, {}, {} texts, {} labels, {} datasets, {} corpora checked",
         plural(report.trajectories, "trajectory", "trajectories"),
         plural(report.steps, "step", "steps"),
         grouped(report.bodies),
         grouped(report.labels),
         report.datasets,
+        corpora.len(),
     ));
     if report.findings.is_empty() {
         say("everything agrees");

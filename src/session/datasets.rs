@@ -17,7 +17,7 @@ use super::listing::list;
 use super::statement::{Outcome, Session, Sink, mistake};
 use super::verification;
 use crate::codec::{DatasetRecord, DatasetRow, TableId};
-use crate::db::{ChangedRow, DbError, Difference, difference};
+use crate::db::{ChangedRow, DbError, Difference, difference, hexadecimal};
 use crate::diag::{Diagnostic, did_you_mean, list_some};
 use crate::exchange::{DatasetManifest, DatasetRows, NativeWriter, PinnedTrajectory, create};
 use crate::query::syntax::{DatasetStatement, Name};
@@ -81,16 +81,29 @@ fn known(session: &Session, name: &Name, text: &str) -> Result<DatasetRecord, Se
     if let Some(found) = store.dataset(&name.text)? {
         return Ok(found);
     }
-    let message = format!("unknown dataset '{}'", name.text);
-    let diagnostic = Diagnostic::new("unknown-dataset", message).at(name.span);
-    let datasets = store.datasets()?;
-    let names = || datasets.iter().map(|d| d.name.as_str());
+    let names: Vec<String> = store.datasets()?.into_iter().map(|d| d.name).collect();
+    Err(unknown("dataset", "datasets", "|> SAVE AS name saves one", name, &names, text))
+}
+
+/// Returns the mistake of a name that nothing of its kind has: `kind` and `kinds` are what it is
+/// called, `none` helps where there is none yet.
+pub(super) fn unknown(
+    kind: &str,
+    kinds: &str,
+    none: &str,
+    name: &Name,
+    known: &[String],
+    text: &str,
+) -> SessionError {
+    let code = if kind == "corpus" { "unknown-corpus" } else { "unknown-dataset" };
+    let diagnostic = Diagnostic::new(code, format!("unknown {kind} '{}'", name.text));
+    let names = || known.iter().map(String::as_str);
     let help = match did_you_mean(&name.text, names()) {
         Some(near) => format!("did you mean '{near}'?"),
-        None if datasets.is_empty() => "|> SAVE AS name saves one".to_owned(),
-        None => format!("datasets: {}", list_some(names())),
+        None if known.is_empty() => none.to_owned(),
+        None => format!("{kinds}: {}", list_some(names())),
     };
-    Err(mistake(diagnostic.help(help), text))
+    mistake(diagnostic.at(name.span).help(help), text)
 }
 
 /// `SHOW DATASET name`: what it says of itself.
@@ -189,10 +202,6 @@ fn moment(micros: i64) -> Result<String, SessionError> {
     let array = TimestampMicrosecondArray::from(vec![micros]);
     let text = array_value_to_string(&array, 0);
     text.map(|text| format!("{text}Z")).map_err(|e| SessionError::Environment(e.to_string()))
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `DIFF DATASET first second`

@@ -82,6 +82,8 @@ fn database_code(error: &DbError) -> u8 {
         DbError::Text(_) => 4,
         DbError::Exchange(ExchangeError::Compression { .. }) => 3,
         DbError::NotAsSaved(_) => 3,
+        DbError::Ranking(error) if error.is_mended_by_building() => 3,
+        DbError::Ranking(_) | DbError::Corpus { .. } => 1,
         DbError::Exchange(_) | DbError::Selection(_) | DbError::Dataset { .. } => 1,
         DbError::Stopped => 130,
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::datasets;
 use super::error::SessionError;
 use super::statement::{Outcome, Session, Sink, mistake};
+use super::{corpora, datasets};
 use crate::codec::ColumnType;
 use crate::diag::{Diagnostic, did_you_mean, list_some};
 use crate::query::row_count;
@@ -81,6 +81,8 @@ pub(super) fn show(
             return list(sink, ["function"], names.map(|n| [n]).collect());
         }
         ShowWhat::Labels => return labels(view, sink),
+        ShowWhat::Corpora => ("corpus, documents, fingerprint, description", "corpora"),
+        ShowWhat::Corpus { name } => return corpora::show(session, name, text, sink),
         ShowWhat::Dataset { name } => return datasets::show(session, name, text, sink),
         ShowWhat::Datasets => {
             ("dataset, rows, trajectories, undecided, judges, created_at", "datasets")
@@ -102,8 +104,12 @@ fn tables(session: &Session, view: &View, sink: &mut dyn Sink) -> Result<Outcome
     let streamed = StreamedTable::ALL.iter().map(|t| t.name());
     let mut rows: Vec<[String; 2]> =
         scanned.chain(streamed).map(|name| [name.to_owned(), count(name)]).collect();
-    for dataset in session.database().store().datasets()? {
+    let store = session.database().store();
+    for dataset in store.datasets()? {
         rows.push([format!("dataset.{}", dataset.name), dataset.rows.to_string()]);
+    }
+    for corpus in store.corpora()? {
+        rows.push([format!("corpus.{}", corpus.name), corpus.documents.to_string()]);
     }
     list(sink, ["table", "rows"], rows)
 }

@@ -5,30 +5,37 @@
 //! numbers enter the program here.
 
 mod completion;
+mod corpora;
 mod create_model;
 mod datasets;
 mod describe;
 mod error;
+mod evaluation;
 mod export;
 mod host;
 mod imports;
 mod labelling;
 mod listing;
+mod recordings;
 mod select;
 mod sitting;
 mod statement;
 mod summary;
+mod tools;
 mod training;
 mod verification;
 
 pub use completion::Completions;
+pub use corpora::{CorpusReport, corpus_draft, corpus_fields, passages};
 pub use create_model::{NewModel, create_model};
 pub use datasets::export_dataset;
 pub use describe::train_plan;
 pub use error::SessionError;
+pub use evaluation::{TopicRun, TopicSearch, measured, qrels, run};
 pub use export::{ExportFormat, export};
 pub use host::{now_micros, random_identity};
 pub use sitting::{Counts, Sitting, SittingOptions};
 pub use statement::{Outcome, Session, SessionOptions, Sink};
+pub use tools::{tool_names, toolbox};
 pub use training::TrainSummary;
 pub use verification::{Rerun, Verified, counts};

@@ -8,6 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Schema};
 
+use super::corpora::{self, CorpusReport};
 use super::datasets;
 use super::error::SessionError;
 use super::export;
@@ -17,7 +18,7 @@ use super::select::{Selection, identity, select};
 use super::summary;
 use super::training::{self, TrainSummary};
 use super::verification::Verified;
-use crate::codec::DatasetRecord;
+use crate::codec::{CorpusRecord, DatasetRecord};
 use crate::db::{Database, DatasetDraft, Difference};
 use crate::diag::{Diagnostic, Progress};
 use crate::query::parameters::{Parameters, with_values};
@@ -96,6 +97,22 @@ pub enum Outcome {
     Verified(Vec<Verified>),
     /// It removed a dataset.
     Dropped(Box<DatasetRecord>),
+    /// It sealed a corpus.
+    CorpusSealed {
+        /// The corpus.
+        corpus: Box<CorpusRecord>,
+        /// What came of the rows.
+        report: CorpusReport,
+    },
+    /// It wrote a corpus to a file.
+    CorpusExported {
+        /// The corpus.
+        corpus: Box<CorpusRecord>,
+        /// The file.
+        path: String,
+    },
+    /// It removed a corpus.
+    CorpusDropped(Box<CorpusRecord>),
     /// It gave labels.
     Labelled {
         /// Labels that are new.
@@ -128,6 +145,7 @@ pub struct Session {
     engine: Engine,
     cancel: Cancel,
     parameters: Mutex<Parameters>,
+    options: SessionOptions,
 }
 
 impl Session {
@@ -150,8 +168,13 @@ impl Session {
         };
         let engine = Engine::new(options.memory_bytes / 2, options.threads);
         let engine = engine.map_err(SessionError::Query)?;
-        let parameters = Mutex::default();
-        Ok(Session { database: Arc::new(database), engine, cancel: Cancel::default(), parameters })
+        let (database, cancel) = (Arc::new(database), Cancel::default());
+        Ok(Session { database, engine, cancel, parameters: Mutex::default(), options })
+    }
+
+    /// Returns what it may use.
+    pub fn options(&self) -> &SessionOptions {
+        &self.options
     }
 
     /// Returns the database.
@@ -240,6 +263,7 @@ impl Session {
             StatementKind::Describe { table } => listing::columns(view, table, text, sink),
             StatementKind::Show(what) => listing::show(self, view, what, text, sink),
             StatementKind::Dataset(what) => datasets::run(self, what, text, sink),
+            StatementKind::Corpus(what) => corpora::run(self, scope, what, sink),
         }
     }
 

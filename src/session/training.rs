@@ -31,7 +31,7 @@ use crate::lm::{self, LoadedModel};
 use crate::model::Trajectory;
 use crate::query::Scope;
 use crate::query::parameters::with_values;
-use crate::query::syntax::{Literal, QueryStatement, Statement, TrainOption};
+use crate::query::syntax::{Literal, QueryStatement, Statement, WithOption};
 use crate::store::View;
 use crate::train::{
     ChosenStep, ConfigError, Event, Example, Objective, OptionValue, Prepared, Run, TrainConfig,
@@ -99,7 +99,7 @@ pub(super) fn train(
     scope: &Scope<'_>,
     statement: &Statement,
     query: &QueryStatement,
-    options: &[TrainOption],
+    options: &[WithOption],
     name: Option<&str>,
     sink: &mut dyn Sink,
 ) -> Result<TrainSummary, SessionError> {
@@ -187,7 +187,7 @@ pub(super) fn explain(
     session: &Session,
     scope: &Scope<'_>,
     query: &QueryStatement,
-    options: &[TrainOption],
+    options: &[WithOption],
 ) -> Result<String, SessionError> {
     let config = request(options, scope.text)?.config;
     let model = load(&config)?;
@@ -205,9 +205,9 @@ pub(super) fn explain(
 }
 
 /// Sorts out the options of a statement.
-fn request(options: &[TrainOption], text: &str) -> Result<Request, SessionError> {
+fn request(options: &[WithOption], text: &str) -> Result<Request, SessionError> {
     let at = |name: &str| options.iter().find(|o| o.name.text == name);
-    let fail = |message: String, option: Option<&TrainOption>| {
+    let fail = |message: String, option: Option<&WithOption>| {
         let mut diagnostic = Diagnostic::new("train-option", message);
         if let Some(option) = option {
             diagnostic = diagnostic.at(option.name.span.to(option.span));
@@ -216,12 +216,12 @@ fn request(options: &[TrainOption], text: &str) -> Result<Request, SessionError>
     };
     let own_text = |name: &str| match at(name) {
         None => Ok(None),
-        Some(TrainOption { value: Literal::Text(value), .. }) => Ok(Some(value.clone())),
+        Some(WithOption { value: Literal::Text(value), .. }) => Ok(Some(value.clone())),
         other => Err(fail(format!("option '{name}' takes a text in single quotes"), other)),
     };
     let resume = match at("resume") {
         None => false,
-        Some(TrainOption { value: Literal::Bool(resume), .. }) => *resume,
+        Some(WithOption { value: Literal::Bool(resume), .. }) => *resume,
         other => return Err(fail("option 'resume' takes true or false".to_owned(), other)),
     };
     let model = own_text("model")?;

@@ -8,14 +8,14 @@
 //!                        those of now, and a dataset of another database has no past here
 //! ```
 
-use super::datasets::{differing, hexadecimal, names};
+use super::datasets::{differing, names};
 use super::error::SessionError;
 use super::host::PROGRAM_VERSION;
 use super::listing::list;
 use super::select::select;
 use super::statement::{Outcome, Session, Sink};
 use crate::codec::{DatasetRecord, DatasetRow};
-use crate::db::{BrokenPin, ChangedRow, DbError, Difference, dataset_hash, pin};
+use crate::db::{BrokenPin, ChangedRow, DbError, Difference, dataset_hash, hexadecimal, pin};
 use crate::query::Scope;
 use crate::query::parameters::values_behind;
 use crate::query::syntax::{self, Literal, QueryStatement, StatementKind, Then};

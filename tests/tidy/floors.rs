@@ -47,6 +47,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("ttf_parser", &["plot"]),
     ("clap", &["main"]),
     ("indicatif", &["main", "repl"]),
+    ("hyper*", &["serve"]),
+    ("rmcp", &["serve"]),
+    ("reqwest", &["serve"]),
+    ("dashu_*", &["tools"]),
 ];
 
 /// Modules that must not be named although their floor is lower, and why.

@@ -26,6 +26,7 @@ mod build;
 mod catalog;
 mod columns;
 mod complete;
+mod corpora;
 mod datasets;
 mod errors;
 mod functions;
@@ -50,6 +51,7 @@ mod tokens;
 pub use build::{STEP, TRAJECTORY};
 pub use catalog::Catalog;
 pub use complete::{Expected, NameKind, complete};
+pub use corpora::CorpusStatement;
 pub use datasets::DatasetStatement;
 pub use highlight::{TokenClass, highlight};
 pub use limits::Limits;
@@ -60,7 +62,7 @@ pub use split::PART_OF;
 pub use standard::standard_form;
 pub use statement::{
     FunnelCut, Literal, Name, QueryStatement, ShowWhat, StageSpan, Statement, StatementKind, Then,
-    TrainOption, parse, parse_within,
+    WithOption, parse, parse_within,
 };
 pub use teach::unresolved_name;
 pub use tokens::{Open, Places, Split, split};

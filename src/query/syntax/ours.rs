@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::reader::Reader;
 use super::stages::{Chain, binary};
-use super::statement::{Literal, Name, Then, TrainOption};
+use super::statement::{Literal, Name, Then, WithOption};
 use super::{build, teach};
 use crate::diag::{Diagnostic, Span};
 
@@ -286,21 +286,7 @@ pub(super) fn label(chain: &mut Chain<'_>, range: Range<usize>) -> Result<(), Di
 pub(super) fn train(chain: &mut Chain<'_>, range: Range<usize>) -> Result<(), Diagnostic> {
     let mut cursor = Cursor::new(chain.reader, range.start + 1..range.end);
     let form = "|> TRAIN WITH (objective = 'sft', model = 'path/to/model') AS run_name";
-    if !cursor.take_word("WITH") || !cursor.take(&Token::LParen) {
-        return Err(cursor.expected("WITH and options in parentheses").help(form));
-    }
-    let mut options: Vec<TrainOption> = Vec::new();
-    while !cursor.take(&Token::RParen) {
-        let option = train_option(&mut cursor).map_err(|error| error.help(form))?;
-        if options.iter().any(|other| other.name.text == option.name.text) {
-            let message = format!("the option '{}' is given twice", option.name.text);
-            return Err(Diagnostic::new("duplicate-option", message).at(option.name.span));
-        }
-        options.push(option);
-        if !cursor.take(&Token::Comma) && cursor.peek() != Some(&Token::RParen) {
-            return Err(cursor.expected("',' or ')'").help(form));
-        }
-    }
+    let options = with_options(&mut cursor, form)?;
     let name = match cursor.take_word("AS") {
         true => Some(cursor.name("a name for the run")?),
         false => None,
@@ -310,8 +296,31 @@ pub(super) fn train(chain: &mut Chain<'_>, range: Range<usize>) -> Result<(), Di
     Ok(())
 }
 
+/// Reads `WITH (name = value, ...)`.
+pub(super) fn with_options(
+    cursor: &mut Cursor<'_>,
+    form: &str,
+) -> Result<Vec<WithOption>, Diagnostic> {
+    if !cursor.take_word("WITH") || !cursor.take(&Token::LParen) {
+        return Err(cursor.expected("WITH and options in parentheses").help(form));
+    }
+    let mut options: Vec<WithOption> = Vec::new();
+    while !cursor.take(&Token::RParen) {
+        let option = with_option(cursor).map_err(|error| error.help(form))?;
+        if options.iter().any(|other| other.name.text == option.name.text) {
+            let message = format!("the option '{}' is given twice", option.name.text);
+            return Err(Diagnostic::new("duplicate-option", message).at(option.name.span));
+        }
+        options.push(option);
+        if !cursor.take(&Token::Comma) && cursor.peek() != Some(&Token::RParen) {
+            return Err(cursor.expected("',' or ')'").help(form));
+        }
+    }
+    Ok(options)
+}
+
 /// Reads `name = value`.
-fn train_option(cursor: &mut Cursor<'_>) -> Result<TrainOption, Diagnostic> {
+fn with_option(cursor: &mut Cursor<'_>) -> Result<WithOption, Diagnostic> {
     let mut name = match cursor.peek() {
         Some(Token::Word(_)) => cursor.name("the name of an option")?,
         _ => return Err(cursor.expected("the name of an option")),
@@ -346,5 +355,5 @@ fn train_option(cursor: &mut Cursor<'_>) -> Result<TrainOption, Diagnostic> {
         _ => return Err(cursor.expected("a number, true, false or a text in single quotes")),
     };
     cursor.at += 1;
-    Ok(TrainOption { name, value, span })
+    Ok(WithOption { name, value, span })
 }

@@ -3,6 +3,7 @@
 use datafusion::sql::sqlparser::ast::Query;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
+use super::corpora::{self, CorpusStatement};
 use super::datasets::{self, DatasetStatement};
 use super::ours::Cursor;
 use super::reader::{Reader, is_reserved};
@@ -47,6 +48,8 @@ pub enum StatementKind {
     Show(ShowWhat),
     /// Something done with saved datasets: `DIFF DATASET a b`.
     Dataset(DatasetStatement),
+    /// Something done with corpora: `CREATE CORPUS name AS query`.
+    Corpus(CorpusStatement),
 }
 
 /// A query up to the end of one of its clauses.
@@ -72,6 +75,13 @@ pub enum ShowWhat {
     Datasets,
     /// One dataset.
     Dataset {
+        /// Its name.
+        name: Name,
+    },
+    /// The corpora.
+    Corpora,
+    /// One corpus.
+    Corpus {
         /// Its name.
         name: Name,
     },
@@ -153,7 +163,7 @@ pub enum Then {
     /// A model is trained on them: `TRAIN WITH (...) [AS name]`.
     Train {
         /// The options in the order of the text; no name comes twice.
-        options: Vec<TrainOption>,
+        options: Vec<WithOption>,
         /// The run's name.
         name: Option<Name>,
     },
@@ -161,7 +171,7 @@ pub enum Then {
 
 /// One `name = value` of TRAIN.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TrainOption {
+pub struct WithOption {
     /// The option.
     pub name: Name,
     /// What it is set to.
@@ -270,6 +280,9 @@ fn kind(reader: &Reader<'_>) -> Result<StatementKind, Diagnostic> {
         }
         Some("SHOW") => show(reader).map(StatementKind::Show),
         Some("SUMMARIZE") => summarize(reader),
+        Some(verb) if corpora::begins(reader, verb) => {
+            corpora::read(reader, verb).map(StatementKind::Corpus)
+        }
         Some(verb) if datasets::begins(reader, verb) => {
             datasets::read(reader, verb).map(StatementKind::Dataset)
         }
@@ -318,6 +331,7 @@ fn show(reader: &Reader<'_>) -> Result<ShowWhat, Diagnostic> {
     let lists = [
         ("TABLES", ShowWhat::Tables),
         ("DATASETS", ShowWhat::Datasets),
+        ("CORPORA", ShowWhat::Corpora),
         ("RUNS", ShowWhat::Runs),
         ("JUDGES", ShowWhat::Judges),
         ("LABELS", ShowWhat::Labels),
@@ -341,6 +355,11 @@ fn show(reader: &Reader<'_>) -> Result<ShowWhat, Diagnostic> {
         let name = cursor.name("the name of a dataset")?;
         cursor.end()?;
         return Ok(ShowWhat::Dataset { name });
+    }
+    if cursor.take_word("CORPUS") {
+        let name = cursor.name("the name of a corpus")?;
+        cursor.end()?;
+        return Ok(ShowWhat::Corpus { name });
     }
     Err(teach::unknown_show(reader, 1))
 }

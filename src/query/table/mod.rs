@@ -6,6 +6,7 @@
 
 mod branches;
 mod columns;
+mod corpora;
 mod found;
 mod grouped;
 mod prune;
@@ -16,6 +17,7 @@ mod streamed;
 mod text_predicates;
 
 pub use columns::{LabelNames, LabelText, ScanTable, TableColumn, table_columns, text_values};
+pub use corpora::{document_columns, documents_table};
 pub use found::PredicatesInScan;
 pub use grouped::GroupByCodes;
 pub use questions::{Calling, TableFunction};

@@ -1,7 +1,7 @@
-//! Tables over the trajectories of each question: `branch_points(...)`, `preference_pairs(...)`.
+//! Tables that take arguments: `branch_points(...)`, `preference_pairs(...)`, `seen_by(...)`.
 //!
-//! Both take one question after the other: what they need in memory are its trajectories, and for
-//! every trajectory its ordinal.
+//! The first two take one question after the other: what they need in memory are its trajectories,
+//! and for every trajectory its ordinal.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use datafusion::logical_expr::Expr;
 
 use super::branches::{BranchPoint, Likeness, branch_points};
 use super::columns::LabelNames;
+use super::corpora::{SEEN_BY, Wanted, write_seen};
 use super::streamed::{Rows, Spec, Value, Writer, streaming};
 use crate::codec::ColumnType::{Float, Integer, Text};
 use crate::codec::TableId;
@@ -64,24 +65,27 @@ pub enum TableFunction {
     /// `preference_pairs('label' [, 'action' | 'call'])`: a row for each two actions in one state
     /// of which one was valued higher.
     PreferencePairs,
+    /// `seen_by('corpus', 'id')`: a row for each result of a call that showed a document.
+    SeenBy,
 }
 
 impl TableFunction {
     /// Every table function.
-    pub const ALL: [TableFunction; 2] =
-        [TableFunction::BranchPoints, TableFunction::PreferencePairs];
+    pub const ALL: [TableFunction; 3] =
+        [TableFunction::BranchPoints, TableFunction::PreferencePairs, TableFunction::SeenBy];
 
     /// Returns the name in statements.
     pub fn name(self) -> &'static str {
         match self {
             TableFunction::BranchPoints => "branch_points",
             TableFunction::PreferencePairs => "preference_pairs",
+            TableFunction::SeenBy => "seen_by",
         }
     }
 
     /// Whether the rows say which step they are.
     pub fn has_identity(self) -> bool {
-        self == TableFunction::BranchPoints
+        matches!(self, TableFunction::BranchPoints | TableFunction::SeenBy)
     }
 
     /// Returns the columns: name, type, meaning. Hidden ones begin with `_`.
@@ -89,6 +93,7 @@ impl TableFunction {
         match self {
             TableFunction::BranchPoints => BRANCH_POINTS,
             TableFunction::PreferencePairs => PREFERENCE_PAIRS,
+            TableFunction::SeenBy => SEEN_BY,
         }
     }
 
@@ -98,11 +103,23 @@ impl TableFunction {
     /// # Errors
     /// `table-function`: which argument is wrong, and what it may be.
     pub fn check(self, view: &View, arguments: &[Option<String>]) -> Checked<()> {
-        Arguments::of(self, view, arguments).map(|_| ())
+        self.writer(view, arguments).map(|_| ())
     }
 }
 
-/// The arguments of a table function, understood.
+impl TableFunction {
+    /// Returns what writes the rows of a call.
+    fn writer(self, view: &View, given: &[Option<String>]) -> Checked<Writer> {
+        if self == TableFunction::SeenBy {
+            let wanted = Wanted::of(view, given)?;
+            return Ok(Arc::new(move |view, rows| write_seen(view, rows, &wanted)));
+        }
+        let arguments = Arguments::of(self, view, given)?;
+        Ok(Arc::new(move |view, rows| write(view, rows, &arguments)))
+    }
+}
+
+/// The arguments of a table function over questions, understood.
 struct Arguments {
     like: Likeness,
     /// The label by whose values actions are compared, its judge, and whether steps have it.
@@ -113,7 +130,7 @@ impl Arguments {
     fn of(function: TableFunction, view: &View, given: &[Option<String>]) -> Checked<Arguments> {
         let (form, least) = match function {
             TableFunction::BranchPoints => ("branch_points('call')", 0),
-            TableFunction::PreferencePairs => ("preference_pairs('process', 'call')", 1),
+            _ => ("preference_pairs('process', 'call')", 1),
         };
         let wrong = |message: String, at: Option<usize>| {
             (Diagnostic::new("table-function", message).help(format!("FROM {form}")), at)
@@ -215,11 +232,10 @@ impl TableFunctionImpl for Calling {
             _ => None,
         };
         let given: Vec<Option<String>> = arguments.iter().map(text).collect();
-        let arguments = match Arguments::of(self.function, &self.view.0, &given) {
-            Ok(arguments) => arguments,
+        let write = match self.function.writer(&self.view.0, &given) {
+            Ok(write) => write,
             Err((error, _)) => return plan_err!("{}", error.message),
         };
-        let write: Writer = Arc::new(move |view, rows| write(view, rows, &arguments));
         streaming(&self.view.0, self.function.name(), self.function.columns(), write)
     }
 }

@@ -1,4 +1,4 @@
-//! Tables that are streamed: calls, labels, judges, datasets, runs, metrics.
+//! Tables that are streamed: calls, labels, judges, datasets, runs, metrics, corpora, recordings.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,9 +17,10 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 
 use super::columns::LabelNames;
+use super::corpora::{CORPORA, RECORDINGS, write_corpora, write_recordings};
 use super::reading::external;
 use crate::codec::{ColumnType, TableId, call_error};
-use crate::model::Target;
+use crate::model::{Message, Target, ToolCall, Trajectory};
 use crate::store::{StoreError, View};
 
 /// A table that is streamed.
@@ -37,6 +38,10 @@ pub enum StreamedTable {
     Runs,
     /// A row a number measured by a run.
     Metrics,
+    /// A row a corpus.
+    Corpora,
+    /// A row a recorded call.
+    Recordings,
 }
 
 /// Name, type and meaning of a column.
@@ -116,13 +121,15 @@ const METRICS: &[Spec] = &[
 
 impl StreamedTable {
     /// Every streamed table.
-    pub const ALL: [StreamedTable; 6] = [
+    pub const ALL: [StreamedTable; 8] = [
         StreamedTable::ToolCalls,
         StreamedTable::Labels,
         StreamedTable::Judges,
         StreamedTable::Datasets,
         StreamedTable::Runs,
         StreamedTable::Metrics,
+        StreamedTable::Corpora,
+        StreamedTable::Recordings,
     ];
 
     /// Returns the name in statements.
@@ -134,6 +141,8 @@ impl StreamedTable {
             StreamedTable::Datasets => "datasets",
             StreamedTable::Runs => "runs",
             StreamedTable::Metrics => "metrics",
+            StreamedTable::Corpora => "corpora",
+            StreamedTable::Recordings => "recordings",
         }
     }
 
@@ -146,6 +155,8 @@ impl StreamedTable {
             StreamedTable::Datasets => DATASETS,
             StreamedTable::Runs => RUNS,
             StreamedTable::Metrics => METRICS,
+            StreamedTable::Corpora => CORPORA,
+            StreamedTable::Recordings => RECORDINGS,
         }
     }
 
@@ -157,6 +168,8 @@ impl StreamedTable {
             StreamedTable::Datasets => write_datasets(view, rows),
             StreamedTable::Runs => write_runs(view, rows),
             StreamedTable::Metrics => write_metrics(view, rows),
+            StreamedTable::Corpora => write_corpora(view, rows),
+            StreamedTable::Recordings => write_recordings(view, rows),
         }
     }
 }
@@ -334,7 +347,16 @@ impl Rows {
     }
 }
 
-fn write_calls(view: &View, rows: &mut Rows) -> Result<(), StoreError> {
+/// Visits every call of every step with its result, until `visit` returns false: ordinal,
+/// trajectory, step, which call of it from 1.
+pub(super) fn each_call(
+    view: &View,
+    mut visit: impl FnMut(
+        (i64, &Trajectory, i64, i64),
+        &ToolCall,
+        Option<&Message>,
+    ) -> Result<bool, StoreError>,
+) -> Result<(), StoreError> {
     const TRAJECTORIES: u64 = 64;
     let all = view.rows(TableId::Trajectories);
     let mut first = 0;
@@ -344,20 +366,7 @@ fn write_calls(view: &View, rows: &mut Rows) -> Result<(), StoreError> {
         for (ordinal, t) in ordinals.iter().zip(view.trajectories(&ordinals)?) {
             for (step, number) in t.steps.iter().zip(1i64..) {
                 for ((call, result), at) in step.call_results().into_iter().zip(1i64..) {
-                    let open = rows.push(&[
-                        Value::Integer(Some(*ordinal as i64)),
-                        Value::Integer(Some(number)),
-                        Value::Text(Some(&t.id)),
-                        Value::Text(Some(&t.source)),
-                        Value::Integer(Some(number)),
-                        Value::Integer(Some(at)),
-                        Value::Text(call.id.as_deref()),
-                        Value::Text(Some(&call.name)),
-                        Value::Text(Some(&call.arguments)),
-                        Value::Text(result.map(|m| m.text())),
-                        Value::Boolean(result.and_then(call_error)),
-                    ])?;
-                    if !open {
+                    if !visit((*ordinal as i64, &t, number, at), call, result)? {
                         return Ok(());
                     }
                 }
@@ -365,6 +374,24 @@ fn write_calls(view: &View, rows: &mut Rows) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+fn write_calls(view: &View, rows: &mut Rows) -> Result<(), StoreError> {
+    each_call(view, |(ordinal, t, step, at), call, result| {
+        rows.push(&[
+            Value::Integer(Some(ordinal)),
+            Value::Integer(Some(step)),
+            Value::Text(Some(&t.id)),
+            Value::Text(Some(&t.source)),
+            Value::Integer(Some(step)),
+            Value::Integer(Some(at)),
+            Value::Text(call.id.as_deref()),
+            Value::Text(Some(&call.name)),
+            Value::Text(Some(&call.arguments)),
+            Value::Text(result.map(|m| m.text())),
+            Value::Boolean(result.and_then(call_error)),
+        ])
+    })
 }
 
 /// A label waits until the next is known: the newest of its target, name and judge is current.

@@ -1,0 +1,573 @@
+//! Corpora: documents in the store, sealed under a fingerprint, and a ranked index beside them.
+//!
+//! ```text
+//!   begun      documents join in any order; the same again is no news, other content is refused
+//!     |
+//!   sealed     fingerprint = BLAKE3 over analyzer, parameters and every document by its id;
+//!              ranked index built in the order of ids, in a folder that is renamed at the end
+//! ```
+//! What a corpus answers depends on fingerprint and query alone. The index may be deleted: it is
+//! made again from the documents. A kill before the seal leaves a corpus that is begun, which goes
+//! on from what it has.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Database, DbError};
+use crate::codec::{CorpusField, CorpusRecord, DocumentRecord};
+use crate::exchange::Document;
+use crate::store::{Added, Store};
+use crate::text::analysis::{Analysis, Analyzer, Chunking};
+use crate::text::ranking::{
+    Bm25, BuildOptions, Checking, Explanation, RankedIndex, RankedIndexBuilder, RankedQuery,
+    RankingError, TermSource, remove_index,
+};
+
+/// Begins what a fingerprint is the hash of; another layout of it begins otherwise.
+const FINGERPRINT_DOMAIN: &[u8] = b"swirl corpus 1";
+
+/// The fields a corpus may be searched by.
+pub const CORPUS_FIELDS: [&str; 3] = ["contents", "title", "text"];
+
+/// How a corpus is to be searched, and what is known of it before it has documents.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CorpusDraft {
+    /// The name.
+    pub name: String,
+    /// What is in it, for whoever searches it.
+    pub description: String,
+    /// How texts become terms.
+    pub analyzer: Analyzer,
+    /// How soon a term's repetitions stop counting.
+    pub k1: f64,
+    /// How much a long document's terms count less, from 0 to 1.
+    pub b: f64,
+    /// The searched fields, of [`CORPUS_FIELDS`], and their weights.
+    pub fields: Vec<CorpusField>,
+    /// How documents are cut into passages, if they are.
+    pub passages: Option<Chunking>,
+    /// What it is made from.
+    pub made_from: Vec<String>,
+    /// When it was begun, in microseconds since 1970-01-01T00:00:00Z.
+    pub created_at: i64,
+    /// The version of the program.
+    pub program: &'static str,
+}
+
+impl CorpusDraft {
+    /// Returns the draft of a corpus as Anserini's flat indices are: English, k1 = 0.9, b = 0.4,
+    /// title and text searched as one.
+    pub fn new(name: &str) -> CorpusDraft {
+        CorpusDraft {
+            name: name.to_owned(),
+            description: String::new(),
+            analyzer: Analyzer::English,
+            k1: 0.9,
+            b: 0.4,
+            fields: vec![CorpusField { name: CORPUS_FIELDS[0].to_owned(), weight: 1.0 }],
+            passages: None,
+            made_from: Vec::new(),
+            created_at: 0,
+            program: "",
+        }
+    }
+
+    fn record(&self) -> CorpusRecord {
+        let CorpusDraft { analyzer, passages, .. } = self;
+        CorpusRecord {
+            name: self.name.clone(),
+            description: self.description.clone(),
+            analyzer: (analyzer.as_str().to_owned(), analyzer.version()),
+            k1: self.k1,
+            b: self.b,
+            fields: self.fields.clone(),
+            passages: passages.map(|p| (p.words() as u32, p.overlap() as u32)),
+            made_from: self.made_from.clone(),
+            documents: 0,
+            text_bytes: 0,
+            fingerprint: None,
+            created_at: self.created_at,
+            program: self.program.to_owned(),
+        }
+    }
+
+    /// Returns the first thing that is wrong with it.
+    fn check(&self) -> Result<(), DbError> {
+        let wrong = |what: String| Err(DbError::Corpus { name: self.name.clone(), why: what });
+        if self.name.is_empty() || self.name.contains(['/', '\\', '\0']) {
+            return wrong("a name has one character at least, and no '/', '\\' or zero".to_owned());
+        }
+        Bm25::new(self.k1, self.b)?;
+        for (at, field) in self.fields.iter().enumerate() {
+            if !CORPUS_FIELDS.contains(&field.name.as_str()) {
+                let known = CORPUS_FIELDS.join(", ");
+                return wrong(format!("unknown field '{}'; fields: {known}", field.name));
+            }
+            if self.fields[..at].iter().any(|other| other.name == field.name) {
+                return wrong(format!("the field '{}' is named twice", field.name));
+            }
+        }
+        match self.fields.is_empty() {
+            true => wrong("it needs a field that is searched".to_owned()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A document that a search found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Its id.
+    pub id: String,
+    /// Its content.
+    pub document: DocumentRecord,
+    /// How well it answers.
+    pub score: f64,
+}
+
+/// A sealed corpus, open for answers. Threads share one.
+pub struct Corpus {
+    record: CorpusRecord,
+    store: Arc<Store>,
+    index: RankedIndex,
+    analyzer: Analyzer,
+    /// Analyses that no search uses at the moment.
+    idle: Mutex<Vec<Analysis>>,
+}
+
+/// Told how many documents of how many are done; returns `Break` to stop.
+pub type CorpusProgress<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
+
+impl Database {
+    /// Begins a corpus, or goes on with one of the same settings that was begun and not sealed.
+    ///
+    /// # Errors
+    /// A setting is out of bounds; the name is taken; what the disk says.
+    pub fn begin_corpus(&self, draft: &CorpusDraft) -> Result<CorpusRecord, DbError> {
+        draft.check()?;
+        let record = draft.record();
+        let refused =
+            |why: &str| Err(DbError::Corpus { name: draft.name.clone(), why: why.to_owned() });
+        match self.store().corpus(&draft.name)? {
+            None => {
+                self.store().put_corpus(&record)?;
+                Ok(record)
+            }
+            Some(earlier) if earlier.fingerprint.is_some() => {
+                refused("it is there already, and sealed: choose another name, or drop it first")
+            }
+            Some(earlier) => {
+                let known = (earlier.documents, earlier.text_bytes, earlier.created_at);
+                let same = CorpusRecord {
+                    documents: known.0,
+                    text_bytes: known.1,
+                    created_at: known.2,
+                    program: earlier.program.clone(),
+                    made_from: earlier.made_from.clone(),
+                    ..record
+                };
+                match same == earlier {
+                    true => Ok(earlier),
+                    false => refused(
+                        "it was begun with other settings and never sealed: repeat those to go \
+                         on, or drop it first",
+                    ),
+                }
+            }
+        }
+    }
+
+    /// Adds documents to a corpus that is begun, cut into passages if it has them: those of a
+    /// document are called `id#1`, `id#2` and so on.
+    ///
+    /// The conflicts of what is returned are places in what the passages are, returned beside it.
+    ///
+    /// # Errors
+    /// The corpus is sealed; damage, or what the disk says.
+    pub fn add_documents(
+        &self,
+        corpus: &CorpusRecord,
+        documents: Vec<Document>,
+    ) -> Result<(Added, Vec<String>), DbError> {
+        if corpus.fingerprint.is_some() {
+            let why = "it is sealed: nothing can be added".to_owned();
+            return Err(DbError::Corpus { name: corpus.name.clone(), why });
+        }
+        let chunking =
+            corpus.passages.map(|(words, overlap)| Chunking::new(words as usize, overlap as usize));
+        let chunking = chunking.transpose().map_err(|error| DbError::Corpus {
+            name: corpus.name.clone(),
+            why: error.to_string(),
+        })?;
+        let mut records = Vec::with_capacity(documents.len());
+        for document in documents {
+            match chunking {
+                None => records.push(record_of(document)),
+                Some(chunking) => records.extend(passages(document, chunking)),
+            }
+        }
+        let ids: Vec<String> = records.iter().map(|(id, _)| id.clone()).collect();
+        Ok((self.store().add_documents(&corpus.name, records)?, ids))
+    }
+
+    /// Seals a corpus: takes its fingerprint and builds its index. Returns it as it is then.
+    ///
+    /// # Errors
+    /// There is none, or it has no documents; [`DbError::Stopped`]; what the disk says. The corpus
+    /// is then begun as before.
+    pub fn seal_corpus(
+        &self,
+        name: &str,
+        options: &BuildOptions,
+        progress: &mut CorpusProgress<'_>,
+    ) -> Result<CorpusRecord, DbError> {
+        let mut record = self.corpus_record(name)?;
+        // What counts may have been lost with the kill that it goes on after.
+        let (fingerprint, documents, text_bytes) =
+            self.build_ranking(&record, options, progress)?;
+        if documents == 0 {
+            let why = "it has no documents".to_owned();
+            return Err(DbError::Corpus { name: name.to_owned(), why });
+        }
+        (record.documents, record.text_bytes) = (documents, text_bytes);
+        record.fingerprint = Some(fingerprint);
+        self.store().put_corpus(&record)?;
+        Ok(record)
+    }
+
+    /// Opens a sealed corpus. An index that is missing, damaged or of an older version is built
+    /// again first.
+    ///
+    /// # Errors
+    /// There is none, or it is not sealed; its analyzer is of another version; its index has to be
+    /// built and the database is open for reading only; what the disk says.
+    pub fn open_corpus(
+        &self,
+        name: &str,
+        options: &BuildOptions,
+        progress: &mut CorpusProgress<'_>,
+    ) -> Result<Corpus, DbError> {
+        let record = self.corpus_record(name)?;
+        let refused = |why: String| DbError::Corpus { name: name.to_owned(), why };
+        let Some(fingerprint) = record.fingerprint else {
+            let why = "it is not sealed: creating it was interrupted; create it again with the \
+                       same settings to go on";
+            return Err(refused(why.to_owned()));
+        };
+        let analyzer = analyzer_of(&record)?;
+        let directory = self.ranking_directory(name);
+        let key = hexadecimal(&fingerprint);
+        let index = match RankedIndex::open(&directory, &key, Checking::Lengths) {
+            Err(error) if error.is_mended_by_building() && self.is_writable() => {
+                let built = self.build_ranking(&record, options, progress)?;
+                if built.0 != fingerprint {
+                    return Err(refused(changed_documents(fingerprint, built.0)));
+                }
+                RankedIndex::open(&directory, &key, Checking::Lengths)?
+            }
+            Err(error) if error.is_mended_by_building() => {
+                return Err(refused(format!(
+                    "its index has to be built and the database is open for reading only ({error})"
+                )));
+            }
+            other => other?,
+        };
+        let weights: Vec<f64> = record.fields.iter().map(|field| field.weight).collect();
+        let index = index.with_scoring(Bm25::new(record.k1, record.b)?, &weights)?;
+        let (store, idle) = (self.store().clone(), Mutex::default());
+        Ok(Corpus { record, store, index, analyzer, idle })
+    }
+
+    /// Reads every document of a corpus again and compares it with the fingerprint; so is every
+    /// byte of the index, where it is there. Returns what is wrong, nothing if all is well.
+    ///
+    /// # Errors
+    /// There is no such corpus; [`DbError::Stopped`]; what the disk says.
+    pub fn verify_corpus(
+        &self,
+        name: &str,
+        progress: &mut CorpusProgress<'_>,
+    ) -> Result<Vec<String>, DbError> {
+        let record = self.corpus_record(name)?;
+        let Some(fingerprint) = record.fingerprint else {
+            return Ok(vec!["it is not sealed".to_owned()]);
+        };
+        let mut wrong = Vec::new();
+        let (mut hasher, mut seen) = (fingerprint_hasher(&record), 0);
+        self.each_document(&record, progress, |id, document| {
+            hasher.update(&document.hash(id));
+            seen += 1;
+            Ok(())
+        })?;
+        let found = *hasher.finalize().as_bytes();
+        if seen != record.documents {
+            wrong.push(format!("it has {seen} documents, {} were sealed", record.documents));
+        }
+        if found != fingerprint {
+            wrong.push(changed_documents(fingerprint, found));
+        }
+        let key = hexadecimal(&fingerprint);
+        match RankedIndex::open(&self.ranking_directory(name), &key, Checking::Contents) {
+            Ok(_) | Err(RankingError::Missing { .. }) => {}
+            Err(error) => wrong.push(error.to_string()),
+        }
+        Ok(wrong)
+    }
+
+    /// Removes a corpus with its documents and its index.
+    ///
+    /// # Errors
+    /// There is none of that name; what the disk says.
+    pub fn drop_corpus(&self, name: &str) -> Result<CorpusRecord, DbError> {
+        let dropped = self.store().drop_corpus(name)?;
+        remove_index(&self.ranking_directory(name))?;
+        Ok(dropped)
+    }
+
+    /// Visits every document of a corpus in the order of ids.
+    ///
+    /// # Errors
+    /// [`DbError::Stopped`], what `visit` returns; damage, or what the disk says.
+    pub fn each_document(
+        &self,
+        corpus: &CorpusRecord,
+        progress: &mut CorpusProgress<'_>,
+        mut visit: impl FnMut(&str, &DocumentRecord) -> Result<(), DbError>,
+    ) -> Result<(), DbError> {
+        let mut stopped = None;
+        let mut seen = 0;
+        self.store().scan_documents(&corpus.name, |id, document| {
+            let visited = visit(id, &document);
+            seen += 1;
+            let visited = match visited {
+                Ok(()) if progress(seen, corpus.documents).is_break() => Err(DbError::Stopped),
+                other => other,
+            };
+            stopped = visited.err();
+            Ok(stopped.is_none())
+        })?;
+        stopped.map_or(Ok(()), Err)
+    }
+
+    /// Returns the record of a corpus.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn corpus_record(&self, name: &str) -> Result<CorpusRecord, DbError> {
+        let missing =
+            || DbError::Corpus { name: name.to_owned(), why: "there is no such corpus".to_owned() };
+        self.store().corpus(name)?.ok_or_else(missing)
+    }
+
+    /// Builds the ranked index of a corpus. Returns its fingerprint, its documents and the bytes of
+    /// their titles and texts.
+    fn build_ranking(
+        &self,
+        record: &CorpusRecord,
+        options: &BuildOptions,
+        progress: &mut CorpusProgress<'_>,
+    ) -> Result<([u8; 32], u64, u64), DbError> {
+        let directory = self.ranking_directory(&record.name);
+        let fields: Vec<&str> = record.fields.iter().map(|field| field.name.as_str()).collect();
+        let analyzer = analyzer_of(record)?;
+        let factory = Arc::new(move || -> Box<dyn TermSource> { Box::new(analyzer.start()) });
+        let mut builder = RankedIndexBuilder::create(&directory, &fields, factory, options)?;
+        let mut hasher = fingerprint_hasher(record);
+        let (mut documents, mut text_bytes) = (0, 0);
+        let mut contents = String::new();
+        self.each_document(record, progress, |id, document| {
+            hasher.update(&document.hash(id));
+            let title = document.title.as_deref().unwrap_or_default();
+            documents += 1;
+            text_bytes += (title.len() + document.text.len()) as u64;
+            contents.clear();
+            if !title.is_empty() {
+                contents.push_str(title);
+                contents.push('\n');
+            }
+            contents.push_str(&document.text);
+            let text = |field: &&str| match *field {
+                "title" => title,
+                "text" => &document.text,
+                _ => contents.as_str(),
+            };
+            let texts: Vec<&str> = fields.iter().map(text).collect();
+            builder.add(id, &texts)?;
+            Ok(())
+        })?;
+        let fingerprint = *hasher.finalize().as_bytes();
+        builder.finish(&hexadecimal(&fingerprint))?;
+        Ok((fingerprint, documents, text_bytes))
+    }
+
+    /// Returns where the index of a corpus lies: names are of any letters, folders are not.
+    fn ranking_directory(&self, name: &str) -> PathBuf {
+        let folder = blake3::hash(name.as_bytes()).to_hex();
+        self.store().path().join("corpora").join(&folder.as_str()[..16])
+    }
+}
+
+impl Corpus {
+    /// Returns what it says of itself.
+    pub fn record(&self) -> &CorpusRecord {
+        &self.record
+    }
+
+    /// Returns the fingerprint in hexadecimal digits.
+    pub fn fingerprint(&self) -> String {
+        self.record.fingerprint.as_ref().map(|f| hexadecimal(f)).unwrap_or_default()
+    }
+
+    /// Returns the best `k` documents for a query, the best first; of equal scores the one whose id
+    /// comes first. In a corpus of several fields `title:word` is sought in that field alone.
+    ///
+    /// # Errors
+    /// [`DbError::Stopped`] when `cancelled` says so; damage, or what the disk says.
+    pub fn search(
+        &self,
+        query: &str,
+        k: usize,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<Found>, DbError> {
+        let ranked = self.rank(query, k, cancelled)?;
+        let ids: Vec<&str> = ranked.iter().map(|(id, _)| id.as_str()).collect();
+        let documents = self.store.documents(&self.record.name, &ids)?;
+        let found = ranked.iter().zip(documents).map(|((id, score), document)| match document {
+            Some(document) => Ok(Found { id: id.clone(), document, score: *score }),
+            None => Err(DbError::Corpus {
+                name: self.record.name.clone(),
+                why: format!("its document '{id}' is missing: verify the corpus"),
+            }),
+        });
+        found.collect()
+    }
+
+    /// Returns the ids and scores of [`Corpus::search`].
+    ///
+    /// # Errors
+    /// As [`Corpus::search`].
+    pub fn rank(
+        &self,
+        query: &str,
+        k: usize,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<(String, f64)>, DbError> {
+        let ranked = self.index.search(&self.query(query), k, cancelled)?;
+        let named = ranked
+            .into_iter()
+            .map(|(number, score)| Ok((self.index.name(number)?.to_owned(), score)));
+        named.collect()
+    }
+
+    /// Returns how a document comes by its score, `None` if there is no such document.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn explain(&self, query: &str, id: &str) -> Result<Option<Explanation>, DbError> {
+        let Some(number) = self.index.number(id)? else { return Ok(None) };
+        Ok(Some(self.index.explain(&self.query(query), number)?))
+    }
+
+    /// Returns the document of an id.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn document(&self, id: &str) -> Result<Option<DocumentRecord>, DbError> {
+        Ok(self.store.document(&self.record.name, id)?)
+    }
+
+    fn query(&self, text: &str) -> RankedQuery {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut analysis = idle.unwrap_or_else(|| self.analyzer.start());
+        let mut query = RankedQuery::new();
+        match self.record.fields.as_slice() {
+            [_] => analysis.tokens(text, &mut |token: &str| query.add(token)),
+            fields => {
+                for word in text.split_whitespace() {
+                    let field = word.split_once(':').and_then(|(name, rest)| {
+                        let at = fields.iter().position(|field| field.name == name)?;
+                        Some((at, rest)).filter(|(_, rest)| !rest.is_empty())
+                    });
+                    match field {
+                        Some((at, rest)) => {
+                            analysis.tokens(rest, &mut |t: &str| query.add_to_field(at, t));
+                        }
+                        None => analysis.tokens(word, &mut |t: &str| query.add(t)),
+                    }
+                }
+            }
+        }
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(analysis);
+        query
+    }
+}
+
+/// Returns the analyzer of a corpus, if this program has it in the version it was sealed with.
+fn analyzer_of(record: &CorpusRecord) -> Result<Analyzer, DbError> {
+    let (name, version) = &record.analyzer;
+    let found = Analyzer::parse(name).filter(|analyzer| analyzer.version() == *version);
+    found.ok_or_else(|| DbError::Corpus {
+        name: record.name.clone(),
+        why: format!(
+            "its words are those of analyzer {name} {version}, which this program does not have: \
+             its answers would be others; use the program that sealed it ({})",
+            record.program
+        ),
+    })
+}
+
+/// Returns the hash that the documents of a corpus join, by their ids.
+fn fingerprint_hasher(record: &CorpusRecord) -> blake3::Hasher {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |part: &[u8]| {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    };
+    add(FINGERPRINT_DOMAIN);
+    add(record.analyzer.0.as_bytes());
+    add(&record.analyzer.1.to_le_bytes());
+    add(&record.k1.to_bits().to_le_bytes());
+    add(&record.b.to_bits().to_le_bytes());
+    for field in &record.fields {
+        add(field.name.as_bytes());
+        add(&field.weight.to_bits().to_le_bytes());
+    }
+    add(b"documents");
+    hasher
+}
+
+fn record_of(document: Document) -> (String, DocumentRecord) {
+    let Document { id, title, text, metadata } = document;
+    (id, DocumentRecord { title, text, metadata })
+}
+
+/// Returns the passages of a document. A document without words is one passage.
+fn passages(document: Document, chunking: Chunking) -> Vec<(String, DocumentRecord)> {
+    let mut ranges = chunking.passages(&document.text);
+    if ranges.is_empty() {
+        ranges.push(0..document.text.len());
+    }
+    let passage = |(number, range): (usize, std::ops::Range<usize>)| {
+        let record = DocumentRecord {
+            title: document.title.clone(),
+            text: document.text[range].to_owned(),
+            metadata: document.metadata.clone(),
+        };
+        (format!("{}#{}", document.id, number + 1), record)
+    };
+    ranges.into_iter().enumerate().map(passage).collect()
+}
+
+fn changed_documents(sealed: [u8; 32], found: [u8; 32]) -> String {
+    format!(
+        "its documents are not those that were sealed: fingerprint {} instead of {}",
+        hexadecimal(&found),
+        hexadecimal(&sealed)
+    )
+}
+
+/// Returns bytes in hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

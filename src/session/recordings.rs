@@ -1,0 +1,214 @@
+//! Recorded calls in the store: cassettes by name.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::error::SessionError;
+use super::statement::Session;
+use crate::codec::RecordingRecord;
+use crate::db::DbError;
+use crate::exchange::create;
+use crate::store::Store;
+use crate::tools::{
+    Call, CallKey, CallKind, Cassette, CassetteError, Clock, DriftReport, RecordMode, Recorder,
+    Recording, ToolOutput, Toolbox, read_recordings, replay, write_recording,
+};
+
+/// A cassette of a database.
+struct StoreCassette {
+    store: Arc<Store>,
+    name: String,
+    is_new: bool,
+}
+
+impl Session {
+    /// Returns what records calls into a cassette, or replays them.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn recorder(&self, cassette: &str, mode: RecordMode) -> Result<Recorder, SessionError> {
+        let store = self.database().store().clone();
+        let mut is_new = true;
+        store.scan_recordings(Some(cassette), |_, _, _| {
+            is_new = false;
+            false
+        })?;
+        let cassette = Arc::new(StoreCassette { store, name: cassette.to_owned(), is_new });
+        Ok(Recorder::new(cassette, Arc::new(SystemClock(Instant::now())), mode))
+    }
+
+    /// Returns the recordings of a cassette in the order they were made.
+    ///
+    /// # Errors
+    /// There is none; damage, or what the disk says.
+    pub fn recordings(&self, cassette: &str) -> Result<Vec<Recording>, SessionError> {
+        let mut recordings = Vec::new();
+        let mut wrong = None;
+        self.database().store().scan_recordings(Some(cassette), |_, key, record| {
+            match recording(key, record) {
+                Ok(recording) => recordings.push(recording),
+                Err(error) => wrong = Some(error),
+            }
+            wrong.is_none()
+        })?;
+        if let Some(error) = wrong {
+            return Err(SessionError::Environment(error.to_string()));
+        }
+        if recordings.is_empty() {
+            let message =
+                format!("there is no cassette '{cassette}', or nothing is recorded in it");
+            return Err(SessionError::mistake("unknown-cassette", message));
+        }
+        recordings.sort_by_key(|r| (r.recorded_at_microseconds, r.key));
+        Ok(recordings)
+    }
+
+    /// Makes the recorded calls of a cassette again and says what has drifted.
+    ///
+    /// # Errors
+    /// As [`Session::recordings`].
+    pub fn replay(&self, cassette: &str, tools: &Toolbox) -> Result<DriftReport, SessionError> {
+        let recordings = self.recordings(cassette)?;
+        self.progress().begin("replaying calls", recordings.len() as u64);
+        let each = recordings.into_iter().map(|recording| {
+            self.progress().advance(1);
+            Ok::<_, SessionError>(recording)
+        });
+        let report = replay(each, tools, &|| self.cancel().is_cancelled());
+        self.progress().end();
+        report
+    }
+
+    /// Writes a cassette to a file, a line a recording. Returns how many.
+    ///
+    /// # Errors
+    /// As [`Session::recordings`]; the file cannot be written.
+    pub fn export_recordings(&self, cassette: &str, path: &Path) -> Result<u64, SessionError> {
+        let recordings = self.recordings(cassette)?;
+        let mut out = create(path).map_err(DbError::from)?;
+        for recording in &recordings {
+            write_recording(&mut out, recording).map_err(SessionError::Output)?;
+        }
+        out.finish().map_err(DbError::from)?;
+        Ok(recordings.len() as u64)
+    }
+
+    /// Stores the recordings of a file in a cassette. Returns how many were new.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a line is no recording.
+    pub fn import_recordings(&self, cassette: &str, path: &Path) -> Result<u64, SessionError> {
+        let store = self.database().store();
+        let mut new = 0;
+        for recording in read_recordings(path).map_err(DbError::from)? {
+            let recording = recording.map_err(DbError::from)?;
+            let recording = recording.map_err(|bad| {
+                SessionError::mistake("recording", format!("{}: {bad}", path.display()))
+            })?;
+            let key = *recording.key.as_bytes();
+            if store.recording(cassette, key)?.is_none() {
+                store.put_recording(cassette, key, record(recording), false)?;
+                new += 1;
+            }
+        }
+        Ok(new)
+    }
+}
+
+impl Cassette for StoreCassette {
+    fn find(&self, key: &CallKey) -> Result<Option<Recording>, CassetteError> {
+        let found = self.store.recording(&self.name, *key.as_bytes()).map_err(failed)?;
+        found.map(|record| recording(*key.as_bytes(), record)).transpose()
+    }
+
+    fn insert(&self, new: Recording) -> Result<Recording, CassetteError> {
+        let key = *new.key.as_bytes();
+        let kept = self.store.put_recording(&self.name, key, record(new), false).map_err(failed)?;
+        recording(key, kept)
+    }
+
+    fn replace(&self, new: Recording) -> Result<(), CassetteError> {
+        let key = *new.key.as_bytes();
+        self.store.put_recording(&self.name, key, record(new), true).map_err(failed)?;
+        Ok(())
+    }
+
+    fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    fn scan_calls(
+        &self,
+        kind: CallKind,
+        name: &str,
+        each: &mut dyn FnMut(&Call) -> bool,
+    ) -> Result<(), CassetteError> {
+        let scanned = self.store.scan_recordings(Some(&self.name), |_, key, record| {
+            if record.kind != kind.as_str() || record.name != name {
+                return true;
+            }
+            recording(key, record).is_ok_and(|recording| each(&recording.call))
+        });
+        scanned.map_err(failed)
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> CassetteError {
+    CassetteError { message: error.to_string() }
+}
+
+fn recording(key: [u8; 32], record: RecordingRecord) -> Result<Recording, CassetteError> {
+    let kind = CallKind::parse(&record.kind);
+    let kind = kind.ok_or_else(|| failed(format!("a recording of kind '{}'", record.kind)))?;
+    let structured = record.structured.map(|json| serde_json::from_str(&json));
+    Ok(Recording {
+        key: CallKey::from_bytes(key),
+        call: Call {
+            kind,
+            name: record.name,
+            version: record.version,
+            corpus: record.corpus,
+            arguments: record.arguments,
+            occurrence: record.occurrence,
+        },
+        output: ToolOutput {
+            text: record.output,
+            is_error: record.is_error,
+            structured: structured.transpose().map_err(failed)?,
+        },
+        latency_microseconds: record.latency_microseconds,
+        recorded_at_microseconds: record.recorded_at,
+    })
+}
+
+fn record(recording: Recording) -> RecordingRecord {
+    let Recording { call, output, .. } = recording;
+    RecordingRecord {
+        kind: call.kind.as_str().to_owned(),
+        name: call.name,
+        version: call.version,
+        corpus: call.corpus,
+        arguments: call.arguments,
+        occurrence: call.occurrence,
+        output: output.text,
+        is_error: output.is_error,
+        structured: output.structured.map(|value| value.to_string()),
+        latency_microseconds: recording.latency_microseconds,
+        recorded_at: recording.recorded_at_microseconds,
+    }
+}
+
+/// The system's clocks.
+struct SystemClock(Instant);
+
+impl Clock for SystemClock {
+    fn now_microseconds(&self) -> i64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.map_or(0, |since| since.as_micros() as i64)
+    }
+
+    fn elapsed_microseconds(&self) -> u64 {
+        self.0.elapsed().as_micros() as u64
+    }
+}

@@ -1,0 +1,66 @@
+//! Recorded calls, by cassette and key.
+
+use std::sync::PoisonError;
+
+use super::StoreError;
+use super::engine::Changes;
+use super::open::Store;
+use crate::codec::{Family, Key, Record, RecordingRecord};
+
+impl Store {
+    /// Returns the recording of a call in a cassette.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn recording(
+        &self,
+        cassette: &str,
+        call: [u8; 32],
+    ) -> Result<Option<RecordingRecord>, StoreError> {
+        self.engine.record(&Key::Recording(cassette.to_owned(), call))
+    }
+
+    /// Stores a recording; unless `over`, one that is there stays. Returns the one that is there
+    /// now. It is durable when this returns.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn put_recording(
+        &self,
+        cassette: &str,
+        call: [u8; 32],
+        recording: RecordingRecord,
+        over: bool,
+    ) -> Result<RecordingRecord, StoreError> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = Key::Recording(cassette.to_owned(), call);
+        if !over && let Some(earlier) = self.engine.record(&key)? {
+            return Ok(earlier);
+        }
+        let mut changes = Changes::default();
+        changes.put(&key, &recording);
+        self.engine.write(changes, true)?;
+        Ok(recording)
+    }
+
+    /// Visits the recordings of a cassette, or of all, in the order of cassettes and keys, until
+    /// `visit` returns false.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn scan_recordings(
+        &self,
+        cassette: Option<&str>,
+        mut visit: impl FnMut(&str, [u8; 32], RecordingRecord) -> bool,
+    ) -> Result<(), StoreError> {
+        let prefix = cassette.map(Key::name_prefix).unwrap_or_default();
+        self.engine.scan(Family::Recording, &prefix, &[], |key, value| {
+            let key = Key::decode(Family::Recording, key).map_err(StoreError::key)?;
+            let record = RecordingRecord::decode(value).map_err(|e| StoreError::record(&key, e))?;
+            match &key {
+                Key::Recording(cassette, call) => Ok(visit(cassette, *call, record)),
+                _ => Ok(true),
+            }
+        })
+    }
+}
