@@ -290,6 +290,9 @@ fn calls_are_recorded_and_replayed_with_the_same_bytes() {
     let replaying = recorded(&tools(&session), &recorder(RecordMode::None));
     let again = calls.clone().map(|(tool, arguments)| replaying.call(tool, &arguments, &go_on));
     assert_eq!(again, first);
+    let counted = "FROM recordings |> WHERE name = 'search' |> SELECT hits, misses, output IS NULL \
+                   |> ORDER BY hits";
+    assert_eq!(rows(&session, counted), ["0,1,true", "1,0,false"]);
     // Elsewhere too.
     let path = folder.path().join("first.jsonl.zst");
     assert_eq!(session.export_recordings("first", &path).unwrap(), 5);

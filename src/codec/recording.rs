@@ -19,15 +19,19 @@ pub struct RecordingRecord {
     pub arguments: String,
     /// How many equal calls came before it, where the answer may depend on that.
     pub occurrence: u32,
-    /// The answer, or the text of the error.
-    pub output: String,
+    /// The answer, or the text of the error; `None` for a call that was refused and never made.
+    pub output: Option<String>,
     /// Whether the answer is an error.
     pub is_error: bool,
     /// The answer as JSON, for tools that have one.
     pub structured: Option<String>,
+    /// How often it answered a call.
+    pub hits: u64,
+    /// How often the call was refused because it was not recorded.
+    pub misses: u64,
     /// How long it took, in microseconds.
     pub latency_microseconds: u64,
-    /// When it ended, in microseconds since 1970-01-01T00:00:00Z.
+    /// When it ended, or was refused first, in microseconds since 1970-01-01T00:00:00Z.
     pub recorded_at: i64,
 }
 

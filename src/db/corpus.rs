@@ -14,18 +14,15 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::sealing::changed_documents;
 use super::{Database, DbError};
 use crate::codec::{CorpusField, CorpusRecord, DocumentRecord};
 use crate::exchange::Document;
 use crate::store::{Added, Store};
 use crate::text::analysis::{Analysis, Analyzer, Chunking};
 use crate::text::ranking::{
-    Bm25, BuildOptions, Checking, Explanation, RankedIndex, RankedIndexBuilder, RankedQuery,
-    RankingError, TermSource, remove_index,
+    Bm25, BuildOptions, Checking, Explanation, RankedIndex, RankedQuery, remove_index,
 };
-
-/// Begins what a fingerprint is the hash of; another layout of it begins otherwise.
-const FINGERPRINT_DOMAIN: &[u8] = b"swirl corpus 1";
 
 /// The fields a corpus may be searched by.
 pub const CORPUS_FIELDS: [&str; 3] = ["contents", "title", "text"];
@@ -211,31 +208,6 @@ impl Database {
         Ok((self.store().add_documents(&corpus.name, records)?, ids))
     }
 
-    /// Seals a corpus: takes its fingerprint and builds its index. Returns it as it is then.
-    ///
-    /// # Errors
-    /// There is none, or it has no documents; [`DbError::Stopped`]; what the disk says. The corpus
-    /// is then begun as before.
-    pub fn seal_corpus(
-        &self,
-        name: &str,
-        options: &BuildOptions,
-        progress: &mut CorpusProgress<'_>,
-    ) -> Result<CorpusRecord, DbError> {
-        let mut record = self.corpus_record(name)?;
-        // What counts may have been lost with the kill that it goes on after.
-        let (fingerprint, documents, text_bytes) =
-            self.build_ranking(&record, options, progress)?;
-        if documents == 0 {
-            let why = "it has no documents".to_owned();
-            return Err(DbError::Corpus { name: name.to_owned(), why });
-        }
-        (record.documents, record.text_bytes) = (documents, text_bytes);
-        record.fingerprint = Some(fingerprint);
-        self.store().put_corpus(&record)?;
-        Ok(record)
-    }
-
     /// Opens a sealed corpus. An index that is missing, damaged or of an older version is built
     /// again first.
     ///
@@ -279,42 +251,6 @@ impl Database {
         Ok(Corpus { record, store, index, analyzer, idle })
     }
 
-    /// Reads every document of a corpus again and compares it with the fingerprint; so is every
-    /// byte of the index, where it is there. Returns what is wrong, nothing if all is well.
-    ///
-    /// # Errors
-    /// There is no such corpus; [`DbError::Stopped`]; what the disk says.
-    pub fn verify_corpus(
-        &self,
-        name: &str,
-        progress: &mut CorpusProgress<'_>,
-    ) -> Result<Vec<String>, DbError> {
-        let record = self.corpus_record(name)?;
-        let Some(fingerprint) = record.fingerprint else {
-            return Ok(vec!["it is not sealed".to_owned()]);
-        };
-        let mut wrong = Vec::new();
-        let (mut hasher, mut seen) = (fingerprint_hasher(&record), 0);
-        self.each_document(&record, progress, |id, document| {
-            hasher.update(&document.hash(id));
-            seen += 1;
-            Ok(())
-        })?;
-        let found = *hasher.finalize().as_bytes();
-        if seen != record.documents {
-            wrong.push(format!("it has {seen} documents, {} were sealed", record.documents));
-        }
-        if found != fingerprint {
-            wrong.push(changed_documents(fingerprint, found));
-        }
-        let key = hexadecimal(&fingerprint);
-        match RankedIndex::open(&self.ranking_directory(name), &key, Checking::Contents) {
-            Ok(_) | Err(RankingError::Missing { .. }) => {}
-            Err(error) => wrong.push(error.to_string()),
-        }
-        Ok(wrong)
-    }
-
     /// Removes a corpus with its documents and its index.
     ///
     /// # Errors
@@ -323,31 +259,6 @@ impl Database {
         let dropped = self.store().drop_corpus(name)?;
         remove_index(&self.ranking_directory(name))?;
         Ok(dropped)
-    }
-
-    /// Visits every document of a corpus in the order of ids.
-    ///
-    /// # Errors
-    /// [`DbError::Stopped`], what `visit` returns; damage, or what the disk says.
-    pub fn each_document(
-        &self,
-        corpus: &CorpusRecord,
-        progress: &mut CorpusProgress<'_>,
-        mut visit: impl FnMut(&str, &DocumentRecord) -> Result<(), DbError>,
-    ) -> Result<(), DbError> {
-        let mut stopped = None;
-        let mut seen = 0;
-        self.store().scan_documents(&corpus.name, |id, document| {
-            let visited = visit(id, &document);
-            seen += 1;
-            let visited = match visited {
-                Ok(()) if progress(seen, corpus.documents).is_break() => Err(DbError::Stopped),
-                other => other,
-            };
-            stopped = visited.err();
-            Ok(stopped.is_none())
-        })?;
-        stopped.map_or(Ok(()), Err)
     }
 
     /// Returns the record of a corpus.
@@ -360,49 +271,8 @@ impl Database {
         self.store().corpus(name)?.ok_or_else(missing)
     }
 
-    /// Builds the ranked index of a corpus. Returns its fingerprint, its documents and the bytes of
-    /// their titles and texts.
-    fn build_ranking(
-        &self,
-        record: &CorpusRecord,
-        options: &BuildOptions,
-        progress: &mut CorpusProgress<'_>,
-    ) -> Result<([u8; 32], u64, u64), DbError> {
-        let directory = self.ranking_directory(&record.name);
-        let fields: Vec<&str> = record.fields.iter().map(|field| field.name.as_str()).collect();
-        let analyzer = analyzer_of(record)?;
-        let factory = Arc::new(move || -> Box<dyn TermSource> { Box::new(analyzer.start()) });
-        let mut builder = RankedIndexBuilder::create(&directory, &fields, factory, options)?;
-        let mut hasher = fingerprint_hasher(record);
-        let (mut documents, mut text_bytes) = (0, 0);
-        let mut contents = String::new();
-        self.each_document(record, progress, |id, document| {
-            hasher.update(&document.hash(id));
-            let title = document.title.as_deref().unwrap_or_default();
-            documents += 1;
-            text_bytes += (title.len() + document.text.len()) as u64;
-            contents.clear();
-            if !title.is_empty() {
-                contents.push_str(title);
-                contents.push('\n');
-            }
-            contents.push_str(&document.text);
-            let text = |field: &&str| match *field {
-                "title" => title,
-                "text" => &document.text,
-                _ => contents.as_str(),
-            };
-            let texts: Vec<&str> = fields.iter().map(text).collect();
-            builder.add(id, &texts)?;
-            Ok(())
-        })?;
-        let fingerprint = *hasher.finalize().as_bytes();
-        builder.finish(&hexadecimal(&fingerprint))?;
-        Ok((fingerprint, documents, text_bytes))
-    }
-
     /// Returns where the index of a corpus lies: names are of any letters, folders are not.
-    fn ranking_directory(&self, name: &str) -> PathBuf {
+    pub(super) fn ranking_directory(&self, name: &str) -> PathBuf {
         let folder = blake3::hash(name.as_bytes()).to_hex();
         self.store().path().join("corpora").join(&folder.as_str()[..16])
     }
@@ -504,7 +374,7 @@ impl Corpus {
 }
 
 /// Returns the analyzer of a corpus, if this program has it in the version it was sealed with.
-fn analyzer_of(record: &CorpusRecord) -> Result<Analyzer, DbError> {
+pub(super) fn analyzer_of(record: &CorpusRecord) -> Result<Analyzer, DbError> {
     let (name, version) = &record.analyzer;
     let found = Analyzer::parse(name).filter(|analyzer| analyzer.version() == *version);
     found.ok_or_else(|| DbError::Corpus {
@@ -515,26 +385,6 @@ fn analyzer_of(record: &CorpusRecord) -> Result<Analyzer, DbError> {
             record.program
         ),
     })
-}
-
-/// Returns the hash that the documents of a corpus join, by their ids.
-fn fingerprint_hasher(record: &CorpusRecord) -> blake3::Hasher {
-    let mut hasher = blake3::Hasher::new();
-    let mut add = |part: &[u8]| {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    };
-    add(FINGERPRINT_DOMAIN);
-    add(record.analyzer.0.as_bytes());
-    add(&record.analyzer.1.to_le_bytes());
-    add(&record.k1.to_bits().to_le_bytes());
-    add(&record.b.to_bits().to_le_bytes());
-    for field in &record.fields {
-        add(field.name.as_bytes());
-        add(&field.weight.to_bits().to_le_bytes());
-    }
-    add(b"documents");
-    hasher
 }
 
 fn record_of(document: Document) -> (String, DocumentRecord) {
@@ -557,14 +407,6 @@ fn passages(document: Document, chunking: Chunking) -> Vec<(String, DocumentReco
         (format!("{}#{}", document.id, number + 1), record)
     };
     ranges.into_iter().enumerate().map(passage).collect()
-}
-
-fn changed_documents(sealed: [u8; 32], found: [u8; 32]) -> String {
-    format!(
-        "its documents are not those that were sealed: fingerprint {} instead of {}",
-        hexadecimal(&found),
-        hexadecimal(&sealed)
-    )
 }
 
 /// Returns bytes in hexadecimal digits.

@@ -13,6 +13,7 @@ mod error;
 mod import;
 mod pins;
 mod restoring;
+mod sealing;
 
 /// How texts become terms, how documents are cut, how an index is built and explains itself: what
 /// belongs to a corpus, from the floor below.

@@ -132,10 +132,15 @@ pub fn serve(arguments: ServeArguments) -> Result<(), SessionError> {
     });
     let token = token.transpose()?;
     let timeout = Duration::try_from_secs_f64(arguments.timeout).map_err(wrong)?;
-    // Whoever records writes; otherwise any number of servers share a database.
-    let replays_only = arguments.mode == RecordMode::None;
-    let writes = arguments.record.is_some() && !replays_only;
-    let open = OpenArguments { read_only: !writes || arguments.open.read_only, ..arguments.open };
+    // Whoever records, or counts what was replayed, writes; otherwise any number of servers share a
+    // database.
+    let writes = arguments.record.is_some() && !arguments.open.read_only;
+    if !writes && arguments.record.is_some() && arguments.mode != RecordMode::None {
+        return Err(wrong(
+            "a database that is opened for reading only records nothing: --mode none",
+        ));
+    }
+    let open = OpenArguments { read_only: !writes, ..arguments.open };
     let session = Arc::new(open.quiet_session(&arguments.db)?);
     let (corpora, tools) =
         tools(&session, &arguments.corpora, &arguments.tools, !arguments.no_query)?;

@@ -11,8 +11,8 @@ use crate::db::DbError;
 use crate::exchange::create;
 use crate::store::Store;
 use crate::tools::{
-    Call, CallKey, CallKind, Cassette, CassetteError, Clock, DriftReport, RecordMode, Recorder,
-    Recording, ToolOutput, Toolbox, read_recordings, replay, write_recording,
+    Call, CallKey, CallKind, Cassette, CassetteError, Clock, DriftReport, Lookup, RecordMode,
+    Recorder, Recording, ToolOutput, Toolbox, read_recordings, replay, write_recording,
 };
 
 /// A cassette of a database.
@@ -20,6 +20,9 @@ struct StoreCassette {
     store: Arc<Store>,
     name: String,
     is_new: bool,
+    /// Whether hits and misses are counted.
+    counts: bool,
+    clock: SystemClock,
 }
 
 impl Session {
@@ -30,12 +33,14 @@ impl Session {
     pub fn recorder(&self, cassette: &str, mode: RecordMode) -> Result<Recorder, SessionError> {
         let store = self.database().store().clone();
         let mut is_new = true;
-        store.scan_recordings(Some(cassette), |_, _, _| {
-            is_new = false;
-            false
+        store.scan_recordings(Some(cassette), |_, _, record| {
+            is_new = record.output.is_none();
+            is_new
         })?;
-        let cassette = Arc::new(StoreCassette { store, name: cassette.to_owned(), is_new });
-        Ok(Recorder::new(cassette, Arc::new(SystemClock(Instant::now())), mode))
+        let clock = SystemClock(Instant::now());
+        let counts = self.database().is_writable();
+        let cassette = StoreCassette { store, name: cassette.to_owned(), is_new, counts, clock };
+        Ok(Recorder::new(Arc::new(cassette), Arc::new(clock), mode))
     }
 
     /// Returns the recordings of a cassette in the order they were made.
@@ -47,7 +52,7 @@ impl Session {
         let mut wrong = None;
         self.database().store().scan_recordings(Some(cassette), |_, key, record| {
             match recording(key, record) {
-                Ok(recording) => recordings.push(recording),
+                Ok(recording) => recordings.extend(recording),
                 Err(error) => wrong = Some(error),
             }
             wrong.is_none()
@@ -107,11 +112,12 @@ impl Session {
                 SessionError::mistake("recording", format!("{}: {bad}", path.display()))
             })?;
             let key = *recording.key.as_bytes();
-            if store.recording(cassette, key)?.is_none() {
-                store.put_recording(cassette, key, record(recording), false)?;
-                new += 1;
-            }
+            store.change_recording(cassette, key, false, |earlier| {
+                new += u64::from(!is_recorded(&earlier));
+                joined(earlier, record(recording), false)
+            })?;
         }
+        store.sync()?;
         Ok(new)
     }
 }
@@ -119,19 +125,41 @@ impl Session {
 impl Cassette for StoreCassette {
     fn find(&self, key: &CallKey) -> Result<Option<Recording>, CassetteError> {
         let found = self.store.recording(&self.name, *key.as_bytes()).map_err(failed)?;
-        found.map(|record| recording(*key.as_bytes(), record)).transpose()
+        found.map_or(Ok(None), |record| recording(*key.as_bytes(), record))
     }
 
     fn insert(&self, new: Recording) -> Result<Recording, CassetteError> {
         let key = *new.key.as_bytes();
-        let kept = self.store.put_recording(&self.name, key, record(new), false).map_err(failed)?;
-        recording(key, kept)
+        let kept = self
+            .store
+            .change_recording(&self.name, key, true, |earlier| joined(earlier, record(new), false));
+        let kept = recording(key, kept.map_err(failed)?)?;
+        kept.ok_or_else(|| failed("what was recorded has no output"))
     }
 
     fn replace(&self, new: Recording) -> Result<(), CassetteError> {
         let key = *new.key.as_bytes();
-        self.store.put_recording(&self.name, key, record(new), true).map_err(failed)?;
-        Ok(())
+        let kept = self
+            .store
+            .change_recording(&self.name, key, true, |earlier| joined(earlier, record(new), true));
+        kept.map(drop).map_err(failed)
+    }
+
+    fn count(&self, call: &Call, key: &CallKey, lookup: Lookup) -> Result<(), CassetteError> {
+        if !self.counts {
+            return Ok(());
+        }
+        let now = self.clock.now_microseconds();
+        // A count that a power cut takes is no loss.
+        let counted = self.store.change_recording(&self.name, *key.as_bytes(), false, |earlier| {
+            let mut record = earlier.unwrap_or_else(|| refused(call.clone(), now));
+            match lookup {
+                Lookup::Hit => record.hits += 1,
+                Lookup::Miss => record.misses += 1,
+            }
+            record
+        });
+        counted.map(drop).map_err(failed)
     }
 
     fn is_new(&self) -> bool {
@@ -148,7 +176,11 @@ impl Cassette for StoreCassette {
             if record.kind != kind.as_str() || record.name != name {
                 return true;
             }
-            recording(key, record).is_ok_and(|recording| each(&recording.call))
+            match recording(key, record) {
+                Ok(Some(recording)) => each(&recording.call),
+                Ok(None) => true,
+                Err(_) => false,
+            }
         });
         scanned.map_err(failed)
     }
@@ -158,11 +190,14 @@ fn failed(error: impl std::fmt::Display) -> CassetteError {
     CassetteError { message: error.to_string() }
 }
 
-fn recording(key: [u8; 32], record: RecordingRecord) -> Result<Recording, CassetteError> {
+/// Returns the recording that a record is, `None` if the call was never made.
+fn recording(key: [u8; 32], record: RecordingRecord) -> Result<Option<Recording>, CassetteError> {
+    let Some(text) = record.output else { return Ok(None) };
     let kind = CallKind::parse(&record.kind);
     let kind = kind.ok_or_else(|| failed(format!("a recording of kind '{}'", record.kind)))?;
     let structured = record.structured.map(|json| serde_json::from_str(&json));
-    Ok(Recording {
+    let structured = structured.transpose().map_err(failed)?;
+    Ok(Some(Recording {
         key: CallKey::from_bytes(key),
         call: Call {
             kind,
@@ -172,18 +207,14 @@ fn recording(key: [u8; 32], record: RecordingRecord) -> Result<Recording, Casset
             arguments: record.arguments,
             occurrence: record.occurrence,
         },
-        output: ToolOutput {
-            text: record.output,
-            is_error: record.is_error,
-            structured: structured.transpose().map_err(failed)?,
-        },
+        output: ToolOutput { text, is_error: record.is_error, structured },
         latency_microseconds: record.latency_microseconds,
         recorded_at_microseconds: record.recorded_at,
-    })
+    }))
 }
 
-fn record(recording: Recording) -> RecordingRecord {
-    let Recording { call, output, .. } = recording;
+/// Returns the record of a call that was refused and never made.
+fn refused(call: Call, now: i64) -> RecordingRecord {
     RecordingRecord {
         kind: call.kind.as_str().to_owned(),
         name: call.name,
@@ -191,15 +222,43 @@ fn record(recording: Recording) -> RecordingRecord {
         corpus: call.corpus,
         arguments: call.arguments,
         occurrence: call.occurrence,
-        output: output.text,
+        output: None,
+        is_error: false,
+        structured: None,
+        hits: 0,
+        misses: 0,
+        latency_microseconds: 0,
+        recorded_at: now,
+    }
+}
+
+fn record(recording: Recording) -> RecordingRecord {
+    let Recording { call, output, .. } = recording;
+    RecordingRecord {
+        output: Some(output.text),
         is_error: output.is_error,
         structured: output.structured.map(|value| value.to_string()),
         latency_microseconds: recording.latency_microseconds,
-        recorded_at: recording.recorded_at_microseconds,
+        ..refused(call, recording.recorded_at_microseconds)
+    }
+}
+
+fn is_recorded(record: &Option<RecordingRecord>) -> bool {
+    record.as_ref().is_some_and(|record| record.output.is_some())
+}
+
+/// Returns what is kept of a new recording beside an earlier one: the earlier, unless `over`; what
+/// was counted stays.
+fn joined(earlier: Option<RecordingRecord>, new: RecordingRecord, over: bool) -> RecordingRecord {
+    match earlier {
+        Some(earlier) if earlier.output.is_some() && !over => earlier,
+        Some(earlier) => RecordingRecord { hits: earlier.hits, misses: earlier.misses, ..new },
+        None => new,
     }
 }
 
 /// The system's clocks.
+#[derive(Clone, Copy)]
 struct SystemClock(Instant);
 
 impl Clock for SystemClock {

@@ -1,4 +1,7 @@
-//! Decoded chunks, kept under a limit of bytes, the least recently used dropped first.
+//! Decoded chunks, kept under a limit of bytes.
+//!
+//! What is dropped is drawn by lot. Statements scan: of columns larger than the cache, one that
+//! drops what was used least recently would hold nothing of use each time they are read again.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,25 +16,22 @@ pub(super) struct ArrayCache<K> {
 }
 
 struct Inner<K> {
-    arrays: HashMap<K, (ArrayRef, u64)>,
+    arrays: HashMap<K, ArrayRef>,
     bytes: usize,
-    clock: u64,
+    /// The state of the lot.
+    lot: u64,
 }
 
 impl<K: Hash + Eq + Clone> ArrayCache<K> {
     pub fn new(bytes_max: usize) -> ArrayCache<K> {
-        let inner = Inner { arrays: HashMap::new(), bytes: 0, clock: 0 };
+        let inner = Inner { arrays: HashMap::new(), bytes: 0, lot: 1 };
         ArrayCache { inner: Mutex::new(inner), bytes_max }
     }
 
     pub fn get(&self, key: &K) -> Option<ArrayRef> {
         // A panic elsewhere leaves the map whole: every change below is one insertion or removal.
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.clock += 1;
-        let now = inner.clock;
-        let (array, used) = inner.arrays.get_mut(key)?;
-        *used = now;
-        Some(array.clone())
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.arrays.get(key).cloned()
     }
 
     pub fn insert(&self, key: K, array: &ArrayRef) {
@@ -40,18 +40,19 @@ impl<K: Hash + Eq + Clone> ArrayCache<K> {
             return;
         }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.clock += 1;
-        let now = inner.clock;
-        inner.bytes += bytes;
-        if let Some((old, _)) = inner.arrays.insert(key, (array.clone(), now)) {
-            inner.bytes -= bytes_of(&old.to_data());
-        }
-        while inner.bytes > self.bytes_max {
-            let oldest = inner.arrays.iter().min_by_key(|(_, (_, used))| *used);
-            let Some(key) = oldest.map(|(key, _)| key.clone()) else { break };
-            if let Some((old, _)) = inner.arrays.remove(&key) {
+        while inner.bytes + bytes > self.bytes_max && !inner.arrays.is_empty() {
+            // Knuth's linear congruence; its upper bits are drawn.
+            inner.lot =
+                inner.lot.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let drawn = (inner.lot >> 33) as usize % inner.arrays.len();
+            let Some(key) = inner.arrays.keys().nth(drawn).cloned() else { break };
+            if let Some(old) = inner.arrays.remove(&key) {
                 inner.bytes -= bytes_of(&old.to_data());
             }
+        }
+        inner.bytes += bytes;
+        if let Some(old) = inner.arrays.insert(key, array.clone()) {
+            inner.bytes -= bytes_of(&old.to_data());
         }
     }
 }

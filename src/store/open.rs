@@ -97,7 +97,8 @@ impl Store {
     /// [`StoreError::Missing`], `NotADatabase`, `Newer`, `Locked`, or what was found damaged.
     pub fn open(path: &Path, mode: Mode, limits: Limits) -> Result<Arc<Store>, StoreError> {
         read_marker(path)?;
-        let engine = Engine::open(&path.join("records"), mode, false, &memory(limits));
+        let shares = memory(limits);
+        let engine = Engine::open(&path.join("records"), mode, false, &shares);
         let engine = engine.map_err(|error| match error {
             StoreError::Locked { .. } => StoreError::Locked { path: path.to_owned() },
             other => other,
@@ -107,7 +108,11 @@ impl Store {
         let store = Store {
             path: path.to_owned(),
             engine,
-            cache: ArrayCache::new(limits.memory_bytes / 4),
+            cache: ArrayCache::new(match mode {
+                Mode::Write => limits.memory_bytes - shares.cache_bytes - shares.write_bytes,
+                // A reader has no writes in memory.
+                Mode::Read => limits.memory_bytes - shares.cache_bytes,
+            }),
             identity,
             limits,
             state: RwLock::new(Arc::new(state)),

@@ -20,27 +20,28 @@ impl Store {
         self.engine.record(&Key::Recording(cassette.to_owned(), call))
     }
 
-    /// Stores a recording; unless `over`, one that is there stays. Returns the one that is there
-    /// now. It is durable when this returns.
+    /// Stores what `change` makes of the recording of a call and returns it. `durable`: it survives
+    /// a power cut once this returns.
     ///
     /// # Errors
     /// Damage, or what the disk says.
-    pub fn put_recording(
+    pub fn change_recording(
         &self,
         cassette: &str,
         call: [u8; 32],
-        recording: RecordingRecord,
-        over: bool,
+        durable: bool,
+        change: impl FnOnce(Option<RecordingRecord>) -> RecordingRecord,
     ) -> Result<RecordingRecord, StoreError> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let key = Key::Recording(cassette.to_owned(), call);
-        if !over && let Some(earlier) = self.engine.record(&key)? {
-            return Ok(earlier);
+        let earlier: Option<RecordingRecord> = self.engine.record(&key)?;
+        let changed = change(earlier.clone());
+        if earlier.as_ref() != Some(&changed) {
+            let mut changes = Changes::default();
+            changes.put(&key, &changed);
+            self.engine.write(changes, durable)?;
         }
-        let mut changes = Changes::default();
-        changes.put(&key, &recording);
-        self.engine.write(changes, true)?;
-        Ok(recording)
+        Ok(changed)
     }
 
     /// Visits the recordings of a cassette, or of all, in the order of cassettes and keys, until

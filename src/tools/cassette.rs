@@ -38,6 +38,15 @@ impl RecordMode {
     }
 }
 
+/// What came of looking for the recording of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lookup {
+    /// It was there and answered the call.
+    Hit,
+    /// It was not there, and the call was refused.
+    Miss,
+}
+
 /// Recordings by their key. Threads share one.
 pub trait Cassette: Send + Sync {
     /// Returns the recording of this key.
@@ -58,6 +67,15 @@ pub trait Cassette: Send + Sync {
     /// # Errors
     /// It cannot be written.
     fn replace(&self, recording: Recording) -> Result<(), CassetteError>;
+
+    /// Keeps count of what came of looking for a call. A cassette that cannot be written keeps
+    /// none.
+    ///
+    /// # Errors
+    /// It cannot be written though it should.
+    fn count(&self, _call: &Call, _key: &CallKey, _lookup: Lookup) -> Result<(), CassetteError> {
+        Ok(())
+    }
 
     /// Whether there was no recording in it when it was opened. Recordings made since then do not
     /// change that.

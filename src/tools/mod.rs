@@ -17,7 +17,7 @@ mod toolbox;
 pub use calculator::{Answer, Calculator, evaluate};
 pub use call::{Call, CallKey, CallKind, Recording};
 pub use canonical::{CanonicalError, canonical_json};
-pub use cassette::{Cassette, CassetteError, RecordMode};
+pub use cassette::{Cassette, CassetteError, Lookup, RecordMode};
 pub use recorder::{Clock, MissingRecording, Played, RecordError, RecordedTool, Recorder};
 pub use recording_lines::{parse_recording, read_recordings, write_recording};
 pub use replay::{

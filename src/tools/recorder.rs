@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::call::{Call, CallKey, Recording, shortened};
 use super::canonical::CanonicalError;
-use super::cassette::{Cassette, CassetteError, RecordMode};
+use super::cassette::{Cassette, CassetteError, Lookup, RecordMode};
 use super::tool::{Tool, ToolOutput, ToolSpec};
 
 /// How many recorded calls are compared with one that is missing.
@@ -116,6 +116,7 @@ impl Recorder {
         if self.mode != RecordMode::All
             && let Some(recording) = self.cassette.find(&key)?
         {
+            self.cassette.count(&call, &key, Lookup::Hit)?;
             return Ok(Played { output: recording.output, is_replayed: true });
         }
         let is_allowed = match self.mode {
@@ -124,6 +125,7 @@ impl Recorder {
             RecordMode::None => false,
         };
         if !is_allowed {
+            self.cassette.count(&call, &key, Lookup::Miss)?;
             let nearest = self.nearest(&call)?;
             let call = Box::new(call);
             return Err(MissingRecording { call, mode: self.mode, nearest }.into());
