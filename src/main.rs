@@ -363,7 +363,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, SessionError> {
         Some(Command::Verify { db, open }) => {
             return swirldb::repl::verify(&open.session(&db, false)?);
         }
-        Some(Command::Corpus { command }) => corpus::corpus(command)?,
+        Some(Command::Corpus { command }) => return corpus::corpus(command),
         Some(Command::Serve(arguments)) => serving::serve(arguments)?,
         Some(Command::Replay(arguments)) => return serving::replay(arguments),
         Some(Command::Recordings { command }) => serving::recordings(command)?,

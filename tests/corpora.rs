@@ -119,7 +119,13 @@ fn what_is_left_out_of_a_corpus_is_told() {
     let other = CorpusDraft { k1: 1.2, ..corpus_draft("strict") };
     let refused = session.create_corpus(other, &files, None, false, &mut |_| ()).unwrap_err();
     assert!(refused.to_string().contains("other settings"), "{refused}");
+    let other = [file.clone(), file.clone()];
+    let refused = session.create_corpus(corpus_draft("strict"), &other, None, false, &mut |_| ());
+    assert!(refused.unwrap_err().to_string().contains("other files"), "a mixture is not sealed");
     session.create_corpus(corpus_draft("strict"), &files, None, false, &mut |_| ()).unwrap();
+    let missing = [folder.path().join("nothing.jsonl")];
+    let refused = session.create_corpus(corpus_draft("none"), &missing, None, false, &mut |_| ());
+    assert!(refused.is_err() && session.known_corpus("none").is_err(), "nothing is left behind");
     let again = session.create_corpus(corpus_draft("some"), &files, None, false, &mut |_| ());
     assert!(again.unwrap_err().to_string().contains("there already, and sealed"));
 }
@@ -182,6 +188,8 @@ fn passages_fields_and_weights_are_searched() {
     session.create_corpus(draft, std::slice::from_ref(&file), None, true, &mut |_| ()).unwrap();
     let ids: Vec<String> =
         ranked(&session, "passages", "rocks").into_iter().map(|(id, _)| id).collect();
+    let twice = "SELECT count(*) FROM corpus.passages WHERE id IN (SELECT id FROM corpus.passages)";
+    assert!(number(&session, twice) > 4.0);
     assert_eq!(ids, ["c#2"], "{}", table(&session, "FROM corpus.passages |> SELECT id, text"));
     let field = |name: &str, weight: f64| CorpusField { name: name.to_owned(), weight };
     let draft = CorpusDraft {
@@ -297,8 +305,8 @@ fn calls_are_recorded_and_replayed_with_the_same_bytes() {
     let path = folder.path().join("first.jsonl.zst");
     assert_eq!(session.export_recordings("first", &path).unwrap(), 5);
     let elsewhere = open(&folder.path().join("elsewhere"), OPTIONS);
-    assert_eq!(elsewhere.import_recordings("first", &path).unwrap(), 5);
-    assert_eq!(elsewhere.import_recordings("first", &path).unwrap(), 0);
+    assert_eq!(elsewhere.import_recordings("first", &path).unwrap(), (5, 0));
+    assert_eq!(elsewhere.import_recordings("first", &path).unwrap(), (0, 0));
     assert_eq!(elsewhere.recordings("first").unwrap(), session.recordings("first").unwrap());
     assert!(session.recordings("second").is_err());
 }

@@ -434,3 +434,26 @@ fn undecided_trajectories_are_all_counted_before_a_limit() {
     let outcome = run(&session, text).1;
     assert!(matches!(outcome, Outcome::Rows { rows: 1, undecided: 6_000 }), "{outcome:?}");
 }
+
+#[test]
+fn source_and_id_are_the_trajectory_where_ids_repeat() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = crate::session::world(folder.path());
+    let others = crate::session::fixture("agentprocess/trajectories.jsonl");
+    crate::session::load(&session, &others, None);
+    let longest = |keys: &str| {
+        format!(
+            "SELECT max(n) AS n FROM (SELECT count(*) OVER (PARTITION BY {keys} ORDER BY step) \
+             AS n FROM steps)"
+        )
+    };
+    let sorts =
+        |keys: &str| crate::session::table_of_plan(&session, &longest(keys)).contains("SortExec");
+    assert!(sorts("trajectory_id"), "an id of two sources is one partition");
+    for keys in ["source, trajectory_id", "trajectory_id, source"] {
+        assert!(!sorts(keys), "{keys}");
+        let n_steps = crate::session::number(&session, "SELECT max(n_steps) FROM trajectories");
+        assert_eq!(crate::session::number(&session, &longest(keys)), n_steps);
+    }
+    assert!(sorts("source, trajectory_id, tool"));
+}

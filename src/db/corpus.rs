@@ -24,6 +24,9 @@ use crate::text::ranking::{
     Bm25, BuildOptions, Checking, Explanation, RankedIndex, RankedQuery, remove_index,
 };
 
+/// The longest name of a corpus: it stands in paths, headers and names of tools.
+const NAME_BYTES_MAX: usize = 64;
+
 /// The fields a corpus may be searched by.
 pub const CORPUS_FIELDS: [&str; 3] = ["contents", "title", "text"];
 
@@ -92,8 +95,13 @@ impl CorpusDraft {
     /// Returns the first thing that is wrong with it.
     fn check(&self) -> Result<(), DbError> {
         let wrong = |what: String| Err(DbError::Corpus { name: self.name.clone(), why: what });
-        if self.name.is_empty() || self.name.contains(['/', '\\', '\0']) {
-            return wrong("a name has one character at least, and no '/', '\\' or zero".to_owned());
+        if self.name.is_empty()
+            || self.name.len() > NAME_BYTES_MAX
+            || self.name.contains(['/', '\\', '\0'])
+        {
+            return wrong(format!(
+                "a name has 1 to {NAME_BYTES_MAX} bytes, and no '/', '\\' or zero"
+            ));
         }
         Bm25::new(self.k1, self.b)?;
         for (at, field) in self.fields.iter().enumerate() {
@@ -161,14 +169,13 @@ impl Database {
                     text_bytes: known.1,
                     created_at: known.2,
                     program: earlier.program.clone(),
-                    made_from: earlier.made_from.clone(),
                     ..record
                 };
                 match same == earlier {
                     true => Ok(earlier),
                     false => refused(
-                        "it was begun with other settings and never sealed: repeat those to go \
-                         on, or drop it first",
+                        "it was begun with other settings or other files and never sealed: repeat \
+                         those to go on, or drop it first",
                     ),
                 }
             }

@@ -69,7 +69,10 @@ impl Database {
         let key = hexadecimal(&fingerprint);
         match RankedIndex::open(&self.ranking_directory(name), &key, Checking::Contents) {
             Ok(_) | Err(RankingError::Missing { .. }) => {}
-            Err(error) => wrong.push(error.to_string()),
+            Err(error) => wrong.push(format!(
+                "{error} (remove {}, and it is built when the corpus is opened next)",
+                self.ranking_directory(name).display()
+            )),
         }
         Ok(wrong)
     }

@@ -54,7 +54,11 @@ impl OutputFile {
         };
         let synced = finished.and_then(|mut file| {
             file.flush()?;
-            file.get_ref().sync_all()
+            match file.get_ref().sync_all() {
+                // A pipe or a device has nothing to sync.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+                synced => synced,
+            }
         });
         synced.map_err(|source| ExchangeError::file(&path, source))
     }

@@ -1,6 +1,7 @@
 //! The commands of corpora: `swirl corpus ...`.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use swirldb::codec::CorpusField;
@@ -46,7 +47,7 @@ pub enum CorpusCommand {
         /// The words.
         query: String,
         /// How many documents.
-        #[arg(short, default_value_t = 10)]
+        #[arg(short, default_value_t = 10, value_parser = at_least_one)]
         k: usize,
         /// Show how each document comes by its score.
         #[arg(long)]
@@ -128,10 +129,10 @@ pub struct CreateArguments {
     #[arg(long, default_value = "english", value_parser = analyzer)]
     analyzer: Analyzer,
     /// How soon a term's repetitions stop counting.
-    #[arg(long, default_value_t = 0.9)]
+    #[arg(long, default_value_t = 0.9, allow_negative_numbers = true)]
     k1: f64,
     /// How much a long document's terms count less, from 0 to 1.
-    #[arg(long, default_value_t = 0.4)]
+    #[arg(long, default_value_t = 0.4, allow_negative_numbers = true)]
     b: f64,
     /// What is searched: contents (title and text as one), or title and text apart with weights.
     #[arg(long, default_value = "contents", value_name = "title=2,text", value_parser = fields)]
@@ -176,13 +177,13 @@ pub struct EvalArguments {
     #[arg(long, default_value = "id", value_parser = ["id", "position"])]
     ids: String,
     /// Documents found for a topic.
-    #[arg(short, default_value_t = 1000)]
+    #[arg(short, default_value_t = 1000, value_parser = at_least_one)]
     k: usize,
     /// Write the run to this file too.
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
     /// Search all topics so often; the times told are those of the last pass.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     passes: usize,
     /// Show the figures of each topic.
     #[arg(short = 'q', long)]
@@ -202,6 +203,10 @@ fn document_format(word: &str) -> Result<DocumentFormat, String> {
     DocumentFormat::parse(word).ok_or_else(|| format!("expected one of {known}"))
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected a number from 1 on".to_owned())
+}
+
 fn analyzer(word: &str) -> Result<Analyzer, String> {
     let known = Analyzer::ALL.map(Analyzer::as_str).join(", ");
     Analyzer::parse(word).ok_or_else(|| format!("expected one of {known}"))
@@ -216,27 +221,33 @@ fn measure(name: &str) -> Result<Measure, String> {
 }
 
 /// Runs a command of corpora.
-pub fn corpus(command: CorpusCommand) -> Result<(), SessionError> {
-    match command {
+pub fn corpus(command: CorpusCommand) -> Result<ExitCode, SessionError> {
+    let done = match command {
         CorpusCommand::Create(arguments) => create(arguments),
-        CorpusCommand::List { db, open } => statement(&db, &open, "SHOW CORPORA"),
+        CorpusCommand::List { db, open } => statement(&db, &reading(&open), "SHOW CORPORA"),
         CorpusCommand::Show { db, name, open } => {
-            statement(&db, &open, &format!("SHOW CORPUS {}", quoted(&name)))
+            statement(&db, &reading(&open), &format!("SHOW CORPUS {}", quoted(&name)))
         }
         CorpusCommand::Search { db, name, query, k, explain, open } => {
             search(&db, &name, &query, k, explain, &open)
         }
         CorpusCommand::Eval(arguments) => eval(arguments),
         CorpusCommand::Verify { db, name, open } => {
-            let name = name.map(|name| quoted(&name)).unwrap_or_default();
-            statement(&db, &open, &format!("VERIFY CORPUS {name}"))
+            let session = reading(&open).session(&db, false)?;
+            let verified = watched(&session, || session.verify_corpora(name.as_deref()))?;
+            for (corpus, wrong) in &verified {
+                note(&format!("{corpus}: {}", if wrong.is_empty() { "as sealed" } else { "" }));
+                wrong.iter().for_each(|wrong| note(&format!("  {wrong}")));
+            }
+            let is_good = verified.iter().all(|(_, wrong)| wrong.is_empty());
+            return Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(3) });
         }
         CorpusCommand::Diff { db, first, second, open } => {
             let (first, second) = (quoted(&first), quoted(&second));
-            statement(&db, &open, &format!("DIFF CORPUS {first} {second}"))
+            statement(&db, &reading(&open), &format!("DIFF CORPUS {first} {second}"))
         }
         CorpusCommand::Export { db, name, to, open } => {
-            let session = open.session(&db, false)?;
+            let session = reading(&open).session(&db, false)?;
             let written = watched(&session, || session.export_corpus(&name, &to))?;
             print_corpus_export(&written, &to.display().to_string());
             Ok(())
@@ -250,7 +261,14 @@ pub fn corpus(command: CorpusCommand) -> Result<(), SessionError> {
         CorpusCommand::Drop { db, name, open } => {
             statement(&db, &open, &format!("DROP CORPUS {}", quoted(&name)))
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Returns how a database is opened that is only read: beside others, and where nothing may be
+/// written.
+fn reading(open: &OpenArguments) -> OpenArguments {
+    OpenArguments { read_only: true, ..*open }
 }
 
 fn quoted(name: &str) -> String {
@@ -299,11 +317,10 @@ fn search(
         for (found, place) in found.iter().zip(1..) {
             let title = found.document.title.as_deref().unwrap_or_default();
             let score = found.score;
-            writeln!(out, "{place}. {score:.4}  {}  {title}", found.id)
+            let (id, title) = (shown(&found.id, 200), shown(title, 200));
+            writeln!(out, "{place}. {score:.4}  {id}  {title}").map_err(SessionError::Output)?;
+            writeln!(out, "   {}", shown(&found.document.text, 200))
                 .map_err(SessionError::Output)?;
-            let text: String = found.document.text.split_whitespace().collect::<Vec<_>>().join(" ");
-            let shown: String = text.chars().take(200).collect();
-            writeln!(out, "   {shown}").map_err(SessionError::Output)?;
             let explanation = match explain {
                 true => corpus.explain(query, &found.id)?,
                 false => None,
@@ -324,9 +341,16 @@ fn search(
     };
     write()?;
     if found.is_empty() {
-        note("no document has any of these words");
+        note("no document has any of these words (stop words are not sought)");
     }
     Ok(())
+}
+
+/// Returns the beginning of a text in one line, without what a terminal would act on.
+fn shown(text: &str, characters: usize) -> String {
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(characters * 4);
+    let plain: String = plain.collect();
+    plain.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(characters).collect()
 }
 
 fn eval(arguments: EvalArguments) -> Result<(), SessionError> {
@@ -338,6 +362,11 @@ fn eval(arguments: EvalArguments) -> Result<(), SessionError> {
             .filter_map(|name| Measure::parse(name).ok())
             .collect(),
     };
+    let deepest = measures.iter().filter_map(|measure| measure.cutoff()).max();
+    if let Some(deepest) = deepest.filter(|deepest| *deepest > arguments.k) {
+        let message = format!("a measure at {deepest} needs {deepest} documents: -k {deepest}");
+        return Err(SessionError::mistake("evaluation", message));
+    }
     let judged = judgements.as_deref().map(qrels).transpose()?;
     let found = match (&arguments.run, &arguments.db, &arguments.name, &arguments.topics) {
         (Some(file), ..) => run(file)?,

@@ -227,8 +227,14 @@ pub fn recordings(command: RecordingsCommand) -> Result<(), SessionError> {
         }
         RecordingsCommand::Import { db, cassette, file, open } => {
             let session = open.session(&db, true)?;
-            let new = session.import_recordings(&cassette, &file)?;
+            let (new, conflicts) = session.import_recordings(&cassette, &file)?;
             note(&format!("cassette {cassette}: {new} new recordings"));
+            if conflicts > 0 {
+                let message = format!(
+                    "{conflicts} calls are recorded there with another answer, and were left out"
+                );
+                return Err(SessionError::mistake("recording", message));
+            }
         }
     }
     Ok(())

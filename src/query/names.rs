@@ -216,11 +216,15 @@ impl Visitor for Names {
             && normal(schema) == DATASET_SCHEMA
         {
             self.datasets.push(normal(table));
+            self.datasets.sort_unstable();
+            self.datasets.dedup();
         }
         if let [schema, table] = parts.as_slice()
             && normal(schema) == CORPUS_SCHEMA
         {
             self.corpora.push(normal(table));
+            self.corpora.sort_unstable();
+            self.corpora.dedup();
         }
         let name = parts.iter().map(|p| normal(p)).collect::<Vec<_>>().join(".");
         if let Some(first) = parts.first() {

@@ -73,11 +73,11 @@ pub fn print_evaluation(
     let mut write = || -> std::io::Result<()> {
         for (topic, values) in evaluation.topics.iter().filter(|_| per_topic) {
             for (measure, value) in measures.iter().zip(values) {
-                writeln!(out, "{measure}\t{topic}\t{value:.4}")?;
+                writeln!(out, "{measure}\t{topic}\t{:.4}", value + 0.0)?;
             }
         }
         for (measure, value) in measures.iter().zip(&evaluation.means) {
-            writeln!(out, "{measure}\tall\t{value:.4}")?;
+            writeln!(out, "{measure}\tall\t{:.4}", value + 0.0)?;
         }
         out.flush()
     };

@@ -20,7 +20,7 @@ pub fn verify(session: &Session) -> Result<ExitCode, SessionError> {
     let report = watched(session, || session.database().verify(&mut progress));
     session.progress().end();
     let mut report = report?;
-    let corpora = watched(session, || session.verify_corpora())?;
+    let corpora = watched(session, || session.verify_corpora(None))?;
     for (corpus, wrong) in &corpora {
         let finding =
             |what: &String| Finding { place: format!("corpus {corpus}"), what: what.clone() };

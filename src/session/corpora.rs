@@ -87,6 +87,11 @@ impl Session {
         told: &mut dyn FnMut(&str),
     ) -> Result<(CorpusRecord, CorpusReport), SessionError> {
         let made_from = files.iter().map(|file| file.display().to_string()).collect();
+        // A file that is not there, or is none of documents, leaves no corpus behind.
+        let options = DocumentOptions { format, ..DocumentOptions::default() };
+        for file in files {
+            Documents::open(file, &options).map_err(DbError::from)?;
+        }
         let corpus = self.database().begin_corpus(&CorpusDraft { made_from, ..draft })?;
         let mut filling = Filling {
             session: self,
@@ -96,7 +101,6 @@ impl Session {
             report: CorpusReport::default(),
         };
         for file in files {
-            let options = DocumentOptions { format, ..DocumentOptions::default() };
             let documents = Documents::open(file, &options).map_err(DbError::from)?;
             let total = documents.bytes_total();
             self.progress().begin("reading documents", total);
@@ -239,15 +243,21 @@ impl Session {
         known(self, &place, name)
     }
 
-    /// Compares the documents and indices of all sealed corpora with their fingerprints. Returns
-    /// what is wrong with each.
+    /// Compares the documents and the index of a corpus, or of all that are sealed, with the
+    /// fingerprint. Returns what is wrong with each.
     ///
     /// # Errors
     /// Damage that cannot be read past, or what the disk says; it was cancelled.
-    pub fn verify_corpora(&self) -> Result<Vec<(String, Vec<String>)>, SessionError> {
-        let mut corpora = self.database().store().corpora()?;
+    pub fn verify_corpora(
+        &self,
+        name: Option<&str>,
+    ) -> Result<Vec<(String, Vec<String>)>, SessionError> {
+        let mut corpora = match name {
+            Some(name) => vec![self.known_corpus(name)?],
+            None => self.database().store().corpora()?,
+        };
         // One that is begun is no damage: making it again goes on.
-        corpora.retain(|corpus| corpus.fingerprint.is_some());
+        corpora.retain(|corpus| name.is_some() || corpus.fingerprint.is_some());
         let verified = corpora.into_iter().map(|corpus| {
             let wrong = self.verify_corpus(&corpus)?;
             Ok((corpus.name, wrong))
@@ -537,10 +547,15 @@ fn from_rows(
         })
     });
     let report = filling.report;
-    if let Some(error) = failed {
+    let ran = match failed {
+        Some(error) => Err(error),
+        None => ran.map(drop).map_err(|error| worded(error, scope.text)),
+    };
+    if let Err(error) = ran {
+        // What a statement began and could not end is not gone on with.
+        session.database().drop_corpus(&corpus.name)?;
         return Err(error);
     }
-    ran.map_err(|error| worded(error, scope.text))?;
     for note in &notes {
         sink.note(note);
     }

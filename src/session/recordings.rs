@@ -31,6 +31,7 @@ impl Session {
     /// # Errors
     /// Damage, or what the disk says.
     pub fn recorder(&self, cassette: &str, mode: RecordMode) -> Result<Recorder, SessionError> {
+        check_name(cassette)?;
         let store = self.database().store().clone();
         let mut is_new = true;
         store.scan_recordings(Some(cassette), |_, _, record| {
@@ -99,13 +100,19 @@ impl Session {
         Ok(recordings.len() as u64)
     }
 
-    /// Stores the recordings of a file in a cassette. Returns how many were new.
+    /// Stores the recordings of a file in a cassette. Returns how many were new, and how many were
+    /// left out because the same call has another answer there.
     ///
     /// # Errors
-    /// The file cannot be read, or a line is no recording.
-    pub fn import_recordings(&self, cassette: &str, path: &Path) -> Result<u64, SessionError> {
+    /// The file cannot be read, or a line is no recording; the cassette has no name.
+    pub fn import_recordings(
+        &self,
+        cassette: &str,
+        path: &Path,
+    ) -> Result<(u64, u64), SessionError> {
+        check_name(cassette)?;
         let store = self.database().store();
-        let mut new = 0;
+        let (mut new, mut conflicts) = (0, 0);
         for recording in read_recordings(path).map_err(DbError::from)? {
             let recording = recording.map_err(DbError::from)?;
             let recording = recording.map_err(|bad| {
@@ -113,12 +120,21 @@ impl Session {
             })?;
             let key = *recording.key.as_bytes();
             store.change_recording(cassette, key, false, |earlier| {
-                new += u64::from(!is_recorded(&earlier));
-                joined(earlier, record(recording), false)
+                let record = record(recording);
+                match &earlier {
+                    Some(earlier) if earlier.output.is_some() => {
+                        let same = earlier.output == record.output
+                            && earlier.structured == record.structured
+                            && earlier.is_error == record.is_error;
+                        conflicts += u64::from(!same);
+                    }
+                    _ => new += 1,
+                }
+                joined(earlier, record, false)
             })?;
         }
         store.sync()?;
-        Ok(new)
+        Ok((new, conflicts))
     }
 }
 
@@ -243,8 +259,11 @@ fn record(recording: Recording) -> RecordingRecord {
     }
 }
 
-fn is_recorded(record: &Option<RecordingRecord>) -> bool {
-    record.as_ref().is_some_and(|record| record.output.is_some())
+fn check_name(cassette: &str) -> Result<(), SessionError> {
+    match cassette.is_empty() {
+        true => Err(SessionError::mistake("unknown-cassette", "a cassette has a name")),
+        false => Ok(()),
+    }
 }
 
 /// Returns what is kept of a new recording beside an earlier one: the earlier, unless `over`; what

@@ -193,6 +193,7 @@ fn mistakes_are_named() {
         ("factorial(2.5)", "factorial() takes whole numbers"),
         ("(-3)!", "factorial() takes whole numbers from 0"),
         ("sin(sqrt(2) * 10^100)", "the angle is too large"),
+        ("sin(10^80)", "the angle is too large"),
     ];
     for (expression, expected) in cases {
         let found = refusal(expression);
@@ -249,7 +250,7 @@ fn whatever_is_asked_has_an_answer_soon() {
         (format!("1/3{}", "*(2^60000+1)/(2^60000+3)".repeat(400)), "this takes too long"),
         ("sin(1)+".repeat(1_400) + "$", "found '$'"),
         ("sin(2^65000)".to_owned(), "the angle is too large"),
-        ("sin(2^4000)+".repeat(700) + "1", "this takes too long"),
+        ("sin(2^4000)+".repeat(700) + "1", "the angle is too large"),
         ("ln(2^65000+1)+".repeat(600) + "1", "this takes too long"),
     ];
     for (expression, expected) in cases {

@@ -36,8 +36,8 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Finds the files below `root`. Hidden ones and links are left out: a link could lead out of
-    /// the folder, or back into it.
+    /// Finds the files below `root`. Hidden ones and links are left out (a link could lead out of
+    /// the folder, or back into it), and so are pipes, sockets and devices.
     pub(super) fn scan(root: &Path) -> Result<Folder, ExchangeError> {
         let mut folder = Folder::default();
         let mut open = vec![(root.to_owned(), String::new())];
@@ -56,7 +56,8 @@ impl Folder {
                     continue;
                 };
                 let id = format!("{prefix}{name}");
-                if name.starts_with('.') || kind.is_symlink() {
+                let is_other = !kind.is_dir() && !kind.is_file();
+                if name.starts_with('.') || is_other {
                     folder.skipped += 1;
                 } else if kind.is_dir() {
                     open.push((path, format!("{id}/")));

@@ -76,20 +76,25 @@ pub(super) fn whole_trajectories(
 }
 
 /// Lets windows over the steps of a trajectory run on the ordinal, in whose order the rows come:
-/// `PARTITION BY trajectory_id ORDER BY step` needs no sort then.
+/// `PARTITION BY trajectory_id ORDER BY step` needs no sort then. Where several sources may have
+/// trajectories of one id, it takes `PARTITION BY source, trajectory_id`.
 pub(super) fn windows_on_ordinal(catalog: &dyn Catalog, select: &mut Select, relation: &Shape) {
-    if !relation.identity || !relation.own_names || !catalog.ids_are_unique() {
+    if !relation.identity || !relation.own_names {
         return;
     }
+    let ids_are_unique = catalog.ids_are_unique();
     let is = |expr: &Expr, name: &str| match expr {
         Expr::Identifier(ident) => build::normal(ident) == name,
         _ => false,
     };
     let on_ordinal = |window: &mut WindowSpec| {
-        match window.partition_by.as_mut_slice() {
-            [key] if is(key, TRAJECTORY_ID) => *key = build::column(build::TRAJECTORY),
-            _ => return,
+        let keys = &window.partition_by;
+        let has = |name: &str| keys.iter().any(|key| is(key, name));
+        let no_others = keys.iter().all(|key| is(key, TRAJECTORY_ID) || is(key, SOURCE));
+        if !no_others || !has(TRAJECTORY_ID) || !(ids_are_unique || has(SOURCE)) {
+            return;
         }
+        window.partition_by = vec![build::column(build::TRAJECTORY)];
         if let Some(first) = window.order_by.first_mut()
             && is(&first.expr, "step")
         {
@@ -143,6 +148,7 @@ pub(super) fn keeps_own_texts(select: &Select) -> bool {
     })
 }
 
+const SOURCE: &str = "source";
 const TRAJECTORY_ID: &str = "trajectory_id";
 
 /// Cuts a predicate at its outermost ANDs.

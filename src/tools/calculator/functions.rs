@@ -13,8 +13,9 @@ use crate::diag::{Diagnostic, Span, did_you_mean};
 /// The largest magnitude of angles that are not exact: 2^128, where 128 bits of the 256 are left.
 const ANGLE_BITS_MAX: isize = 128;
 
-/// The largest magnitude of angles that are exact: 10^1232. More digits of pi take too long.
-const EXACT_ANGLE_BITS_MAX: isize = 4_096;
+/// The largest magnitude of angles that are exact: of larger ones rounding keeps too few digits to
+/// tell their place on the circle.
+const EXACT_ANGLE_BITS_MAX: isize = PRECISION_BITS as isize;
 
 /// What the digits of pi for a large angle cost.
 const LARGE_ANGLE_WORK: u64 = 2_000_000;
