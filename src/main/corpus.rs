@@ -362,8 +362,9 @@ fn eval(arguments: EvalArguments) -> Result<(), SessionError> {
             .filter_map(|name| Measure::parse(name).ok())
             .collect(),
     };
+    let searches = judgements.is_some() && arguments.run.is_none();
     let deepest = measures.iter().filter_map(|measure| measure.cutoff()).max();
-    if let Some(deepest) = deepest.filter(|deepest| *deepest > arguments.k) {
+    if let Some(deepest) = deepest.filter(|deepest| searches && *deepest > arguments.k) {
         let message = format!("a measure at {deepest} needs {deepest} documents: -k {deepest}");
         return Err(SessionError::mistake("evaluation", message));
     }
