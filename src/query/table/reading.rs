@@ -229,7 +229,7 @@ impl Slice<'_> {
         let first = (self.rows.start - self.segment.first_row) as usize;
         let count = (self.rows.end - self.rows.start) as usize;
         let holds = match predicate.over_codes(&self.plan.view, &self.segment)? {
-            Some(codes) => codes.rows(first, count),
+            Some(codes) => codes.rows(first, count)?,
             None => predicate.of(self.scalar(predicate.origin())?)?,
         };
         Ok(Arc::new(holds))

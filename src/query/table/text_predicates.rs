@@ -9,8 +9,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringViewArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringViewArray, UInt32Array,
+};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::compute::kernels::cmp::{eq, neq};
 use arrow::datatypes::UInt32Type;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result};
@@ -76,8 +79,14 @@ pub(super) struct OverCodes {
 
 impl OverCodes {
     /// Returns what it says of `count` rows from `first` on.
-    pub fn rows(&self, first: usize, count: usize) -> BooleanArray {
+    ///
+    /// # Errors
+    /// Arrow's, for arrays that are not what they are here.
+    pub fn rows(&self, first: usize, count: usize) -> Result<BooleanArray> {
         let codes = self.codes.as_dictionary::<UInt32Type>().keys();
+        if let Some(rows) = self.compared(&codes.slice(first, count))? {
+            return Ok(rows);
+        }
         let null = self.of_text.len() - 1;
         let code = |row: usize| match codes.is_valid(first + row) {
             true => codes.value(first + row) as usize,
@@ -94,7 +103,28 @@ impl OverCodes {
         let valid = self.of_text.nulls().map(|of_text| {
             NullBuffer::new(BooleanBuffer::collect_bool(count, |row| of_text.is_valid(code(row))))
         });
-        BooleanArray::new(holds, valid.filter(|valid| valid.null_count() > 0))
+        Ok(BooleanArray::new(holds, valid.filter(|valid| valid.null_count() > 0)))
+    }
+
+    /// Returns what it says of rows by comparing their codes with one: where the predicate holds
+    /// for a single text, or for all but one, and is null of null.
+    fn compared(&self, codes: &UInt32Array) -> Result<Option<BooleanArray>> {
+        let null = self.of_text.len() - 1;
+        let of_texts = self.of_text.slice(0, null);
+        let follows_null = codes.null_count() == 0 || self.of_text.is_null(null);
+        if of_texts.null_count() > 0 || !follows_null {
+            return Ok(None);
+        }
+        let only = |holds: bool| {
+            let mut found = (0..null).filter(|text| of_texts.value(*text) == holds);
+            let code = found.next().filter(|_| found.next().is_none())?;
+            Some(UInt32Array::new_scalar(code as u32))
+        };
+        let one = match only(true) {
+            Some(code) => Some(eq(codes, &code)?),
+            None => only(false).map(|code| neq(codes, &code)).transpose()?,
+        };
+        Ok(one)
     }
 }
 
