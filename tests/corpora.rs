@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 use swirldb::codec::CorpusField;
-use swirldb::db::{Chunking, CorpusDraft, hexadecimal};
+use swirldb::db::{Chunking, CorpusDraft};
+use swirldb::diag::hexadecimal;
 use swirldb::score::{Measure, Topics};
 use swirldb::serve::{Backend, DatabaseBackend, recorded};
 use swirldb::session::{

@@ -6,6 +6,7 @@
 //! numbers in keys stay below 2^56 (u64) and 255 * 2^24 (u32).
 
 use super::CodecError;
+use crate::diag::hexadecimal;
 
 /// A column family. All exist from format 1 on, since an open reader does not see later ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -364,6 +365,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.push(0);
 }
 
+/// Returns the first bytes of a key in hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().take(40).map(|b| format!("{b:02x}")).collect()
+    hexadecimal(&bytes[..bytes.len().min(40)])
 }

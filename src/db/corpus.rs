@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::sealing::changed_documents;
 use super::{Database, DbError};
 use crate::codec::{CorpusField, CorpusRecord, DocumentRecord};
+use crate::diag::hexadecimal;
 use crate::exchange::Document;
 use crate::store::{Added, Store};
 use crate::text::analysis::{Analysis, Analyzer, Chunking};
@@ -383,8 +384,7 @@ impl Corpus {
 /// Returns the analyzer of a corpus, if this program has it in the version it was sealed with.
 pub(super) fn analyzer_of(record: &CorpusRecord) -> Result<Analyzer, DbError> {
     let (name, version) = &record.analyzer;
-    let found = Analyzer::parse(name).filter(|analyzer| analyzer.version() == *version);
-    found.ok_or_else(|| DbError::Corpus {
+    Analyzer::of_version(name, *version).ok_or_else(|| DbError::Corpus {
         name: record.name.clone(),
         why: format!(
             "its words are those of analyzer {name} {version}, which this program does not have: \
@@ -414,9 +414,4 @@ fn passages(document: Document, chunking: Chunking) -> Vec<(String, DocumentReco
         (format!("{}#{}", document.id, number + 1), record)
     };
     ranges.into_iter().enumerate().map(passage).collect()
-}
-
-/// Returns bytes in hexadecimal digits.
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

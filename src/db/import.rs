@@ -6,6 +6,7 @@ use super::DbError;
 use super::database::Database;
 use super::restoring::Restoring;
 use crate::codec::DatasetRecord;
+use crate::diag::hexadecimal;
 use crate::exchange::{BadRecord, Imported, LabelRecord, Place, Reader, Record};
 use crate::model::{Judge, Label};
 use crate::store::{Appended, Durability, Fact, Incoming, StoreError, View};
@@ -278,7 +279,7 @@ impl Import<'_, '_> {
 fn incoming(imported: Imported) -> (Place, Incoming) {
     let Imported { place, mut trajectory, content_hash, labels, judges: _ } = imported;
     if trajectory.id.is_empty() {
-        trajectory.id = content_hash[..16].iter().map(|b| format!("{b:02x}")).collect();
+        trajectory.id = hexadecimal(&content_hash[..16]);
     }
     (place, Incoming { trajectory, content_hash, labels })
 }

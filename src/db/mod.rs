@@ -19,7 +19,7 @@ mod sealing;
 /// belongs to a corpus, from the floor below.
 pub use crate::text::analysis::{Analyzer, Chunking};
 pub use crate::text::ranking::{BuildOptions, Explanation};
-pub use corpus::{CORPUS_FIELDS, Corpus, CorpusDraft, CorpusProgress, Found, hexadecimal};
+pub use corpus::{CORPUS_FIELDS, Corpus, CorpusDraft, CorpusProgress, Found};
 pub use database::{Database, Scored, TextProgress};
 pub use dataset::{DatasetDraft, NewRow, dataset_hash, pin};
 pub use difference::{Change, ChangedRow, Difference, difference};

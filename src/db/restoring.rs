@@ -7,6 +7,7 @@ use super::DbError;
 use super::database::Database;
 use super::dataset::dataset_hash;
 use crate::codec::{DatasetRecord, DatasetRow};
+use crate::diag::hexadecimal;
 use crate::exchange::{DatasetManifest, DatasetRows};
 use crate::store::View;
 
@@ -39,7 +40,7 @@ impl Restoring {
         let twice = self.datasets.iter().find(|other| other.manifest.name == *name);
         let hash = known.as_ref().map(|k| k.hash).or(twice.map(|other| other.manifest.hash));
         if hash.is_some_and(|hash| hash != manifest.hash) {
-            let found: String = hash.iter().flatten().take(6).map(|b| format!("{b:02x}")).collect();
+            let found = hash.map(|hash| hexadecimal(&hash[..6])).unwrap_or_default();
             let why = format!("another dataset of that name is there, with hash {found}");
             return Err(refused(name, why));
         }

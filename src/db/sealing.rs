@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::corpus::{CorpusProgress, analyzer_of, hexadecimal};
+use super::corpus::{CorpusProgress, analyzer_of};
 use super::{Database, DbError};
 use crate::codec::{CorpusRecord, DocumentRecord};
+use crate::diag::hexadecimal;
 use crate::text::ranking::{
     BuildOptions, Checking, RankedIndex, RankedIndexBuilder, RankingError, TermSource,
 };
@@ -85,12 +86,12 @@ impl Database {
         &self,
         corpus: &CorpusRecord,
         progress: &mut CorpusProgress<'_>,
-        mut visit: impl FnMut(&str, &DocumentRecord) -> Result<(), DbError>,
+        mut visit: impl FnMut(&str, DocumentRecord) -> Result<(), DbError>,
     ) -> Result<(), DbError> {
         let mut stopped = None;
         let mut seen = 0;
         self.store().scan_documents(&corpus.name, |id, document| {
-            let visited = visit(id, &document);
+            let visited = visit(id, document);
             seen += 1;
             let visited = match visited {
                 Ok(()) if progress(seen, corpus.documents).is_break() => Err(DbError::Stopped),

@@ -2,9 +2,11 @@
 //! how far long work is.
 
 mod diagnostic;
+mod digits;
 mod progress;
 mod suggest;
 
 pub use diagnostic::{Diagnostic, Span};
+pub use digits::hexadecimal;
 pub use progress::{Progress, Reached};
 pub use suggest::{did_you_mean, list_some};

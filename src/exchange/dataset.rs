@@ -80,8 +80,7 @@ mod hexadecimal {
         bytes: &[u8; N],
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        serializer.serialize_str(&digits)
+        serializer.serialize_str(&crate::diag::hexadecimal(bytes))
     }
 
     pub fn deserialize<'de, const N: usize, D: Deserializer<'de>>(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use swirldb::repl::{print_drift, watched};
 use swirldb::serve::{
-    DatabaseBackend, Limits, Options, ServeError, Server, Stop, read_proxied, recorded, serve_stdio,
+    DatabaseBackend, Limits, Options, Server, Stop, read_proxied, recorded, serve_stdio,
 };
 use swirldb::session::{Session, SessionError, toolbox};
 use swirldb::tools::{RecordMode, Toolbox};
@@ -169,22 +169,18 @@ pub fn serve(arguments: ServeArguments) -> Result<(), SessionError> {
     if arguments.stdio {
         let stop = Stop::default();
         on_signal(&stop)?;
-        return serve_stdio(backend, options, &stop).map_err(failed);
+        return serve_stdio(backend, options, &stop).map_err(wrong);
     }
     let events = Arc::new(|event: &swirldb::serve::Event| note(&event.to_string()));
-    let server = Server::bind(backend, options, events).map_err(failed)?;
+    let server = Server::bind(backend, options, events).map_err(wrong)?;
     on_signal(&server.stop())?;
-    server.run().map(drop).map_err(failed)
+    server.run().map(drop).map_err(wrong)
 }
 
 fn on_signal(stop: &Stop) -> Result<(), SessionError> {
     let stop = stop.clone();
     let set = ctrlc::set_handler(move || stop.stop());
     set.map_err(|error| SessionError::Environment(error.to_string()))
-}
-
-fn failed(error: ServeError) -> SessionError {
-    wrong(error)
 }
 
 type Corpora = Vec<Arc<swirldb::db::Corpus>>;

@@ -620,16 +620,14 @@ fn all_table_names(scope: &Scope<'_>) -> Vec<String> {
 }
 
 fn known_table(scope: &Scope<'_>, table: &str) -> Result<bool, QueryError> {
+    let store = scope.database.store();
+    let failed = |e| QueryError::Database(Box::new(DbError::Store(e)));
     match table.split_once('.') {
         Some((DATASET_SCHEMA, name)) => {
-            let found = scope.database.store().dataset(name);
-            let failed = |e| QueryError::Database(Box::new(DbError::Store(e)));
-            found.map(|dataset| dataset.is_some()).map_err(failed)
+            store.dataset(name).map(|dataset| dataset.is_some()).map_err(failed)
         }
         Some((CORPUS_SCHEMA, name)) => {
-            let found = scope.database.store().corpus(name);
-            let failed = |e| QueryError::Database(Box::new(DbError::Store(e)));
-            found.map(|corpus| corpus.is_some()).map_err(failed)
+            store.corpus(name).map(|corpus| corpus.is_some()).map_err(failed)
         }
         _ => {
             let scanned = ScanTable::ALL.iter().any(|t| t.name() == table);

@@ -1,6 +1,6 @@
 //! The names in a query: tables, columns, labels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
@@ -25,9 +25,9 @@ pub(super) struct Names {
     /// Every name that may be a column, as the engine looks it up.
     pub columns: Vec<String>,
     /// The datasets read as tables.
-    pub datasets: Vec<String>,
+    pub datasets: BTreeSet<String>,
     /// The corpora whose documents are read.
-    pub corpora: Vec<String>,
+    pub corpora: BTreeSet<String>,
     tables: Vec<(String, ParsedSpan)>,
     calls: Vec<TableCall>,
     functions: BTreeMap<String, ParsedSpan>,
@@ -212,19 +212,12 @@ impl Visitor for Names {
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
         let parts: Vec<&Ident> = relation.0.iter().filter_map(ObjectNamePart::as_ident).collect();
-        if let [schema, table] = parts.as_slice()
-            && normal(schema) == DATASET_SCHEMA
-        {
-            self.datasets.push(normal(table));
-            self.datasets.sort_unstable();
-            self.datasets.dedup();
-        }
-        if let [schema, table] = parts.as_slice()
-            && normal(schema) == CORPUS_SCHEMA
-        {
-            self.corpora.push(normal(table));
-            self.corpora.sort_unstable();
-            self.corpora.dedup();
+        if let [schema, table] = parts.as_slice() {
+            match normal(schema).as_str() {
+                DATASET_SCHEMA => drop(self.datasets.insert(normal(table))),
+                CORPUS_SCHEMA => drop(self.corpora.insert(normal(table))),
+                _ => {}
+            }
         }
         let name = parts.iter().map(|p| normal(p)).collect::<Vec<_>>().join(".");
         if let Some(first) = parts.first() {

@@ -14,6 +14,7 @@ use super::last_result::LastResult;
 use super::progress_view::{ProgressLine, Watch};
 use super::screen::{Output, harmless, is_paging};
 use super::training_view::TrainingView;
+use crate::diag::hexadecimal;
 use crate::query::Cancel;
 use crate::query::syntax::StatementKind;
 use crate::session::{Outcome, Session, SessionError, Sink};
@@ -175,8 +176,7 @@ impl Console {
             Outcome::Saved(dataset) => {
                 let rows = plural(dataset.rows, "sub-trajectory", "sub-trajectories");
                 let of = plural(dataset.trajectories, "trajectory", "trajectories");
-                let hash: String =
-                    dataset.hash.iter().take(6).map(|b| format!("{b:02x}")).collect();
+                let hash = hexadecimal(&dataset.hash[..6]);
                 say(&format!("saved '{}': {rows} of {of}, hash {hash}", dataset.name));
                 if dataset.undecided > 0 {
                     let left = plural(dataset.undecided, "trajectory", "trajectories");

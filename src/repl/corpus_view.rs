@@ -2,7 +2,7 @@
 
 use super::console::{grouped, plural, say};
 use crate::codec::CorpusRecord;
-use crate::db::hexadecimal;
+use crate::diag::hexadecimal;
 use crate::score::{Evaluation, Measure};
 use crate::session::{CorpusReport, Outcome, SessionError};
 use crate::tools::DriftReport;

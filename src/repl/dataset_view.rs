@@ -3,6 +3,7 @@
 use super::console::{plural, say};
 use crate::codec::DatasetRecord;
 use crate::db::DbError;
+use crate::diag::hexadecimal;
 use crate::session::{Outcome, Rerun, SessionError, Verified, counts};
 
 /// Tells what a statement about datasets did.
@@ -27,7 +28,7 @@ pub(super) fn report(outcome: &Outcome) -> Result<(), SessionError> {
 pub fn print_export(dataset: &DatasetRecord, path: &str) {
     let rows = plural(dataset.rows, "sub-trajectory", "sub-trajectories");
     let of = plural(dataset.trajectories, "trajectory", "trajectories");
-    let hash: String = dataset.hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hexadecimal(&dataset.hash);
     say(&format!("{path}: dataset '{}', {rows} of {of}, hash {hash}", dataset.name));
 }
 

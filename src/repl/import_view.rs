@@ -11,6 +11,7 @@ use super::console::{grouped, plural, say};
 use super::training_view::duration;
 use crate::codec::DatasetRecord;
 use crate::db::{ImportEvent, ImportReport, Incident, import};
+use crate::diag::hexadecimal;
 use crate::exchange::{Format, Progress, ReadOptions, open};
 use crate::session::{Session, SessionError, now_micros};
 
@@ -141,7 +142,7 @@ fn incident_line(file: &str, incident: &Incident) -> String {
 
 fn dataset_line(file: &str, dataset: &DatasetRecord, is_new: bool) -> String {
     let rows = plural(dataset.rows, "sub-trajectory", "sub-trajectories");
-    let hash: String = dataset.hash.iter().map(|b| format!("{b:02x}")).collect();
+    let hash = hexadecimal(&dataset.hash);
     let told = if is_new { "" } else { " (it was there already)" };
     format!("{file}: dataset '{}', {rows}, with the hash of the file: {hash}{told}", dataset.name)
 }

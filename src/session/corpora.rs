@@ -9,21 +9,21 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
-use super::datasets::unknown;
+use super::datasets::nearest;
 use super::error::SessionError;
 use super::listing::list;
 use super::statement::{Outcome, Session, Sink, mistake, worded};
 use crate::codec::{CorpusField, CorpusRecord, DocumentRecord};
-use crate::db::{
-    Analyzer, BuildOptions, CORPUS_FIELDS, Chunking, Corpus, CorpusDraft, DbError, hexadecimal,
-};
-use crate::diag::{Diagnostic, did_you_mean};
+use crate::db::{Analyzer, BuildOptions, CORPUS_FIELDS, Chunking, Corpus, CorpusDraft, DbError};
+use crate::diag::{Diagnostic, did_you_mean, hexadecimal};
 use crate::exchange::{
     CorpusFile, CorpusManifest, Document, DocumentFormat, DocumentOptions, Documents, create,
     derived_id, write_document,
 };
 use crate::query::Scope;
-use crate::query::syntax::{CorpusStatement, Literal, Name, QueryStatement, WithOption};
+use crate::query::syntax::{
+    CorpusStatement, Literal, Name, QueryStatement, SavedStatement, WithOption,
+};
 
 /// Bytes of documents stored together.
 const BATCH_BYTES: usize = 4 << 20;
@@ -34,8 +34,6 @@ const TOLD_MAX: u64 = 10;
 /// What came of documents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CorpusReport {
-    /// Documents read.
-    pub read: u64,
     /// Documents, or passages of them, that are new.
     pub new: u64,
     /// Those that were there with the same content.
@@ -137,10 +135,8 @@ impl Session {
         let manifest = documents.manifest().clone();
         let name = name.unwrap_or(&manifest.name);
         let refused = |why: String| DbError::Corpus { name: name.to_owned(), why };
-        let analyzer = Analyzer::parse(&manifest.analyzer)
-            .filter(|analyzer| analyzer.version() == manifest.analyzer_version);
-        let Some(analyzer) = analyzer else {
-            let (found, version) = (&manifest.analyzer, manifest.analyzer_version);
+        let (found, version) = (&manifest.analyzer, manifest.analyzer_version);
+        let Some(analyzer) = Analyzer::of_version(found, version) else {
             let why = format!("it needs analyzer {found} {version}, which this program has not");
             return Err(refused(why).into());
         };
@@ -208,15 +204,20 @@ impl Session {
             fingerprint: hexadecimal(&fingerprint),
         };
         let mut out = create(path).map_err(DbError::from)?;
-        let mut written = manifest.write(&mut out).map_err(SessionError::Output);
+        manifest.write(&mut out).map_err(SessionError::Output)?;
         self.progress().begin("writing documents", corpus.documents);
-        self.database().each_document(&corpus, &mut self.watch(), |id, document| {
-            if written.is_ok() {
-                let document = document_of(id, document.clone());
-                written = write_document(&mut out, &document).map_err(SessionError::Output);
-            }
-            Ok(())
-        })?;
+        let mut failed = None;
+        let written = self.database().each_document(&corpus, &mut self.watch(), |id, document| {
+            let DocumentRecord { title, text, metadata } = document;
+            let document = Document { id: id.to_owned(), title, text, metadata };
+            write_document(&mut out, &document).map_err(|error| {
+                failed = Some(error);
+                DbError::Stopped
+            })
+        });
+        if let Some(error) = failed {
+            return Err(SessionError::Output(error));
+        }
         written?;
         out.finish().map_err(DbError::from)?;
         Ok(corpus)
@@ -315,7 +316,6 @@ struct Filling<'a> {
 impl Filling<'_> {
     /// Adds documents, each with the place it comes from.
     fn add(&mut self, documents: Vec<(Document, String)>) -> Result<(), SessionError> {
-        self.report.read += documents.len() as u64;
         let places: BTreeMap<String, String> =
             documents.iter().map(|(d, place)| (d.id.clone(), place.clone())).collect();
         let documents = documents.into_iter().map(|(document, _)| document).collect();
@@ -364,11 +364,22 @@ pub(super) fn run(
             let draft = with_options(corpus_draft(&name.text), options, text)?;
             from_rows(session, scope, draft, query, sink)
         }
-        CorpusStatement::Diff { first, second } => {
+        CorpusStatement::Saved(statement) => run_saved(session, statement, text, sink),
+    }
+}
+
+fn run_saved(
+    session: &Session,
+    statement: &SavedStatement,
+    text: &str,
+    sink: &mut dyn Sink,
+) -> Result<Outcome, SessionError> {
+    match statement {
+        SavedStatement::Diff { first, second } => {
             let (first, second) = (known(session, first, text)?, known(session, second, text)?);
             diff(session, &first, &second, sink)
         }
-        CorpusStatement::Verify { name } => {
+        SavedStatement::Verify { name } => {
             let corpora = match name {
                 Some(name) => vec![known(session, name, text)?],
                 None => session.database().store().corpora()?,
@@ -382,12 +393,12 @@ pub(super) fn run(
             }
             list(sink, ["corpus", "documents", "verdict"], rows)
         }
-        CorpusStatement::Export { name, path } => {
+        SavedStatement::Export { name, path } => {
             known(session, name, text)?;
             let corpus = session.export_corpus(&name.text, Path::new(&path.text))?;
             Ok(Outcome::CorpusExported { corpus: Box::new(corpus), path: path.text.clone() })
         }
-        CorpusStatement::Drop { name } => {
+        SavedStatement::Drop { name } => {
             known(session, name, text)?;
             Ok(Outcome::CorpusDropped(Box::new(session.database().drop_corpus(&name.text)?)))
         }
@@ -435,8 +446,10 @@ fn known(session: &Session, name: &Name, text: &str) -> Result<CorpusRecord, Ses
         return Ok(found);
     }
     let names: Vec<String> = store.corpora()?.into_iter().map(|corpus| corpus.name).collect();
+    let message = format!("unknown corpus '{}'", name.text);
+    let unknown = Diagnostic::new("unknown-corpus", message).at(name.span);
     let none = "swirl corpus create DB NAME FILES makes one";
-    Err(unknown("corpus", "corpora", none, name, &names, text))
+    Err(mistake(unknown.help(nearest(&name.text, &names, "corpora", none)), text))
 }
 
 /// Returns the draft with the options of `WITH (...)`.
@@ -621,10 +634,4 @@ fn diff(
     rows.extend(hashes.into_keys().map(|id| [id, "removed".to_owned()]));
     rows.sort();
     list(sink, ["id", "difference"], rows)
-}
-
-/// Returns a document as files have it.
-pub(super) fn document_of(id: &str, document: DocumentRecord) -> Document {
-    let DocumentRecord { title, text, metadata } = document;
-    Document { id: id.to_owned(), title, text, metadata }
 }

@@ -17,10 +17,10 @@ use super::listing::list;
 use super::statement::{Outcome, Session, Sink, mistake};
 use super::verification;
 use crate::codec::{DatasetRecord, DatasetRow, TableId};
-use crate::db::{ChangedRow, DbError, Difference, difference, hexadecimal};
-use crate::diag::{Diagnostic, did_you_mean, list_some};
+use crate::db::{ChangedRow, DbError, Difference, difference};
+use crate::diag::{Diagnostic, did_you_mean, hexadecimal, list_some};
 use crate::exchange::{DatasetManifest, DatasetRows, NativeWriter, PinnedTrajectory, create};
-use crate::query::syntax::{DatasetStatement, Name};
+use crate::query::syntax::{Name, SavedStatement};
 use crate::store::View;
 
 /// Rows that are looked up, and written on one line of a file, together.
@@ -32,30 +32,30 @@ const READ: usize = 128;
 /// Runs a statement about datasets.
 pub(super) fn run(
     session: &Session,
-    statement: &DatasetStatement,
+    statement: &SavedStatement,
     text: &str,
     sink: &mut dyn Sink,
 ) -> Result<Outcome, SessionError> {
     match statement {
-        DatasetStatement::Diff { first, second } => {
+        SavedStatement::Diff { first, second } => {
             let first = known(session, first, text)?;
             let second = known(session, second, text)?;
             diff(session, first, second, sink)
         }
-        DatasetStatement::Verify { name } => {
+        SavedStatement::Verify { name } => {
             let datasets = match name {
                 Some(name) => vec![known(session, name, text)?],
                 None => session.database().store().datasets()?,
             };
             verification::verify(session, datasets, sink)
         }
-        DatasetStatement::Export { name, path } => {
+        SavedStatement::Export { name, path } => {
             let dataset = known(session, name, text)?;
             write(session, &dataset, Path::new(&path.text))?;
             let path = path.text.clone();
             Ok(Outcome::DatasetExported { dataset: Box::new(dataset), path })
         }
-        DatasetStatement::Drop { name } => drop_dataset(session, name, text),
+        SavedStatement::Drop { name } => drop_dataset(session, name, text),
     }
 }
 
@@ -82,28 +82,21 @@ fn known(session: &Session, name: &Name, text: &str) -> Result<DatasetRecord, Se
         return Ok(found);
     }
     let names: Vec<String> = store.datasets()?.into_iter().map(|d| d.name).collect();
-    Err(unknown("dataset", "datasets", "|> SAVE AS name saves one", name, &names, text))
+    let message = format!("unknown dataset '{}'", name.text);
+    let unknown = Diagnostic::new("unknown-dataset", message).at(name.span);
+    let help = nearest(&name.text, &names, "datasets", "|> SAVE AS name saves one");
+    Err(mistake(unknown.help(help), text))
 }
 
-/// Returns the mistake of a name that nothing of its kind has: `kind` and `kinds` are what it is
-/// called, `none` helps where there is none yet.
-pub(super) fn unknown(
-    kind: &str,
-    kinds: &str,
-    none: &str,
-    name: &Name,
-    known: &[String],
-    text: &str,
-) -> SessionError {
-    let code = if kind == "corpus" { "unknown-corpus" } else { "unknown-dataset" };
-    let diagnostic = Diagnostic::new(code, format!("unknown {kind} '{}'", name.text));
+/// Returns how to help with a name that is not among `known`: `kinds` is what those are called,
+/// `none` is said where there is none.
+pub(super) fn nearest(name: &str, known: &[String], kinds: &str, none: &str) -> String {
     let names = || known.iter().map(String::as_str);
-    let help = match did_you_mean(&name.text, names()) {
+    match did_you_mean(name, names()) {
         Some(near) => format!("did you mean '{near}'?"),
         None if known.is_empty() => none.to_owned(),
         None => format!("{kinds}: {}", list_some(names())),
-    };
-    mistake(diagnostic.at(name.span).help(help), text)
+    }
 }
 
 /// `SHOW DATASET name`: what it says of itself.

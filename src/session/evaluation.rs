@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::error::SessionError;
 use super::statement::Session;
 use crate::db::{Corpus, DbError};
-use crate::exchange::trec::{RunWriter, TrecError, read_judgements, read_run, read_topics};
+use crate::exchange::trec::{RunWriter, read_judgements, read_run, read_topics};
 use crate::score::{Evaluation, Measure, Qrels, Run, Topics, evaluate};
 
 /// What a search for topics looks for.
@@ -46,10 +46,6 @@ fn wrong(error: impl std::fmt::Display) -> SessionError {
     SessionError::mistake("evaluation", error.to_string())
 }
 
-fn read_error(error: TrecError) -> SessionError {
-    wrong(error)
-}
-
 /// Reads judgements.
 ///
 /// # Errors
@@ -59,7 +55,7 @@ pub fn qrels(path: &Path) -> Result<Qrels, SessionError> {
     read_judgements(path, &mut |judged| {
         qrels.add(&judged.topic, &judged.document, judged.relevance).map_err(|e| e.to_string())
     })
-    .map_err(read_error)?;
+    .map_err(wrong)?;
     Ok(qrels)
 }
 
@@ -72,7 +68,7 @@ pub fn run(path: &Path) -> Result<Run, SessionError> {
     read_run(path, &mut |ranked| {
         run.add(&ranked.topic, &ranked.document, ranked.score).map_err(|e| e.to_string())
     })
-    .map_err(read_error)?;
+    .map_err(wrong)?;
     Ok(run)
 }
 
@@ -99,9 +95,9 @@ impl Session {
         corpus: &Corpus,
         search: &TopicSearch<'_>,
     ) -> Result<TopicRun, SessionError> {
-        let topics = read_topics(search.topics).map_err(read_error)?;
+        let topics = read_topics(search.topics).map_err(wrong)?;
         let writer = search.run.map(|path| RunWriter::create(path, "swirl")).transpose();
-        let mut writer = writer.map_err(read_error)?;
+        let mut writer = writer.map_err(wrong)?;
         let mut run = Run::default();
         let passes = search.passes.max(1);
         self.progress().begin("searching topics", (topics.len() * passes) as u64);
@@ -126,13 +122,13 @@ impl Session {
             }
             if let Some(writer) = &mut writer {
                 let ranking = ranked.iter().map(|(document, score)| (document.as_str(), *score));
-                writer.write(id, ranking).map_err(read_error)?;
+                writer.write(id, ranking).map_err(wrong)?;
             }
         }
         times.sort_unstable();
         self.progress().end();
         if let Some(writer) = writer {
-            writer.finish().map_err(read_error)?;
+            writer.finish().map_err(wrong)?;
         }
         Ok(TopicRun { run, times })
     }

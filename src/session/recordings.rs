@@ -188,6 +188,7 @@ impl Cassette for StoreCassette {
         name: &str,
         each: &mut dyn FnMut(&Call) -> bool,
     ) -> Result<(), CassetteError> {
+        let mut wrong = None;
         let scanned = self.store.scan_recordings(Some(&self.name), |_, key, record| {
             if record.kind != kind.as_str() || record.name != name {
                 return true;
@@ -195,10 +196,14 @@ impl Cassette for StoreCassette {
             match recording(key, record) {
                 Ok(Some(recording)) => each(&recording.call),
                 Ok(None) => true,
-                Err(_) => false,
+                Err(error) => {
+                    wrong = Some(error);
+                    false
+                }
             }
         });
-        scanned.map_err(failed)
+        scanned.map_err(failed)?;
+        wrong.map_or(Ok(()), Err)
     }
 }
 

@@ -188,13 +188,9 @@ impl View {
         column: ColumnRef,
         chunk: u32,
     ) -> Result<ArrayRef, StoreError> {
-        match self.chunk_cache_key(column, chunk) {
-            Some(key) => {
-                let whole = self.cached(key, || self.read_whole(segment.table, column, chunk))?;
-                Ok(whole.slice(0, segment.rows as usize))
-            }
-            None => Ok(new_null_array(&data_type(column), segment.rows as usize)),
-        }
+        self.live(segment, column, chunk, |key, version| {
+            self.cached(key, || self.read_version(segment.table, column, chunk, version))
+        })
     }
 
     /// Returns what [`View::column`] does of a stored column, and leaves the cache as it is.
@@ -204,41 +200,54 @@ impl View {
         column: ColumnRef,
         chunk: u32,
     ) -> Result<ArrayRef, StoreError> {
-        let kept = self.chunk_cache_key(column, chunk).and_then(|k| self.store.cache.get(&k));
-        let whole = match kept {
-            Some(kept) => kept,
-            None => self.read_whole(segment.table, column, chunk)?,
-        };
-        Ok(whole.slice(0, segment.rows as usize))
+        self.live(segment, column, chunk, |key, version| match self.store.cache.get(&key) {
+            Some(kept) => Ok(kept),
+            None => self.read_version(segment.table, column, chunk, version),
+        })
     }
 
-    fn read_whole(
+    /// Returns the part of a chunk that a segment is, got by `whole` from its name in the cache and
+    /// its version; nulls where there is no chunk of the column.
+    fn live(
+        &self,
+        segment: &Segment,
+        column: ColumnRef,
+        chunk: u32,
+        whole: impl FnOnce(CacheKey, u64) -> Result<ArrayRef, StoreError>,
+    ) -> Result<ArrayRef, StoreError> {
+        let rows = segment.rows as usize;
+        match self.version(column, chunk) {
+            Some(version) => {
+                let key = CacheKey::Chunk { column, chunk, version };
+                Ok(whole(key, version)?.slice(0, rows))
+            }
+            None => Ok(new_null_array(&data_type(column), rows)),
+        }
+    }
+
+    fn read_version(
         &self,
         table: TableId,
         column: ColumnRef,
         chunk: u32,
+        version: u64,
     ) -> Result<ArrayRef, StoreError> {
+        let key = chunk_key(column, chunk, version);
         let rows = self.state.chunk_rows(table, chunk);
-        match self.chunk_cache_key(column, chunk) {
-            Some(CacheKey::Chunk { version, .. }) => {
-                let key = chunk_key(column, chunk, version);
-                read_chunk(&self.store.engine, &key, &data_type(column), rows)
-            }
-            _ => Ok(new_null_array(&data_type(column), rows as usize)),
-        }
+        read_chunk(&self.store.engine, &key, &data_type(column), rows)
     }
 
-    /// Returns what a column's chunk is called in the cache, if there is one.
-    fn chunk_cache_key(&self, column: ColumnRef, chunk: u32) -> Option<CacheKey> {
-        let entry = self.entry(column)?.chunks.get(chunk as usize)?.as_ref()?;
-        Some(CacheKey::Chunk { column, chunk, version: entry.version })
+    /// Returns the live version of a column's chunk, if there is one.
+    fn version(&self, column: ColumnRef, chunk: u32) -> Option<u64> {
+        Some(self.entry(column)?.chunks.get(chunk as usize)?.as_ref()?.version)
     }
 
     /// Returns the name in the cache of the chunk that a segment is all of.
     pub(super) fn whole_chunk_key(&self, segment: &Segment, column: ColumnRef) -> Option<CacheKey> {
         match segment.place {
             Place::Chunk(chunk) if self.is_whole(segment, chunk) => {
-                self.chunk_cache_key(column, chunk)
+                let version = self.version(column, chunk)?;
+                Some(CacheKey::Chunk { column, chunk, version })
             }
             _ => None,
         }

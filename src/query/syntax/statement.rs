@@ -3,10 +3,9 @@
 use datafusion::sql::sqlparser::ast::Query;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::corpora::{self, CorpusStatement};
-use super::datasets::{self, DatasetStatement};
 use super::ours::Cursor;
 use super::reader::{Reader, is_reserved};
+use super::saved::{self, CorpusStatement, SavedStatement};
 use super::tokens::{Lexed, Lexeme, lex};
 use super::{Catalog, Limits, build, funnel, identity, limits, refuse, search, teach};
 use crate::diag::{Diagnostic, Span};
@@ -47,7 +46,7 @@ pub enum StatementKind {
     /// A list: `SHOW TABLES`.
     Show(ShowWhat),
     /// Something done with saved datasets: `DIFF DATASET a b`.
-    Dataset(DatasetStatement),
+    Dataset(SavedStatement),
     /// Something done with corpora: `CREATE CORPUS name AS query`.
     Corpus(CorpusStatement),
 }
@@ -280,11 +279,11 @@ fn kind(reader: &Reader<'_>) -> Result<StatementKind, Diagnostic> {
         }
         Some("SHOW") => show(reader).map(StatementKind::Show),
         Some("SUMMARIZE") => summarize(reader),
-        Some(verb) if corpora::begins(reader, verb) => {
-            corpora::read(reader, verb).map(StatementKind::Corpus)
+        Some(verb) if saved::begins_corpus(reader, verb) => {
+            saved::corpus(reader, verb).map(StatementKind::Corpus)
         }
-        Some(verb) if datasets::begins(reader, verb) => {
-            datasets::read(reader, verb).map(StatementKind::Dataset)
+        Some(verb) if saved::begins_dataset(reader, verb) => {
+            saved::dataset(reader, verb).map(StatementKind::Dataset)
         }
         Some("SELECT" | "FROM" | "WITH" | "VALUES" | "TABLE") => {
             query(reader, 0).map(StatementKind::Query)

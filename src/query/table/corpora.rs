@@ -7,7 +7,7 @@ use datafusion::common::Result;
 
 use super::streamed::{Rows, Spec, Value, Writer, each_call, streaming};
 use crate::codec::ColumnType::{Boolean, Float, Integer, Text, Timestamp};
-use crate::diag::{Diagnostic, did_you_mean, list_some};
+use crate::diag::{Diagnostic, did_you_mean, hexadecimal, list_some};
 use crate::store::{StoreError, View};
 
 pub(super) const CORPORA: &[Spec] = &[
@@ -62,7 +62,7 @@ pub(super) const SEEN_BY: &[Spec] = &[
 
 pub(super) fn write_corpora(view: &View, rows: &mut Rows) -> std::result::Result<(), StoreError> {
     for corpus in view.store().corpora()? {
-        let fingerprint = corpus.fingerprint.map(|hash| blake3::Hash::from(hash).to_hex());
+        let fingerprint = corpus.fingerprint.map(|hash| hexadecimal(&hash));
         let fields: Vec<String> =
             corpus.fields.iter().map(|f| format!("{}={}", f.name, f.weight)).collect();
         rows.push(&[
@@ -70,7 +70,7 @@ pub(super) fn write_corpora(view: &View, rows: &mut Rows) -> std::result::Result
             Value::Text(Some(&corpus.description)),
             Value::Integer(Some(corpus.documents as i64)),
             Value::Integer(Some(corpus.text_bytes as i64)),
-            Value::Text(fingerprint.as_ref().map(|hash| hash.as_str())),
+            Value::Text(fingerprint.as_deref()),
             Value::Text(Some(&format!("{} {}", corpus.analyzer.0, corpus.analyzer.1))),
             Value::Float(Some(corpus.k1)),
             Value::Float(Some(corpus.b)),
@@ -88,7 +88,7 @@ pub(super) fn write_recordings(
 ) -> std::result::Result<(), StoreError> {
     let mut pushed = Ok(true);
     view.store().scan_recordings(None, |cassette, key, record| {
-        let key = blake3::Hash::from(key).to_hex();
+        let key = hexadecimal(&key);
         pushed = rows.push(&[
             Value::Text(Some(cassette)),
             Value::Text(Some(&key)),

@@ -74,10 +74,9 @@ fn projected(
         };
         projected.expr = projected.expr.clone().transform_up(by_index).data()?;
     }
-    for projected in &mut exprs {
-        let (with_columns, expr) = scan.asked_of_texts(&projected.expr)?;
-        asked |= !Arc::ptr_eq(&expr, &projected.expr);
-        (scan, projected.expr) = (with_columns, expr);
+    if let Some(with_columns) = scan.asked_of_texts(&mut exprs)? {
+        asked = true;
+        scan = with_columns;
     }
     if !asked {
         return Ok(None);

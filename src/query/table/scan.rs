@@ -24,6 +24,7 @@ use datafusion::physical_expr::{
     RangePartitioning,
 };
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::projection::ProjectionExpr;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
@@ -424,15 +425,16 @@ impl ScanExec {
         Ok(Some((ScanExec::new(plan, self.partitions.clone()), at)))
     }
 
-    /// Returns the scan with a column behind the others for each predicate over one text in `expr`,
-    /// and the expression that reads those.
-    pub(super) fn asked_of_texts(
-        &self,
-        expr: &Arc<dyn PhysicalExpr>,
-    ) -> Result<(ScanExec, Arc<dyn PhysicalExpr>)> {
+    /// Returns the scan with a column behind the others for each predicate over one text in
+    /// `exprs`, which read those then; `None` where there is no such predicate.
+    pub(super) fn asked_of_texts(&self, exprs: &mut [ProjectionExpr]) -> Result<Option<ScanExec>> {
         let mut plan = self.plan.as_ref().clone();
-        let expr = asked_of_texts(expr, &mut plan.output, &mut plan.text_predicates)?;
-        Ok((ScanExec::new(plan, self.partitions.clone()), expr))
+        let before = plan.text_predicates.len();
+        for ProjectionExpr { expr, .. } in exprs {
+            *expr = asked_of_texts(expr, &mut plan.output, &mut plan.text_predicates)?;
+        }
+        let is_new = plan.text_predicates.len() > before;
+        Ok(is_new.then(|| ScanExec::new(plan, self.partitions.clone())))
     }
 
     /// Returns the scan with some of its columns, which ascend.

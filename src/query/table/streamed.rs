@@ -20,6 +20,7 @@ use super::columns::LabelNames;
 use super::corpora::{CORPORA, RECORDINGS, write_corpora, write_recordings};
 use super::reading::external;
 use crate::codec::{ColumnType, TableId, call_error};
+use crate::diag::hexadecimal;
 use crate::model::{Message, Target, ToolCall, Trajectory};
 use crate::store::{StoreError, View};
 
@@ -477,7 +478,7 @@ fn write_judges(view: &View, rows: &mut Rows) -> Result<(), StoreError> {
 
 fn write_datasets(view: &View, rows: &mut Rows) -> Result<(), StoreError> {
     for d in view.store().datasets()? {
-        let hash: String = d.hash.iter().map(|b| format!("{b:02x}")).collect();
+        let hash = hexadecimal(&d.hash);
         rows.push(&[
             Value::Text(Some(&d.name)),
             Value::Integer(Some(d.rows as i64)),

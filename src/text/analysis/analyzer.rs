@@ -37,6 +37,11 @@ impl Analyzer {
         }
     }
 
+    /// Returns the analyzer that a name and a version mean, if this program has it.
+    pub fn of_version(name: &str, version: u32) -> Option<Analyzer> {
+        Analyzer::parse(name).filter(|analyzer| analyzer.version() == version)
+    }
+
     /// Returns what analyses one text after the other; each thread has its own.
     pub fn start(self) -> Analysis {
         Analysis(match self {
