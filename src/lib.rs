@@ -18,3 +18,4 @@ pub mod synth;
 pub mod text;
 pub mod tools;
 pub mod train;
+pub mod vectors;

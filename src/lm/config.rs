@@ -155,9 +155,9 @@ impl DecoderConfig {
 }
 
 /// The fields of a `config.json`.
-struct Fields<'a> {
-    json: &'a Value,
-    path: &'a Path,
+pub(super) struct Fields<'a> {
+    pub(super) json: &'a Value,
+    pub(super) path: &'a Path,
 }
 
 impl Fields<'_> {
@@ -207,21 +207,21 @@ impl Fields<'_> {
         Ok(self.number("rope_theta")?.unwrap_or(10_000.0))
     }
 
-    fn number(&self, name: &str) -> Result<Option<f64>, LmError> {
+    pub(super) fn number(&self, name: &str) -> Result<Option<f64>, LmError> {
         match &self.json[name] {
             Value::Null => Ok(None),
             value => value.as_f64().map(Some).ok_or_else(|| self.wrong(name, "a number", value)),
         }
     }
 
-    fn flag(&self, name: &str) -> Result<bool, LmError> {
+    pub(super) fn flag(&self, name: &str) -> Result<bool, LmError> {
         match &self.json[name] {
             Value::Null => Ok(false),
             value => value.as_bool().ok_or_else(|| self.wrong(name, "true or false", value)),
         }
     }
 
-    fn optional_size(&self, name: &str) -> Result<Option<usize>, LmError> {
+    pub(super) fn optional_size(&self, name: &str) -> Result<Option<usize>, LmError> {
         match &self.json[name] {
             Value::Null => Ok(None),
             value => value
@@ -232,7 +232,7 @@ impl Fields<'_> {
         }
     }
 
-    fn size(&self, name: &str) -> Result<usize, LmError> {
+    pub(super) fn size(&self, name: &str) -> Result<usize, LmError> {
         self.optional_size(name)?
             .ok_or_else(|| self.wrong(name, "a positive whole number", &Value::Null))
     }

@@ -1,8 +1,10 @@
-//! The language model: a trainable decoder, its weights on disk, its tokenizer.
+//! The language model: a trainable decoder, its weights on disk, its tokenizer; and the encoder that
+//! makes vectors of texts.
 
 mod checkpoint;
 mod config;
 mod decoder;
+mod encoder;
 mod error;
 mod gguf;
 mod gguf_llama;
@@ -17,6 +19,7 @@ mod weights;
 pub use candle_core::Device;
 pub use config::DecoderConfig;
 pub use decoder::{Decoder, Packed};
+pub use encoder::SentenceEncoder;
 pub use error::LmError;
 pub use load::{LoadedModel, ModelDescription, ModelFormat, WeightsFile, load};
 pub use tokenizer::Tokenizer;

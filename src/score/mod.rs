@@ -6,12 +6,14 @@
 
 mod agreement;
 mod answer;
+mod fusion;
 mod measure;
 mod number;
 mod ranking;
 
 pub use agreement::Agreement;
 pub use answer::{contains, exact_match, f1, normalise};
+pub use fusion::{FUSION_CONSTANT, FusionError, fuse};
 pub use measure::{Measure, MeasureError};
 pub use number::{NUMERIC_TOLERANCE, numeric_equal, parse_number};
 pub use ranking::{Evaluation, Qrels, RankingError, Run, Topics, evaluate};

@@ -17,6 +17,7 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("store", 2),
     ("text", 2),
     ("lm", 2),
+    ("vectors", 2),
     ("codec", 1),
     ("exchange", 1),
     ("plot", 1),

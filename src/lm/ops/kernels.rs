@@ -47,7 +47,7 @@ fn run_block(first_row: usize, block: &mut [f32], body: &(impl Fn(usize, &mut [f
 
 /// Returns the sum of `f` over `a` in fixed lanes.
 #[inline(always)]
-pub(super) fn sum_of(a: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+pub(in crate::lm) fn sum_of(a: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = a.as_chunks::<LANES>();
     let mut sums = [0f32; LANES];
     for chunk in chunks {
@@ -102,7 +102,7 @@ pub(super) fn max_of(a: &[f32]) -> f32 {
 ///
 /// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by the polynomial of Cephes' `expf`, 2^n by its bits.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+pub(in crate::lm) fn exp(x: f32) -> f32 {
     // Adding 1.5 * 2^23 leaves the nearest whole number in the low bits of the sum.
     const ROUND: f32 = 12_582_912.0;
     let bounded = if x < -87.0 { -87.0 } else { x };
@@ -129,7 +129,7 @@ pub(super) fn sigmoid(x: f32) -> f32 {
 
 /// Replaces `row` by its softmax.
 #[inline(always)]
-pub(super) fn softmax(row: &mut [f32]) {
+pub(in crate::lm) fn softmax(row: &mut [f32]) {
     let max = max_of(row);
     for x in row.iter_mut() {
         *x = exp(*x - max);

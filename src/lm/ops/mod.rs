@@ -34,6 +34,7 @@ pub use sink::GradientSink;
 pub use swiglu::swiglu;
 
 pub(super) use attention::attention_backward;
+pub(super) use kernels::{softmax, sum_of};
 pub(super) use linear::{input_gradient, weight_gradient};
 pub(super) use norm::rms_norm_backward;
 pub(super) use rope::rope_backward;
