@@ -31,15 +31,15 @@ impl VectorsWriter {
     ///
     /// # Errors
     /// `BadParameter`; `InUse`; `Io`.
-    pub fn create(path: &Path, dimensions: usize, key: &str) -> Result<VectorsWriter, VectorsError> {
+    pub fn create(
+        path: &Path,
+        dimensions: usize,
+        key: &str,
+    ) -> Result<VectorsWriter, VectorsError> {
         let header = Header::new(dimensions, key)?;
         let partial = partial(path);
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&partial);
+        let opened =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&partial);
         let file = opened.map_err(VectorsError::io(&partial, "created"))?;
         lock(&file, &partial)?;
         file.set_len(0).map_err(VectorsError::io(&partial, "emptied"))?;

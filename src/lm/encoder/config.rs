@@ -129,7 +129,8 @@ impl EncoderConfig {
 /// Returns the JSON of a file.
 pub(super) fn read_json(path: &Path) -> Result<Value, LmError> {
     let text = std::fs::read_to_string(path).map_err(LmError::io(path))?;
-    serde_json::from_str(&text).map_err(|error| LmError::damaged(path, format!("not JSON: {error}")))
+    serde_json::from_str(&text)
+        .map_err(|error| LmError::damaged(path, format!("not JSON: {error}")))
 }
 
 /// Returns the JSON of a file, null if it does not exist.

@@ -126,9 +126,8 @@ impl Head<'_> {
     fn attend(&self, scores: &mut [f32], mixed: &mut [f32]) {
         let own = self.width / self.heads;
         let stride = 3 * self.width;
-        let part = |part: usize| {
-            &self.inputs[self.start * stride + part * self.width + self.head * own..]
-        };
+        let part =
+            |part: usize| &self.inputs[self.start * stride + part * self.width + self.head * own..];
         let keys = Panels::of_rows(part(1), self.length, own, stride);
         let values = Panels::of_columns(part(2), self.length, own, stride);
         let scale = 1.0 / (own as f32).sqrt();

@@ -46,12 +46,7 @@ impl Panels {
     }
 
     /// Packs `inner` rows of `columns` numbers that begin `stride` apart: the values of a head.
-    pub(super) fn of_columns(
-        rows: &[f32],
-        inner: usize,
-        columns: usize,
-        stride: usize,
-    ) -> Panels {
+    pub(super) fn of_columns(rows: &[f32], inner: usize, columns: usize, stride: usize) -> Panels {
         let mut values = vec![0.0; columns.next_multiple_of(WIDTH) * inner];
         for (panel, values) in values.chunks_exact_mut(WIDTH * inner).enumerate() {
             let first = panel * WIDTH;

@@ -5,6 +5,7 @@ use std::path::Path;
 use candle_core::Device;
 use rayon::prelude::*;
 use serde_json::Value;
+use tokenizers::PostProcessor;
 use tokenizers::utils::truncation::TruncationParams;
 
 use super::config::{EncoderConfig, read_json};
@@ -170,6 +171,11 @@ fn open_tokenizer(
     let bytes = serde_json::to_vec(&json).map_err(|error| broken(error.to_string()))?;
     let mut tokenizer =
         tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| broken(error.to_string()))?;
+    let added = tokenizer.get_post_processor().map_or(0, |added| added.added_tokens(false));
+    if config.tokens_max <= added {
+        let limit = config.tokens_max;
+        return Err(broken(format!("{added} special tokens leave no room in a limit of {limit}")));
+    }
     let truncation = TruncationParams { max_length: config.tokens_max, ..Default::default() };
     tokenizer
         .with_truncation(Some(truncation))

@@ -70,11 +70,12 @@ impl Weights {
         let source = Source { file: &open, prefix, config };
         source.refuse_unknown(path)?;
         let hidden = config.hidden_size;
-        let mut first_type =
-            source.load("embeddings.token_type_embeddings.weight", &[config.type_vocab_size, hidden])?;
+        let mut first_type = source
+            .load("embeddings.token_type_embeddings.weight", &[config.type_vocab_size, hidden])?;
         first_type.truncate(hidden);
         Ok(Weights {
-            words: source.load("embeddings.word_embeddings.weight", &[config.vocab_size, hidden])?,
+            words: source
+                .load("embeddings.word_embeddings.weight", &[config.vocab_size, hidden])?,
             positions: source
                 .load("embeddings.position_embeddings.weight", &[config.positions, hidden])?,
             first_type,
