@@ -19,7 +19,7 @@ TOOLS := $(CACHE)/tools
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
-.PHONY: help setup build demo test lint fmt model bench bench-search clean-demo clean-model
+.PHONY: help setup build demo test lint fmt model encoder bench bench-search clean-demo clean-model
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ fmt: ## Format the code
 model: ## Fetch SmolLM2-135M-Instruct (98 MB) into models/ and check it
 	@$(PYTHON) scripts/model.py
 
+encoder: ## Fetch all-MiniLM-L6-v2 (91 MB), which makes vectors of texts, into models/ and check it
+	@$(PYTHON) scripts/encoder.py
+
 bench: build ## Measure against DuckDB and SQLite; ARGS="--steps 20000 --write" (benches/README.md)
 	@$(PYTHON) benches/run.py $(ARGS)
 
@@ -63,5 +66,5 @@ bench-search: build ## Measure search beside tantivy, bm25s, SQLite's FTS5 and L
 clean-demo: ## Remove what the demo wrote
 	rm -rf $(DEMO)
 
-clean-model: ## Remove the fetched model
+clean-model: ## Remove the fetched models
 	rm -rf models

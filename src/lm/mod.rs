@@ -1,5 +1,5 @@
-//! The language model: a trainable decoder, its weights on disk, its tokenizer; and the encoder that
-//! makes vectors of texts.
+//! The language model: a trainable decoder, its weights on disk, its tokenizer; and the encoder
+//! that makes vectors of texts.
 
 mod checkpoint;
 mod config;

@@ -131,9 +131,9 @@ impl VectorIndex {
         Ok(numbers.iter().map(|bytes| restore(i16::from_le_bytes(*bytes))).collect())
     }
 
-    /// Returns numbers and scores of the best `k` vectors for a query of length 1, the best first; of
-    /// equal scores the lower number first. The score is the cosine of stored vector and query, both
-    /// as whole numbers of 1/32767; all vectors are compared.
+    /// Returns numbers and scores of the best `k` vectors for a query of length 1, the best first;
+    /// of equal scores the lower number first. The score is the cosine of stored vector and query,
+    /// both as whole numbers of 1/32767; all vectors are compared.
     ///
     /// The threads are those of rayon's pool that this is called in, and the answer is the same for
     /// any number of them. `cancelled` is asked every millisecond or so by each. Memory grows with
@@ -191,9 +191,10 @@ impl VectorIndex {
 /// Maps a file into memory.
 #[expect(unsafe_code, reason = "a mapped file can be changed by other processes")]
 fn map(file: &File, path: &Path) -> Result<Mmap, VectorsError> {
-    // SAFETY: the mapping is read-only, and its bytes are only ever read as numbers, for which every
-    // pattern is good. Nobody writes a finished file: it is made under another name and renamed, and
-    // a later one of the same name is another file. A process that cuts or writes it nevertheless
-    // makes wrong answers or stops this one by a signal, as with every mapped index here.
+    // SAFETY: the mapping is read-only, and its bytes are only ever read as numbers, for which
+    // every pattern is good. Nobody writes a finished file: it is made under another name and
+    // renamed, and a later one of the same name is another file. A process that cuts or writes it
+    // nevertheless makes wrong answers or stops this one by a signal, as with every mapped index
+    // here.
     unsafe { Mmap::map(file) }.map_err(VectorsError::io(path, "mapped"))
 }

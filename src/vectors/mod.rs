@@ -11,9 +11,9 @@
 //! |any part of the sum| <= |a| |b| <= 32912^2 = 1083199744 < 2^31      (Cauchy-Schwarz)
 //! ```
 //!
-//! The second line holds for every subset of the terms, and so for every partial sum in every order:
-//! the product is the same for all vector instructions, threads and machines. The score is that
-//! product divided by 32767^2. By the first line and the triangle inequality it is within
+//! The second line holds for every subset of the terms, and so for every partial sum in every
+//! order: the product is the same for all vector instructions, threads and machines. The score is
+//! that product divided by 32767^2. By the first line and the triangle inequality it is within
 //! sqrt(d) / 32767 of the cosine (6e-4 for d = 384); rounding errors of either sign leave about
 //! 1e-5 of that.
 //!
@@ -26,9 +26,9 @@
 //! ```
 //!
 //! While it is written it is called `NAME.partial`. A checkpoint brings the rows to the disk first
-//! and then writes the one header that is not the newest: whatever a kill or a power cut leaves, one
-//! header tells of rows that are there. What is behind them is cut off when it is gone on with. The
-//! bytes of a finished file depend on the key and the vectors only.
+//! and then writes the one header that is not the newest: whatever a kill or a power cut leaves,
+//! one header tells of rows that are there. What is behind them is cut off when it is gone on with.
+//! The bytes of a finished file depend on the key and the vectors only.
 
 mod error;
 mod header;

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// A row by its product; the greater one comes first in an answer: of equal products, the row of the
-/// lower number.
+/// A row by its product; the greater one comes first in an answer: of equal products, the row of
+/// the lower number.
 type Ranked = (i32, Reverse<u32>);
 
 /// A heap of at most `limit` rows with the worst on top. Its memory grows with what is offered.

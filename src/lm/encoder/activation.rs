@@ -63,8 +63,8 @@ pub(super) fn add_bias(rows: &mut [f32], bias: &[f32]) {
     }
 }
 
-/// A layer norm: mean 0 and variance 1 of every row, then a scale and a shift for each column (Ba et
-/// al. 2016).
+/// A layer norm: mean 0 and variance 1 of every row, then a scale and a shift for each column (Ba
+/// et al. 2016).
 pub(super) struct Norm {
     pub(super) scale: Vec<f32>,
     pub(super) shift: Vec<f32>,

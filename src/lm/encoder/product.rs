@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Each element is `fma(a[n], b[n], .. fma(a[1], b[1], fma(a[0], b[0], 0)))`. Neither the height
-//! of a tile, which follows the vector registers of the machine, nor the number of rows shows in it.
+//! of a tile, which follows the vector registers of the machine, nor the number of rows shows in
+//! it.
 
 use pulp::{Arch, Simd, WithSimd};
 
