@@ -382,8 +382,6 @@ fn reading_writes_nothing() {
         index.verify().unwrap();
         assert_eq!(files_below(folder.path()), before);
     }
-    let names = |name: &str| before.iter().any(|file| file.ends_with(name));
-    assert!(names("manifest") && !names(".tantivy-meta.lock"));
 }
 
 #[test]
@@ -405,8 +403,11 @@ fn damage_is_noticed_and_can_be_mended() {
             assert!(matches!(error, RankingError::Damaged { .. }), "{file:?}: {error}");
             assert!(error.is_mended_by_building());
         }
-        fs::write(&file, &whole[..whole.len() - 1]).unwrap();
-        assert!(open(Checking::Lengths).unwrap_err().is_mended_by_building(), "{file:?} cut");
+        // No bounds are written of so few documents.
+        if let Some((_, cut)) = whole.split_last() {
+            fs::write(&file, cut).unwrap();
+            assert!(open(Checking::Lengths).unwrap_err().is_mended_by_building(), "{file:?} cut");
+        }
         fs::remove_file(&file).unwrap();
         assert!(open(Checking::Lengths).unwrap_err().is_mended_by_building(), "{file:?} gone");
         fs::write(&file, &whole).unwrap();
@@ -415,11 +416,11 @@ fn damage_is_noticed_and_can_be_mended() {
     let other = RankedIndex::open(&directory, "documents 2", Checking::Lengths).map(drop);
     let told = other.unwrap_err().to_string();
     assert!(told.contains("key 'documents 1, analysis 1' where 'documents 2' is needed"), "{told}");
-    let later = r#"{"format":2,"shape":"unknown"}"#;
+    let later = r#"{"format":3,"shape":"unknown"}"#;
     let manifest = format!("{}\n{later}", blake3::hash(later.as_bytes()).to_hex());
     fs::write(directory.join("manifest"), manifest).unwrap();
     let told = open(Checking::Lengths).unwrap_err().to_string();
-    assert!(told.contains("format '2' where '1' is needed"), "{told}");
+    assert!(told.contains("format '3' where '2' is needed"), "{told}");
     build(&directory, &["contents"], &documents, &options(1, 2));
     open(Checking::Contents).unwrap();
 }
@@ -511,4 +512,93 @@ fn nothing_that_belongs_is_left_out_of_long_lists() {
             assert_eq!(found, expected[..k], "{words}, the best {k}");
         }
     }
+}
+
+#[test]
+fn numbers_of_every_size_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    // Frequencies of one, two and three bytes, blocks that are full, lengths of four bytes.
+    let times = |document: usize| match document % 200 {
+        7 => 200,
+        11 => 20_000,
+        number => number % 3,
+    };
+    let text = |document: usize| format!("{} b{}", "a ".repeat(times(document)), document % 700);
+    let mut documents: Documents = (0..1500).map(|document| vec![text(document)]).collect();
+    documents[1234] = vec!["c ".repeat(70_000)];
+    let directory = folder.path().join("index");
+    build(&directory, &["contents"], &documents, &options(1, usize::MAX));
+    let index = open(&directory);
+    for document in [7, 11, 12, 1211, 1499] {
+        let parts = index.explain(&query("a"), document as u32).unwrap().parts;
+        assert_eq!(parts.first().map_or(0, |part| part.frequency as usize), times(document));
+    }
+    let parts = index.explain(&query("c"), 1234).unwrap().parts;
+    assert_eq!((parts[0].frequency, parts[0].length), (70_000, 70_000));
+    let scoring = Scoring { k1: 0.9, b: 0.4, weights: vec![1.0] };
+    for words in ["a", "a b11", "b7 b11 c", "a b1 b2 b3"] {
+        let asked: Asked = words.split(' ').map(|word| (None, word.to_owned())).collect();
+        let expected = bits(&scored(&documents, &asked, &scoring));
+        for k in [1, 10, 300] {
+            let found = bits(&search(&index, &as_query(&asked), k));
+            assert_eq!(found, expected[..k.min(expected.len())], "{words}, the best {k}");
+        }
+    }
+}
+
+#[test]
+fn changed_bytes_give_an_answer_or_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = ChaCha8Rng::seed_from_u64(5);
+    let documents = made_documents(&mut random, 700);
+    let directory = folder.path().join("index");
+    build(&directory, &["title", "text"], &documents, &options(1, usize::MAX));
+    let asked = query("w00 w01 w05 w10 w40");
+    let many: RankedQuery = (0..200).map(|number| format!("w{number:02}")).collect();
+    let mut told = 0;
+    for file in files_below(&directory.join("0000")) {
+        let whole = fs::read(&file).unwrap();
+        for _ in 0..20 {
+            let Some(last) = whole.len().checked_sub(1) else { break };
+            let mut bytes = whole.clone();
+            bytes[random.random_range(0..=last)] = random.random();
+            fs::write(&file, bytes).unwrap();
+            let index = RankedIndex::open(&directory, KEY, Checking::Lengths);
+            let answers = index.and_then(|index| {
+                index.search(&asked, 10, &|| false)?;
+                index.search(&many, 10, &|| false)?;
+                index.explain(&asked, 3)
+            });
+            match answers {
+                Ok(_) => {}
+                Err(RankingError::Damaged { .. }) => told += 1,
+                Err(other) => panic!("{file:?}: {other}"),
+            }
+        }
+        fs::write(&file, &whole).unwrap();
+    }
+    assert!(told > 10, "{told}");
+}
+
+#[test]
+fn little_memory_for_sealing_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = ChaCha8Rng::seed_from_u64(9);
+    // More postings than a quarter of the least memory has room for.
+    let text = |random: &mut ChaCha8Rng| {
+        let word = |random: &mut ChaCha8Rng| format!("w{}", random.random_range(0..400));
+        (0..150).map(|_| word(random)).collect::<Vec<_>>().join(" ")
+    };
+    let documents: Documents = (0..6000).map(|_| vec![text(&mut random)]).collect();
+    let directories = [1, 1 << 29].map(|memory_bytes| {
+        let directory = folder.path().join(memory_bytes.to_string());
+        let options = BuildOptions { memory_bytes, ..BuildOptions::default() };
+        build(&directory, &["contents"], &documents, &options);
+        directory
+    });
+    let bytes = directories.each_ref().map(|directory| {
+        let postings = directory.join("0000").join("postings-0");
+        blake3::hash(&fs::read(postings).unwrap())
+    });
+    assert_eq!(bytes[0], bytes[1]);
 }

@@ -51,6 +51,13 @@ impl Analyzer {
     }
 }
 
+/// Whoever gives each term a number.
+pub trait TermNumbers {
+    /// Returns the number of a term, the same whenever it is asked; `None` for a term that shall be
+    /// as if it were not there.
+    fn number(&mut self, term: &str) -> Option<u32>;
+}
+
 /// An analyzer at work, with its scratch space. What it did before never changes a term.
 pub struct Analysis(State);
 
@@ -71,6 +78,21 @@ impl Analysis {
                 }
             }
             State::Neutral(neutral) => neutral.terms(text, each),
+        }
+    }
+
+    /// Appends the number of every term of `text` to `to`, in order. Numbers are remembered:
+    /// `numbers` must be the same in every call.
+    pub fn numbers(&mut self, text: &str, numbers: &mut dyn TermNumbers, to: &mut Vec<u32>) {
+        match &mut self.0 {
+            State::English(english) => {
+                for token in Tokenizer::new(text) {
+                    to.extend(english.number(text, token.start, token.end, numbers));
+                }
+            }
+            State::Neutral(neutral) => {
+                neutral.terms(text, &mut |term: &str| to.extend(numbers.number(term)));
+            }
         }
     }
 

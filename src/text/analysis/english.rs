@@ -2,6 +2,7 @@
 
 use tinystr::TinyAsciiStr;
 
+use super::analyzer::TermNumbers;
 use super::porter;
 
 /// The words that Lucene leaves out of English text.
@@ -17,40 +18,32 @@ const STOP_BYTES_MAX: usize = 5;
 /// The longest token whose term is remembered, in bytes.
 const REMEMBERED_BYTES_MAX: usize = 16;
 
-/// How many terms are remembered at first, as a power of two: 8 KiB, enough for a query.
+/// How many are remembered at first, as a power of two: 8 KiB, enough for a query.
 const SLOTS_BITS_MIN: u32 = 8;
 
-/// How many are remembered once much was read: 512 KiB, which a core's own cache holds.
-const SLOTS_BITS_MAX: u32 = 14;
+/// How many are remembered once much was read: 1 MiB, which a core's own cache holds.
+const SLOTS_BITS_MAX: u32 = 15;
 
 /// Makes terms of tokens, one after the other.
 ///
-/// Text repeats its words: the terms of short tokens of ASCII are remembered in a table in which a
-/// token has one place, and takes it from the one that was there. The table grows with what is
-/// read. What is remembered never changes a term.
+/// Text repeats its words: the terms of short tokens of ASCII, and their numbers, are remembered.
+/// What is remembered never changes a term.
 pub(super) struct English {
-    slots: Vec<Slot>,
-    slots_bits: u32,
-    /// Terms made since the table has its size.
-    made: usize,
+    terms: Slots<ShortTerm>,
+    numbers: Slots<Option<u32>>,
     term: String,
     units: Vec<u8>,
     wide: Vec<u16>,
 }
 
-/// A token in lower case, as a number, and its term. The empty term is that of a stop word.
-#[derive(Clone, Copy)]
-struct Slot {
-    token: u128,
-    term: TinyAsciiStr<REMEMBERED_BYTES_MAX>,
-}
+/// A term of a short token; empty for a stop word.
+type ShortTerm = TinyAsciiStr<REMEMBERED_BYTES_MAX>;
 
 impl English {
     pub(super) fn new() -> English {
         English {
-            slots: vec![Slot::EMPTY; 1 << SLOTS_BITS_MIN],
-            slots_bits: SLOTS_BITS_MIN,
-            made: 0,
+            terms: Slots::new(TinyAsciiStr::EMPTY),
+            numbers: Slots::new(None),
             term: String::new(),
             units: Vec::new(),
             wide: Vec::new(),
@@ -60,36 +53,31 @@ impl English {
     /// Returns the term of the token `text[start..end]`; `None` for a stop word.
     #[inline]
     pub(super) fn term(&mut self, text: &str, start: usize, end: usize) -> Option<&str> {
-        let bytes = text.as_bytes();
-        let length = end - start;
-        if length > REMEMBERED_BYTES_MAX {
+        let Some(token) = short_token(text, start, end) else {
             return self.long_term(text.get(start..end)?);
-        }
-        let token = match bytes.get(start..).and_then(|rest| rest.first_chunk::<16>()) {
-            Some(chunk) => u128::from_le_bytes(*chunk) & (u128::MAX >> (128 - 8 * length)),
-            None => padded(bytes.get(start..end)?),
         };
-        if token & HIGH_BITS != 0 {
-            return self.long_term(text.get(start..end)?);
-        }
-        let token = lower(token);
-        let slot = place(token, self.slots_bits);
-        let slot = if self.slots[slot].token == token { slot } else { self.make(token, length) };
-        Some(self.slots[slot].term.as_str()).filter(|term| !term.is_empty())
+        let term = self.terms.get_or_put(token, || short_term(token));
+        Some(term.as_str()).filter(|term| !term.is_empty())
     }
 
-    /// Makes the term of a token and returns its place.
-    #[inline(never)]
-    fn make(&mut self, token: u128, length: usize) -> usize {
-        if self.made > 2 * self.slots.len() && self.slots_bits < SLOTS_BITS_MAX {
-            self.slots_bits += 2;
-            self.slots = vec![Slot::EMPTY; 1 << self.slots_bits];
-            self.made = 0;
-        }
-        self.made += 1;
-        let slot = place(token, self.slots_bits);
-        self.slots[slot] = Slot::of(token, length);
-        slot
+    /// Returns the number of the term of the token `text[start..end]`; `None` for a stop word.
+    /// `numbers` is the same in every call.
+    #[inline]
+    pub(super) fn number(
+        &mut self,
+        text: &str,
+        start: usize,
+        end: usize,
+        numbers: &mut dyn TermNumbers,
+    ) -> Option<u32> {
+        let Some(token) = short_token(text, start, end) else {
+            return self.long_term(text.get(start..end)?).and_then(|term| numbers.number(term));
+        };
+        let make = || match short_term(token) {
+            term if term.is_empty() => None,
+            term => numbers.number(term.as_str()),
+        };
+        *self.numbers.get_or_put(token, make)
     }
 
     /// As [`English::term`], for any token.
@@ -118,21 +106,81 @@ impl English {
     }
 }
 
-impl Slot {
-    const EMPTY: Slot = Slot { token: 0, term: TinyAsciiStr::EMPTY };
+/// A table in which a token has one place, and takes it from the one that was there. It grows with
+/// what is read.
+struct Slots<V> {
+    slots: Vec<Slot<V>>,
+    bits: u32,
+    /// How many were put since it has its size.
+    puts: usize,
+    empty: Slot<V>,
+}
 
-    fn of(token: u128, length: usize) -> Slot {
-        let mut term = token.to_le_bytes();
-        let length = length.min(REMEMBERED_BYTES_MAX);
-        let kept = match &term[..length] {
-            [.., b'\'', b's'] => length - 2,
-            _ => length,
-        };
-        let length = ascii_term(&mut term[..kept]);
-        // Letters, digits and what joins them are ASCII without a NUL.
-        let term = TinyAsciiStr::try_from_utf8(&term[..length]).unwrap_or(TinyAsciiStr::EMPTY);
-        Slot { token, term }
+/// A token as [`short_token`] gives it, and what is remembered of it.
+#[derive(Clone, Copy)]
+struct Slot<V> {
+    token: u128,
+    value: V,
+}
+
+impl<V: Copy> Slots<V> {
+    /// Returns an empty table; `value` stands where there is none.
+    fn new(value: V) -> Slots<V> {
+        let empty = Slot { token: 0, value };
+        Slots { slots: vec![empty; 1 << SLOTS_BITS_MIN], bits: SLOTS_BITS_MIN, puts: 0, empty }
     }
+
+    /// Returns what is remembered of a token, or what `make` makes.
+    #[inline]
+    fn get_or_put(&mut self, token: u128, make: impl FnOnce() -> V) -> &V {
+        let slot = place(token, self.bits);
+        let slot = if self.slots[slot].token == token { slot } else { self.put(token, make()) };
+        &self.slots[slot].value
+    }
+
+    /// Remembers a token and returns its place.
+    #[inline(never)]
+    fn put(&mut self, token: u128, value: V) -> usize {
+        if self.puts > 2 * self.slots.len() && self.bits < SLOTS_BITS_MAX {
+            self.bits = (self.bits + 2).min(SLOTS_BITS_MAX);
+            self.slots = vec![self.empty; 1 << self.bits];
+            self.puts = 0;
+        }
+        self.puts += 1;
+        let slot = place(token, self.bits);
+        self.slots[slot] = Slot { token, value };
+        slot
+    }
+}
+
+/// Returns a short token of ASCII in lower case, as a number with the first character lowest;
+/// `None` for any other token.
+#[inline]
+fn short_token(text: &str, start: usize, end: usize) -> Option<u128> {
+    let bytes = text.as_bytes();
+    let length = end - start;
+    if length > REMEMBERED_BYTES_MAX {
+        return None;
+    }
+    let token = match bytes.get(start..).and_then(|rest| rest.first_chunk::<16>()) {
+        Some(chunk) => u128::from_le_bytes(*chunk) & (u128::MAX >> (128 - 8 * length)),
+        None => padded(bytes.get(start..end)?),
+    };
+    (token & HIGH_BITS == 0).then(|| lower(token))
+}
+
+/// Returns the term of a short token.
+#[inline(never)]
+fn short_term(token: u128) -> ShortTerm {
+    let mut term = token.to_le_bytes();
+    // Letters, digits and what joins them are ASCII without a NUL.
+    let length = REMEMBERED_BYTES_MAX - token.leading_zeros() as usize / 8;
+    let kept = match &term[..length] {
+        [.., b'\'', b's'] => length - 2,
+        _ => length,
+    };
+    let length = ascii_term(&mut term[..kept]);
+    TinyAsciiStr::try_from_utf8(&term[..length]).unwrap_or(TinyAsciiStr::EMPTY)
 }
 
 /// Puts the term of a word in lower case in its place and returns how long it is: 0 for a stop

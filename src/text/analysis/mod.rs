@@ -27,7 +27,7 @@ mod passages;
 mod porter;
 mod tokenizer;
 
-pub use analyzer::{Analysis, Analyzer};
+pub use analyzer::{Analysis, Analyzer, TermNumbers};
 pub use english::STOP_WORDS;
 pub use passages::{Chunking, ChunkingError};
 pub use porter::stem;

@@ -6,11 +6,9 @@
 
 use std::ops::ControlFlow;
 
-use tantivy::schema::IndexRecordOption;
-
-use super::cursor::END;
+use super::cursor::{Cursor, END};
+use super::error::RankingError;
 use super::files::NumbersRef;
-use super::formula::Occurrence;
 use super::segment::{Segment, SegmentTerm};
 use super::top::Top;
 
@@ -20,13 +18,13 @@ const RANGE: usize = 1 << 20;
 /// Offers all documents of a segment where a term occurs. Breaks where `cancelled` says so.
 ///
 /// # Errors
-/// What tantivy met.
+/// `Damaged`.
 pub fn rank(
     segment: &Segment,
     terms: &[SegmentTerm<'_>],
     top: &mut Top,
     cancelled: &dyn Fn() -> bool,
-) -> tantivy::Result<ControlFlow<()>> {
+) -> Result<ControlFlow<()>, RankingError> {
     let numbers = segment.numbers();
     let mut sums = vec![0.0; RANGE.min(numbers.len())];
     for start in (0..numbers.len()).step_by(RANGE) {
@@ -43,22 +41,15 @@ pub fn rank(
 }
 
 /// Adds what a term contributes for the documents from `start` on, one for each sum.
-fn add(term: &SegmentTerm<'_>, start: u32, sums: &mut [f64]) -> tantivy::Result<()> {
-    let with = IndexRecordOption::WithFreqs;
-    let mut postings = term.field.inverted.read_block_postings_from_terminfo(term.info, with)?;
-    let lengths = term.field.lengths();
-    let mut at = if start == 0 { 0 } else { postings.seek(start) };
-    while !postings.docs().is_empty() {
-        let from = at.min(postings.docs().len());
-        for (document, frequency) in postings.docs()[from..].iter().zip(&postings.freqs()[from..]) {
-            let Some(sum) = sums.get_mut((document - start) as usize) else { return Ok(()) };
-            let length = lengths.get(*document);
-            *sum += term.contribution.of(Occurrence { frequency: *frequency, length });
+fn add(term: &SegmentTerm<'_>, start: u32, sums: &mut [f64]) -> Result<(), RankingError> {
+    let end = start + sums.len() as u32;
+    Cursor::open(term)?.visit(start, end, |documents, contributions| {
+        for (document, contribution) in documents.iter().zip(contributions) {
+            if let Some(sum) = sums.get_mut(document.wrapping_sub(start) as usize) {
+                *sum += contribution;
+            }
         }
-        postings.advance();
-        at = 0;
-    }
-    Ok(())
+    })
 }
 
 /// Offers each document with a score and makes the sums zero.

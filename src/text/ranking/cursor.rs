@@ -1,40 +1,38 @@
 //! The postings of one term of a query, read forwards, with the bounds of their blocks.
 
-use tantivy::TERMINATED;
-use tantivy::postings::BlockSegmentPostings;
-use tantivy::schema::IndexRecordOption;
-
-use super::bounds::TermBounds;
-use super::formula::{Contribution, Occurrence};
+use super::error::RankingError;
+use super::formula::Occurrence;
 use super::lengths::LengthsRef;
+use super::postings::{BLOCK_DOCUMENTS, Decoded};
 use super::segment::SegmentTerm;
 
-/// Contributions are looked up for frequencies up to this one.
-const TABLE_FREQUENCIES: usize = 4;
-
 /// The document behind all others.
-pub const END: u32 = TERMINATED;
+pub const END: u32 = u32::MAX;
 
 /// A term's place in the postings.
 ///
 /// It has two places: the postings that are decoded, and a block whose bound alone is looked at.
 /// The second one runs ahead; blocks in between are never decoded.
 pub struct Cursor<'a> {
-    contribution: Contribution,
+    term: &'a SegmentTerm<'a>,
     lengths: LengthsRef<'a>,
-    /// What the term contributes where it occurs `frequency` times in `length` tokens, at
-    /// `length * TABLE_FREQUENCIES + frequency - 1`; empty for a term of few documents.
-    table: Vec<f64>,
-    postings: BlockSegmentPostings,
-    /// The place in the decoded block.
+    decoded: Decoded,
+    /// The block that is decoded, if `is_decoded`, or else the one that a reader would go on with.
+    block: usize,
+    is_decoded: bool,
+    /// The place in the decoded block: documents before it were passed.
     at: usize,
-    bounds: Option<TermBounds<'a>>,
-    looked_at: Block,
+    /// By place in the decoded block, if `is_scored`: what the term contributes.
+    contributions: [f64; BLOCK_DOCUMENTS],
+    is_scored: bool,
+    looked_at: Bound,
+    /// The block behind, or a later one, that was looked at last.
+    ahead: Bound,
 }
 
 /// A block whose bound is looked at.
 #[derive(Clone, Copy)]
-struct Block {
+struct Bound {
     number: usize,
     /// No document of the block is before it.
     start: u32,
@@ -42,78 +40,68 @@ struct Block {
     most: f64,
 }
 
-/// Returns the table of a cursor: two divisions for each posting are more than a look at it.
-fn table(term: &SegmentTerm<'_>) -> Vec<f64> {
-    const LENGTHS: usize = 512;
-    const SIZE: usize = LENGTHS * TABLE_FREQUENCIES;
-    if (term.info.doc_freq as usize) < 4 * SIZE {
-        return Vec::new();
-    }
-    let of = |place: usize| {
-        let frequency = (place % TABLE_FREQUENCIES) as u32 + 1;
-        let length = (place / TABLE_FREQUENCIES) as u32;
-        term.contribution.of(Occurrence { frequency, length })
-    };
-    (0..SIZE).map(of).collect()
-}
+const NOTHING: Bound = Bound { number: usize::MAX, start: END, last: END, most: 0.0 };
 
 impl<'a> Cursor<'a> {
     /// Returns a cursor at the term's first document.
     ///
     /// # Errors
-    /// What tantivy met.
-    pub fn open(term: &SegmentTerm<'a>) -> tantivy::Result<Cursor<'a>> {
-        let with = IndexRecordOption::WithFreqs;
-        let postings = term.field.inverted.read_block_postings_from_terminfo(term.info, with)?;
+    /// `Damaged`.
+    pub fn open(term: &'a SegmentTerm<'a>) -> Result<Cursor<'a>, RankingError> {
         let mut cursor = Cursor {
-            contribution: term.contribution,
+            term,
             lengths: term.field.lengths(),
-            table: table(term),
-            postings,
+            decoded: Decoded::new(),
+            block: 0,
+            is_decoded: false,
             at: 0,
-            bounds: term.field.bounds.term(term.info.postings_range.start as u64),
-            looked_at: Block { number: 0, start: 0, last: END, most: 0.0 },
+            contributions: [0.0; BLOCK_DOCUMENTS],
+            is_scored: false,
+            looked_at: NOTHING,
+            ahead: NOTHING,
         };
-        cursor.looked_at = match cursor.bounds {
-            Some(_) => cursor.block(0, 0),
-            None => cursor.only_block(),
+        cursor.looked_at = match term.postings.len() {
+            1 => cursor.only_block()?,
+            _ => cursor.bound(0, 0),
         };
         Ok(cursor)
     }
 
-    fn block(&self, number: usize, start: u32) -> Block {
-        match &self.bounds {
-            Some(bounds) if number < bounds.len() => {
-                let last = bounds.last_document(number);
-                Block { number, start, last, most: bounds.most(number, &self.contribution) }
-            }
-            _ => Block { number, start: END, last: END, most: 0.0 },
+    fn bound(&self, number: usize, start: u32) -> Bound {
+        let SegmentTerm { field, postings, contribution } = self.term;
+        if number == self.ahead.number {
+            return self.ahead;
         }
+        if number >= postings.len() {
+            return NOTHING;
+        }
+        let last = postings.last_document(number);
+        Bound { number, start, last, most: field.most(postings, number, contribution) }
     }
 
-    /// Returns the decoded block of a term that has only one.
-    fn only_block(&self) -> Block {
-        let documents = self.postings.docs();
-        let most = (0..documents.len()).map(|at| self.contribution_at(at)).fold(0.0, f64::max);
+    /// Decodes the block of a term that has only one.
+    fn only_block(&mut self) -> Result<Bound, RankingError> {
+        self.decode()?;
+        self.score();
+        let documents = self.decoded.documents();
+        let most = self.contributions[..documents.len()].iter().copied().fold(0.0, f64::max);
         let start = documents.first().copied().unwrap_or(END);
-        Block { number: 0, start, last: documents.last().copied().unwrap_or(END), most }
+        Ok(Bound { number: 0, start, last: documents.last().copied().unwrap_or(END), most })
     }
 
-    #[inline]
-    fn contribution_at(&self, at: usize) -> f64 {
-        self.contribution_of(self.postings.doc(at), self.postings.freq(at))
+    fn decode(&mut self) -> Result<(), RankingError> {
+        self.term.field.decode(&self.term.postings, self.block, &mut self.decoded)?;
+        (self.is_decoded, self.is_scored, self.at) = (true, false, 0);
+        Ok(())
     }
 
-    #[inline]
-    fn contribution_of(&self, document: u32, frequency: u32) -> f64 {
-        let length = self.lengths.get(document);
-        if frequency as usize <= TABLE_FREQUENCIES {
-            let place = length as usize * TABLE_FREQUENCIES + frequency as usize - 1;
-            if let Some(contribution) = self.table.get(place) {
-                return *contribution;
-            }
-        }
-        self.contribution.of(Occurrence { frequency, length })
+    /// Computes what the term contributes for the documents of the decoded block.
+    fn score(&mut self) {
+        let mut lengths = [0; BLOCK_DOCUMENTS];
+        self.lengths.get_all(self.decoded.documents(), &mut lengths);
+        let frequencies = self.decoded.frequencies();
+        self.term.contribution.of_all(frequencies, &lengths, &mut self.contributions);
+        self.is_scored = true;
     }
 
     /// Returns a document before which, from `document` on, the term does not occur; decodes
@@ -121,66 +109,120 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub fn next_possible(&mut self, document: u32) -> u32 {
         while self.looked_at.last < document {
-            self.looked_at = self.block(self.looked_at.number + 1, self.looked_at.last + 1);
+            self.looked_at = self.bound(self.looked_at.number + 1, self.looked_at.last + 1);
         }
-        let decoded = self.postings.doc(self.at);
-        if decoded >= document { decoded } else { document.max(self.looked_at.start) }
+        let possible = document.max(self.looked_at.start);
+        match self.decoded.documents().get(self.at) {
+            Some(decoded) if self.is_decoded => possible.max(*decoded),
+            _ => possible,
+        }
     }
 
     /// Returns the most that the term contributes for a document before `end`, from where
     /// `next_possible` was last asked for on.
     #[inline]
-    pub fn most_before(&self, end: u32) -> f64 {
-        let mut block = self.looked_at;
+    pub fn most_before(&mut self, end: u32) -> f64 {
+        let mut bound = self.looked_at;
         let mut most = 0.0f64;
-        while block.start < end {
-            most = most.max(block.most);
-            if block.last >= end {
+        while bound.start < end {
+            most = most.max(bound.most);
+            if bound.last >= end {
                 break;
             }
-            block = self.block(block.number + 1, block.last + 1);
+            bound = self.bound(bound.number + 1, bound.last + 1);
+            self.ahead = bound;
         }
         most
     }
 
-    /// Visits the documents from `start` to before `end` with what the term contributes.
+    /// Visits the documents from `start` to before `end` with what the term contributes, many at
+    /// once.
+    ///
+    /// # Errors
+    /// `Damaged`.
     #[inline]
-    pub fn visit(&mut self, start: u32, end: u32, mut each: impl FnMut(u32, f64)) {
-        self.seek(start);
-        loop {
-            let documents = self.postings.docs();
-            let frequencies = self.postings.freqs();
-            let from = self.at.min(documents.len());
-            let mut count = 0;
-            for (document, frequency) in documents[from..].iter().zip(&frequencies[from..]) {
-                if *document >= end {
-                    self.at = from + count;
-                    return;
-                }
-                each(*document, self.contribution_of(*document, *frequency));
-                count += 1;
+    pub fn visit(
+        &mut self,
+        start: u32,
+        end: u32,
+        mut each: impl FnMut(&[u32], &[f64]),
+    ) -> Result<(), RankingError> {
+        self.seek(start)?;
+        while self.is_decoded {
+            if !self.is_scored {
+                self.score();
             }
-            self.at = from + count;
-            if self.postings.docs().is_empty() {
-                return;
+            let documents = self.decoded.documents();
+            let last = documents.last().copied().unwrap_or(END);
+            let rest = &documents[self.at..];
+            let count = match last < end {
+                true => rest.len(),
+                false => rest.partition_point(|document| *document < end),
+            };
+            each(&rest[..count], &self.contributions[self.at..self.at + count]);
+            self.at += count;
+            if last >= end {
+                break;
             }
-            self.postings.advance();
-            self.at = 0;
+            (self.block, self.is_decoded) = (self.block + 1, false);
+            if last + 1 >= end || self.block >= self.term.postings.len() {
+                break;
+            }
+            self.decode()?;
         }
+        Ok(())
     }
 
     /// Returns what the term contributes for a document, `None` where it does not occur. Documents
     /// may not go back.
+    ///
+    /// # Errors
+    /// `Damaged`.
     #[inline]
-    pub fn contribution(&mut self, document: u32) -> Option<f64> {
-        self.seek(document);
-        (self.postings.doc(self.at) == document).then(|| self.contribution_at(self.at))
+    pub fn contribution(&mut self, document: u32) -> Result<Option<f64>, RankingError> {
+        let found = self.occurrence(document)?;
+        Ok(found.map(|occurrence| self.term.contribution.of(occurrence)))
     }
 
+    /// Returns how the term occurs in a document, `None` where it does not. Documents may not go
+    /// back.
+    ///
+    /// # Errors
+    /// `Damaged`.
     #[inline]
-    fn seek(&mut self, document: u32) {
-        if self.postings.doc(self.at) < document {
-            self.at = self.postings.seek(document);
+    pub fn occurrence(&mut self, document: u32) -> Result<Option<Occurrence>, RankingError> {
+        self.seek(document)?;
+        let is_there = self.is_decoded && self.decoded.documents().get(self.at) == Some(&document);
+        Ok(is_there.then(|| Occurrence {
+            frequency: self.decoded.frequencies()[self.at],
+            length: self.lengths.get(document),
+        }))
+    }
+
+    /// Goes to the first place that is not before a document; nothing is decoded behind the last.
+    #[inline]
+    fn seek(&mut self, document: u32) -> Result<(), RankingError> {
+        if self.is_decoded {
+            let documents = self.decoded.documents();
+            if documents.last().is_some_and(|last| *last >= document) {
+                let rest = &documents[self.at..];
+                self.at += rest.partition_point(|other| *other < document);
+                return Ok(());
+            }
+            (self.block, self.is_decoded) = (self.block + 1, false);
         }
+        self.seek_block(document)
+    }
+
+    fn seek_block(&mut self, document: u32) -> Result<(), RankingError> {
+        let postings = &self.term.postings;
+        if postings.len() > 1 {
+            self.block = postings.block_of(self.block, document);
+        }
+        if self.block < postings.len() {
+            self.decode()?;
+            self.at = self.decoded.documents().partition_point(|other| *other < document);
+        }
+        Ok(())
     }
 }

@@ -3,11 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tantivy::TantivyError;
-
-use crate::text::TextError;
-use crate::text::guard::Opening;
-
 /// Why a ranked index cannot be built or cannot answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -102,7 +97,7 @@ pub enum RankingError {
         /// The reason.
         source: io::Error,
     },
-    /// tantivy or a thread failed otherwise.
+    /// A thread or an analysis failed.
     #[error("the ranked index failed: {0}")]
     Failed(String),
 }
@@ -127,25 +122,5 @@ impl RankingError {
     pub(super) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> RankingError {
         let path = path.to_path_buf();
         move |source| RankingError::Io { path, action, source }
-    }
-
-    /// Returns how an answer of tantivy about the files at `path` becomes an error of the index.
-    pub(super) fn of_opening(path: &Path) -> impl FnOnce(Opening) -> RankingError {
-        let path = path.to_path_buf();
-        move |opening| match TextError::from(opening) {
-            TextError::Damaged(reason) => RankingError::Damaged { file: path, reason },
-            TextError::Io(source) => RankingError::Io {
-                path,
-                action: "read or written",
-                source: io::Error::new(source.kind(), source.to_string()),
-            },
-            other => RankingError::Failed(other.to_string()),
-        }
-    }
-
-    /// Returns how an error of tantivy while writing below `path` becomes one of the index.
-    pub(super) fn of_tantivy(path: &Path) -> impl FnOnce(TantivyError) -> RankingError {
-        let of_opening = RankingError::of_opening(path);
-        move |error| of_opening(Opening::Failed(TextError::from(error)))
     }
 }

@@ -1,37 +1,82 @@
 //! Files of numbers, and folders that last.
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
-use std::path::Path;
+use std::io::{self, BufWriter, Read, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use tantivy::Directory;
 use tantivy::directory::OwnedBytes;
 
 use super::error::RankingError;
+use super::manifest::FileEntry;
 use crate::text::read_only::ReadOnlyDirectory;
 
-/// Writes numbers one after the other, four bytes each, the low one first; durable on return.
-pub fn write_numbers(
-    path: &Path,
-    numbers: impl IntoIterator<Item = u32>,
-) -> Result<(), RankingError> {
-    write(path, numbers.into_iter().map(u32::to_le_bytes), 4)
+/// A file that is written once, from the beginning to the end, and hashed meanwhile.
+pub struct HashedFile {
+    path: PathBuf,
+    out: BufWriter<Hashing>,
 }
 
-/// Writes the first `width` bytes of each four; durable on return.
-pub fn write(
-    path: &Path,
-    numbers: impl Iterator<Item = [u8; 4]>,
-    width: usize,
-) -> Result<(), RankingError> {
-    let write = || {
-        let mut out = BufWriter::with_capacity(1 << 16, File::create(path)?);
-        for number in numbers {
-            out.write_all(&number[..width])?;
-        }
-        out.into_inner()?.sync_all()
-    };
-    write().map_err(RankingError::io(path, "written"))
+struct Hashing {
+    file: File,
+    hasher: blake3::Hasher,
+    bytes: u64,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl HashedFile {
+    /// Creates the file.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn create(path: PathBuf) -> Result<HashedFile, RankingError> {
+        let file = File::create(&path).map_err(RankingError::io(&path, "created"))?;
+        let hashing = Hashing { file, hasher: blake3::Hasher::new(), bytes: 0 };
+        Ok(HashedFile { path, out: BufWriter::with_capacity(1 << 16, hashing) })
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// `Io`.
+    #[inline]
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), RankingError> {
+        self.out.write_all(bytes).map_err(|error| RankingError::io(&self.path, "written")(error))
+    }
+
+    /// Appends numbers of four bytes each, the low one first.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn write_numbers(&mut self, numbers: &[u32]) -> Result<(), RankingError> {
+        numbers.iter().try_for_each(|number| self.write(&number.to_le_bytes()))
+    }
+
+    /// Ends the file and returns what it is; durable on return.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn finish(self) -> Result<FileEntry, RankingError> {
+        let HashedFile { path, out } = self;
+        let ended = out.into_inner().map_err(io::Error::from);
+        let synced = ended.and_then(|hashing| hashing.file.sync_all().map(|()| hashing));
+        let Hashing { hasher, bytes, .. } = synced.map_err(RankingError::io(&path, "written"))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(FileEntry { name, bytes, hash: hasher.finalize().to_hex().to_string() })
+    }
 }
 
 /// Writes a text; durable on return.
@@ -131,10 +176,9 @@ impl<'a> NumbersRef<'a> {
         self.0.len()
     }
 
-    /// Splits off the first `count` numbers; `None` where there are fewer.
-    pub fn split(&self, count: usize) -> Option<(NumbersRef<'a>, NumbersRef<'a>)> {
-        let (first, rest) = self.0.split_at_checked(count)?;
-        Some((NumbersRef(first), NumbersRef(rest)))
+    /// Returns the numbers at some places; `None` where there are fewer.
+    pub fn range(&self, places: Range<usize>) -> Option<NumbersRef<'a>> {
+        self.0.get(places).map(NumbersRef)
     }
 
     /// Returns the place of the first number that is not below `sought`; they must ascend.

@@ -105,7 +105,9 @@ impl Grain {
     /// Returns the multiple next to a number from 0 to a weight, but not 0.
     #[inline]
     fn round(&self, number: f64) -> f64 {
-        ((number + self.coarse) - self.coarse).max(self.unit)
+        let rounded = (number + self.coarse) - self.coarse;
+        // `max` would look for numbers that are none.
+        if rounded < self.unit { self.unit } else { rounded }
     }
 }
 
@@ -127,7 +129,33 @@ impl Contribution {
     /// number before rounding, is not: there the two sides of the division grow together.
     #[inline]
     pub fn of(&self, occurrence: Occurrence) -> f64 {
+        self.of_ratio(self.ratio(occurrence))
+    }
+
+    #[inline]
+    fn ratio(&self, occurrence: Occurrence) -> f64 {
         let damping = self.damping.constant + self.damping.slope * f64::from(occurrence.length);
-        self.grain.round(self.weight / (1.0 + damping / f64::from(occurrence.frequency)))
+        damping / f64::from(occurrence.frequency)
+    }
+
+    #[inline]
+    fn of_ratio(&self, ratio: f64) -> f64 {
+        self.grain.round(self.weight / (1.0 + ratio))
+    }
+
+    /// Returns the most that the term adds for any of these occurrences, 0 for none.
+    pub fn most(&self, occurrences: impl Iterator<Item = Occurrence>) -> f64 {
+        let ratios = occurrences.map(|occurrence| self.ratio(occurrence));
+        let least = ratios.reduce(|a, b| if b < a { b } else { a });
+        least.map_or(0.0, |ratio| self.of_ratio(ratio))
+    }
+
+    /// Puts what the term adds for many occurrences, given side by side, into `to`: the same as
+    /// [`Contribution::of`], as many at once as the processor divides.
+    #[inline]
+    pub fn of_all(&self, frequencies: &[u32], lengths: &[u32], to: &mut [f64]) {
+        for ((frequency, length), to) in frequencies.iter().zip(lengths).zip(to) {
+            *to = self.of(Occurrence { frequency: *frequency, length: *length });
+        }
     }
 }

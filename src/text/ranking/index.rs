@@ -2,19 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use tantivy::postings::TermInfo;
-use tantivy::schema::IndexRecordOption;
-
+use super::cursor::Cursor;
 use super::error::RankingError;
 use super::formula::inverse_document_frequency;
-use super::formula::{Bm25, Contribution, Damping, Grain, Occurrence};
+use super::formula::{Bm25, Contribution, Damping, Grain};
 use super::manifest::Manifest;
 use super::names::Names;
 use super::query::RankedQuery;
-use super::segment::{Segment, SegmentTerm};
+use super::segment::{Segment, SegmentTerm, TermPlace};
 use super::top::Top;
 use super::{accumulate, windows};
-use crate::text::guard::guarded;
 
 /// What is compared when an index is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +74,8 @@ struct Term<'q> {
     document_frequency: u32,
     weight: f64,
     damping: Damping,
-    /// By segment: where its postings lie.
-    infos: Vec<Option<TermInfo>>,
+    /// By segment: its place among the terms.
+    places: Vec<Option<TermPlace>>,
 }
 
 impl RankedIndex {
@@ -175,8 +172,7 @@ impl RankedIndex {
         if field >= self.weights.len() {
             return Err(RankingError::UnknownField { field, count: self.weights.len() });
         }
-        let infos = self.guarded(|| self.find(field, token))?;
-        Ok(infos.iter().flatten().map(|info| info.doc_freq).sum())
+        Ok(self.find(field, token)?.iter().flatten().map(|place| place.documents).sum())
     }
 
     /// Returns the numbers and scores of the best `k` documents in which a token of the query
@@ -198,22 +194,19 @@ impl RankedIndex {
         if k == 0 {
             return Ok(Vec::new());
         }
-        let terms = match self.guarded(|| self.terms(query, cancelled))? {
-            Some(terms) => terms,
-            None => return Err(RankingError::Cancelled),
-        };
+        let terms = self.terms(query, cancelled)?.ok_or(RankingError::Cancelled)?;
         let mut top = Top::new(k, self.manifest.documents as usize);
         let grain = Grain::new(terms.iter().map(|term| term.weight));
         for (number, segment) in self.segments.iter().enumerate() {
+            let within = terms.iter().map(|term| term.within(number, segment, grain));
             let terms: Vec<SegmentTerm<'_>> =
-                terms.iter().filter_map(|term| term.within(number, segment, grain)).collect();
+                within.filter_map(Result::transpose).collect::<Result<_, _>>()?;
             let rank = match terms.len() {
                 0 => continue,
                 1..=windows::TERMS_MAX => windows::rank,
                 _ => accumulate::rank,
             };
-            let ranked = self.guarded(|| rank(segment, &terms, &mut top, cancelled))?;
-            if ranked.is_break() {
+            if rank(segment, &terms, &mut top, cancelled)?.is_break() {
                 return Err(RankingError::Cancelled);
             }
         }
@@ -238,20 +231,17 @@ impl RankedIndex {
         let Some((at, segment, document)) = holder else {
             return Err(RankingError::UnknownDocument { number, count: self.documents() });
         };
-        let explain = || {
-            let mut explanation = Explanation { score: 0.0, parts: Vec::new() };
-            let terms = self.terms(query, &|| false)?.unwrap_or_default();
-            let grain = Grain::new(terms.iter().map(|term| term.weight));
-            for term in &terms {
-                let Some(found) = term.within(at, segment, grain) else { continue };
-                if let Some(part) = self.part(term, &found, document)? {
-                    explanation.score += part.score;
-                    explanation.parts.push(part);
-                }
+        let mut explanation = Explanation { score: 0.0, parts: Vec::new() };
+        let terms = self.terms(query, &|| false)?.unwrap_or_default();
+        let grain = Grain::new(terms.iter().map(|term| term.weight));
+        for term in &terms {
+            let Some(found) = term.within(at, segment, grain)? else { continue };
+            if let Some(part) = self.part(term, &found, document)? {
+                explanation.score += part.score;
+                explanation.parts.push(part);
             }
-            Ok(explanation)
-        };
-        self.guarded(explain)
+        }
+        Ok(explanation)
     }
 
     /// Returns what a term contributes for a document of a segment, if it occurs there.
@@ -260,16 +250,10 @@ impl RankedIndex {
         term: &Term<'_>,
         found: &SegmentTerm<'_>,
         document: u32,
-    ) -> tantivy::Result<Option<Part>> {
-        let with = IndexRecordOption::WithFreqs;
-        let inverted = &found.field.inverted;
-        let mut postings = inverted.read_block_postings_from_terminfo(found.info, with)?;
-        let place = postings.seek(document);
-        if postings.doc(place) != document {
+    ) -> Result<Option<Part>, RankingError> {
+        let Some(occurrence) = Cursor::open(found)?.occurrence(document)? else {
             return Ok(None);
-        }
-        let frequency = postings.freq(place);
-        let length = found.field.lengths().get(document);
+        };
         let documents = self.documents();
         Ok(Some(Part {
             field: term.field,
@@ -280,10 +264,10 @@ impl RankedIndex {
                 documents,
                 term.document_frequency,
             ),
-            frequency,
-            length,
+            frequency: occurrence.frequency,
+            length: occurrence.length,
             average_length: self.manifest.tokens[term.field] as f64 / f64::from(documents),
-            score: found.contribution.of(Occurrence { frequency, length }),
+            score: found.contribution.of(occurrence),
         }))
     }
 
@@ -301,7 +285,7 @@ impl RankedIndex {
         &self,
         query: &'q RankedQuery,
         cancelled: &dyn Fn() -> bool,
-    ) -> tantivy::Result<Option<Vec<Term<'q>>>> {
+    ) -> Result<Option<Vec<Term<'q>>>, RankingError> {
         const TERMS_UNASKED: usize = 256;
         let documents = self.documents();
         let mut terms = Vec::new();
@@ -312,8 +296,8 @@ impl RankedIndex {
                 if (at + 1).is_multiple_of(TERMS_UNASKED) && cancelled() {
                     return Ok(None);
                 }
-                let infos = self.find(field, token)?;
-                let document_frequency = infos.iter().flatten().map(|info| info.doc_freq).sum();
+                let places = self.find(field, token)?;
+                let document_frequency = places.iter().flatten().map(|place| place.documents).sum();
                 if document_frequency == 0 {
                     continue;
                 }
@@ -326,33 +310,29 @@ impl RankedIndex {
                     document_frequency,
                     weight,
                     damping,
-                    infos,
+                    places,
                 });
             }
         }
         Ok(Some(terms))
     }
 
-    fn find(&self, field: usize, token: &str) -> tantivy::Result<Vec<Option<TermInfo>>> {
+    fn find(&self, field: usize, token: &str) -> Result<Vec<Option<TermPlace>>, RankingError> {
         self.segments.iter().map(|segment| segment.fields[field].find(token)).collect()
-    }
-
-    fn guarded<T>(&self, call: impl FnOnce() -> tantivy::Result<T>) -> Result<T, RankingError> {
-        guarded(call).map_err(RankingError::of_opening(&self.directory))
     }
 }
 
 impl Term<'_> {
-    /// Returns the term as a segment has it.
+    /// Returns the term as a segment has it, `None` where it does not.
     fn within<'s>(
-        &'s self,
+        &self,
         number: usize,
         segment: &'s Segment,
         grain: Grain,
-    ) -> Option<SegmentTerm<'s>> {
-        let info = self.infos[number].as_ref()?;
+    ) -> Result<Option<SegmentTerm<'s>>, RankingError> {
+        let Some(place) = self.places[number] else { return Ok(None) };
         let field = &segment.fields[self.field];
         let contribution = Contribution { weight: self.weight, damping: self.damping, grain };
-        Some(SegmentTerm { field, info, contribution })
+        Ok(Some(SegmentTerm { field, postings: field.postings(place)?, contribution }))
     }
 }

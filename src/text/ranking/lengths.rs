@@ -9,21 +9,25 @@ use std::path::Path;
 use tantivy::directory::OwnedBytes;
 
 use super::error::RankingError;
-use super::files;
+use super::files::{self, HashedFile};
+use super::manifest::FileEntry;
 use crate::text::read_only::ReadOnlyDirectory;
 
 /// Writes the lengths of a field; durable on return.
 ///
 /// # Errors
 /// `Io`.
-pub fn write(path: &Path, lengths: &[u32]) -> Result<(), RankingError> {
+pub fn write(mut file: HashedFile, lengths: &[u32]) -> Result<FileEntry, RankingError> {
     let longest = lengths.iter().copied().max().unwrap_or_default();
     let width = match longest {
         0..=0xff => 1,
         0x100..=0xffff => 2,
         _ => 4,
     };
-    files::write(path, lengths.iter().map(|length| length.to_le_bytes()), width)
+    for length in lengths {
+        file.write(&length.to_le_bytes()[..width])?;
+    }
+    file.finish()
 }
 
 /// A file of lengths, mapped into memory.
@@ -87,6 +91,30 @@ impl LengthsRef<'_> {
             LengthsRef::Wide(lengths) => {
                 lengths.get(at).map_or(0, |length| u32::from_le_bytes(*length))
             }
+        }
+    }
+
+    /// Puts the lengths of documents into `to`.
+    #[inline]
+    pub fn get_all(&self, documents: &[u32], to: &mut [u32]) {
+        fn all<const WIDTH: usize>(
+            lengths: &[[u8; WIDTH]],
+            documents: &[u32],
+            to: &mut [u32],
+            length: impl Fn([u8; WIDTH]) -> u32,
+        ) {
+            for (document, to) in documents.iter().zip(to) {
+                *to = lengths.get(*document as usize).map_or(0, |bytes| length(*bytes));
+            }
+        }
+        match self {
+            LengthsRef::Narrow(lengths) => {
+                all(lengths.as_chunks().0, documents, to, |[length]| u32::from(length))
+            }
+            LengthsRef::Middle(lengths) => {
+                all(lengths, documents, to, |bytes| u32::from(u16::from_le_bytes(bytes)))
+            }
+            LengthsRef::Wide(lengths) => all(lengths, documents, to, u32::from_le_bytes),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   4e9c..                      BLAKE3 of all that follows
-//!   {"format":1,"key":..}       JSON
+//!   {"format":2,"key":..}       JSON
 //! ```
 
 use std::fs;
@@ -15,7 +15,7 @@ use super::error::RankingError;
 use super::files;
 
 /// The version of the files. A change makes every older index be built again.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The file of the manifest.
 const FILE: &str = "manifest";

@@ -50,13 +50,16 @@ mod error;
 mod files;
 mod formula;
 mod index;
+mod inverter;
 mod lengths;
 mod manifest;
 mod names;
+mod postings;
 mod query;
 mod segment;
 mod segment_writer;
 mod top;
+mod variable;
 mod windows;
 
 pub use analysis::{AnalysisFactory, TOKEN_BYTES_MAX, TermSource};

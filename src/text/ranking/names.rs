@@ -3,14 +3,12 @@
 //! Two files, mapped into memory: the names one after the other, and where each ends (eight bytes,
 //! the low one first). Names ascend with numbers, so that a name is found by halving.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use tantivy::directory::{MmapDirectory, OwnedBytes};
 
 use super::error::RankingError;
-use super::files;
+use super::files::{self, HashedFile};
 use super::manifest::FileEntry;
 use crate::text::read_only::ReadOnlyDirectory;
 
@@ -19,9 +17,8 @@ const ENDS: &str = "name-ends";
 
 /// Writes names in the order of their numbers.
 pub struct NamesWriter {
-    directory: PathBuf,
-    names: BufWriter<File>,
-    ends: BufWriter<File>,
+    names: HashedFile,
+    ends: HashedFile,
     end: u64,
     last: Option<String>,
 }
@@ -32,13 +29,9 @@ impl NamesWriter {
     /// # Errors
     /// `Io`.
     pub fn create(directory: &Path) -> Result<NamesWriter, RankingError> {
-        let create = |name: &str| {
-            let path = directory.join(name);
-            let file = File::create(&path).map_err(RankingError::io(&path, "created"))?;
-            Ok(BufWriter::with_capacity(1 << 16, file))
-        };
-        let (names, ends) = (create(NAMES)?, create(ENDS)?);
-        Ok(NamesWriter { directory: directory.to_path_buf(), names, ends, end: 0, last: None })
+        let names = HashedFile::create(directory.join(NAMES))?;
+        let ends = HashedFile::create(directory.join(ENDS))?;
+        Ok(NamesWriter { names, ends, end: 0, last: None })
     }
 
     /// Adds the name of the next number.
@@ -53,9 +46,8 @@ impl NamesWriter {
             });
         }
         self.end += name.len() as u64;
-        let written = self.names.write_all(name.as_bytes());
-        let written = written.and_then(|()| self.ends.write_all(&self.end.to_le_bytes()));
-        written.map_err(RankingError::io(&self.directory.join(NAMES), "written"))?;
+        self.names.write(name.as_bytes())?;
+        self.ends.write(&self.end.to_le_bytes())?;
         let last = self.last.get_or_insert_default();
         last.clear();
         last.push_str(name);
@@ -67,16 +59,7 @@ impl NamesWriter {
     /// # Errors
     /// `Io`.
     pub fn finish(self) -> Result<Vec<FileEntry>, RankingError> {
-        let NamesWriter { directory, names, ends, .. } = self;
-        let finish = |file: BufWriter<File>, name: &str| {
-            let path = directory.join(name);
-            let synced = file.into_inner().map_err(std::io::Error::from);
-            let synced = synced.and_then(|file| file.sync_all());
-            synced.map_err(RankingError::io(&path, "written"))?;
-            let (bytes, hash) = files::hash(&path)?;
-            Ok(FileEntry { name: name.to_owned(), bytes, hash })
-        };
-        Ok(vec![finish(names, NAMES)?, finish(ends, ENDS)?])
+        Ok(vec![self.names.finish()?, self.ends.finish()?])
     }
 }
 

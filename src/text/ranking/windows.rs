@@ -17,9 +17,10 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::bounds::BLOCK_DOCUMENTS;
 use super::cursor::{Cursor, END};
+use super::error::RankingError;
 use super::files::NumbersRef;
+use super::postings::BLOCK_DOCUMENTS;
 use super::segment::{Segment, SegmentTerm};
 use super::top::Top;
 
@@ -27,7 +28,10 @@ use super::top::Top;
 pub const TERMS_MAX: usize = 64;
 
 /// The least and the most documents of a window.
-const WINDOW: Range<usize> = 512..4096;
+const WINDOW: Range<usize> = 512..16384;
+
+/// A window has few postings if there are so many documents for each: their places are kept.
+const FEW: usize = 8;
 
 /// So often it is asked whether to stop: every this many windows.
 const WINDOWS_UNASKED: usize = 64;
@@ -36,28 +40,31 @@ const WINDOWS_UNASKED: usize = 64;
 /// terms. Breaks where `cancelled` says so.
 ///
 /// # Errors
-/// What tantivy met.
+/// `Damaged`.
 pub fn rank(
     segment: &Segment,
     terms: &[SegmentTerm<'_>],
     top: &mut Top,
     cancelled: &dyn Fn() -> bool,
-) -> tantivy::Result<ControlFlow<()>> {
-    let cursors = terms.iter().map(Cursor::open).collect::<tantivy::Result<Vec<_>>>()?;
-    let most = terms.iter().map(|term| term.info.doc_freq as usize).max().unwrap_or_default();
-    let width = width(segment.numbers().len(), most);
-    let mut windows = Windows::new(cursors, segment.numbers(), width);
+) -> Result<ControlFlow<()>, RankingError> {
+    let cursors = terms.iter().map(Cursor::open).collect::<Result<Vec<_>, _>>()?;
+    let frequencies = || terms.iter().map(|term| term.postings.documents as usize);
+    let documents = segment.numbers().len();
+    let width = width(documents, frequencies().max().unwrap_or_default());
+    let expected = frequencies().map(|frequency| frequency * width / documents.max(1)).collect();
+    let mut windows = Windows::new(cursors, expected, segment.numbers(), width);
     let mut start = 0;
     for window in 1usize.. {
         if window.is_multiple_of(WINDOWS_UNASKED) && cancelled() {
             return Ok(ControlFlow::Break(()));
         }
         match windows.next(start) {
-            Some(found) => start = found,
-            None => break,
+            END => break,
+            found if found as usize >= documents => return Err(segment.damaged(found)),
+            found => start = found,
         }
-        let end = start.saturating_add(width as u32).min(END);
-        windows.rank(start, end, top);
+        let end = start.saturating_add(width as u32);
+        windows.rank(start, end, top)?;
         start = end;
     }
     Ok(ControlFlow::Continue(()))
@@ -67,13 +74,15 @@ pub fn rank(
 /// would have the same bounds, and few postings each.
 fn width(documents: usize, most: usize) -> usize {
     if most < BLOCK_DOCUMENTS {
-        return WINDOW.start;
+        return WINDOW.end;
     }
     (documents * BLOCK_DOCUMENTS / most).clamp(WINDOW.start, WINDOW.end)
 }
 
 struct Windows<'a> {
     cursors: Vec<Cursor<'a>>,
+    /// By term: about how many postings it has in a window.
+    expected: Vec<usize>,
     numbers: NumbersRef<'a>,
     /// By term: the most it contributes in the window.
     mosts: Vec<f64>,
@@ -81,55 +90,73 @@ struct Windows<'a> {
     order: Vec<usize>,
     /// By place in the window: the sum of what is known to contribute.
     sums: Vec<f64>,
+    /// The places with a sum, in a window of few; room for one more than there are documents.
+    touched: Vec<u32>,
     /// The places of the candidates, ascending.
     candidates: Vec<u32>,
 }
 
 impl<'a> Windows<'a> {
-    fn new(cursors: Vec<Cursor<'a>>, numbers: NumbersRef<'a>, width: usize) -> Windows<'a> {
+    fn new(
+        cursors: Vec<Cursor<'a>>,
+        expected: Vec<usize>,
+        numbers: NumbersRef<'a>,
+        width: usize,
+    ) -> Windows<'a> {
         let count = cursors.len();
         Windows {
             cursors,
+            expected,
             numbers,
             mosts: vec![0.0; count],
             order: (0..count).collect(),
             sums: vec![0.0; width],
+            touched: Vec::new(),
             candidates: Vec::new(),
         }
     }
 
-    /// Returns the first document from `start` on where any term may occur.
-    fn next(&mut self, start: u32) -> Option<u32> {
+    /// Returns the first document from `start` on where any term may occur, [`END`] if none does.
+    fn next(&mut self, start: u32) -> u32 {
         let next = self.cursors.iter_mut().map(|cursor| cursor.next_possible(start)).min();
-        next.filter(|next| *next < END)
+        next.unwrap_or(END)
     }
 
     /// Ranks the documents from `start` to before `end`.
-    fn rank(&mut self, start: u32, end: u32, top: &mut Top) {
+    fn rank(&mut self, start: u32, end: u32, top: &mut Top) -> Result<(), RankingError> {
         for (cursor, most) in self.cursors.iter_mut().zip(&mut self.mosts) {
             let possible = cursor.next_possible(start) < end;
             *most = if possible { cursor.most_before(end) } else { 0.0 };
         }
         let first = self.numbers.get(start as usize);
         if !top.admits(self.mosts.iter().sum(), first) {
-            return;
+            return Ok(());
         }
         let (aside, mut rest) = self.set_aside(first, top);
-        self.visit(aside, start, end);
-        self.keep_candidates(rest, top);
+        let visited: usize = self.order[aside..].iter().map(|term| self.expected[*term]).sum();
+        let has_few = visited * FEW < self.sums.len();
+        match has_few {
+            true => self.visit_few(aside, start, end)?,
+            false => self.visit_many(aside, start, end)?,
+        }
+        self.keep_candidates(has_few, rest, top);
         for at in (0..aside).rev() {
             let term = self.order[at];
             if self.candidates.is_empty() || self.mosts[term] == 0.0 {
                 break;
             }
             rest -= self.mosts[term];
-            self.look_up(term, start, rest, top);
+            self.look_up(term, start, rest, top)?;
         }
         for place in self.candidates.drain(..) {
             let number = self.numbers.get((start + place) as usize);
             top.offer(self.sums[place as usize], number);
         }
-        self.sums.fill(0.0);
+        match has_few {
+            true => self.touched.drain(..).for_each(|place| self.sums[place as usize] = 0.0),
+            false => self.sums.fill(0.0),
+        }
+        Ok(())
     }
 
     /// Sorts the terms by their most; returns how many of them cannot bring a document to the top
@@ -149,23 +176,50 @@ impl<'a> Windows<'a> {
     }
 
     /// Visits the postings of all terms but the first `aside` of the order.
-    fn visit(&mut self, aside: usize, start: u32, end: u32) {
+    fn visit_many(&mut self, aside: usize, start: u32, end: u32) -> Result<(), RankingError> {
         let sums = self.sums.as_mut_slice();
-        for &term in &self.order[aside..] {
-            if self.mosts[term] > 0.0 {
-                self.cursors[term].visit(start, end, |document, contribution| {
-                    if let Some(sum) = sums.get_mut((document - start) as usize) {
+        for &term in self.order[aside..].iter().filter(|term| self.mosts[**term] > 0.0) {
+            self.cursors[term].visit(start, end, |documents, contributions| {
+                for (document, contribution) in documents.iter().zip(contributions) {
+                    if let Some(sum) = sums.get_mut(document.wrapping_sub(start) as usize) {
                         *sum += contribution;
                     }
-                });
-            }
+                }
+            })?;
         }
+        Ok(())
+    }
+
+    /// Visits as `visit_many` does, and keeps the places.
+    fn visit_few(&mut self, aside: usize, start: u32, end: u32) -> Result<(), RankingError> {
+        let (sums, touched) = (self.sums.as_mut_slice(), &mut self.touched);
+        for &term in self.order[aside..].iter().filter(|term| self.mosts[**term] > 0.0) {
+            self.cursors[term].visit(start, end, |documents, contributions| {
+                for (document, contribution) in documents.iter().zip(contributions) {
+                    let place = document.wrapping_sub(start);
+                    if let Some(sum) = sums.get_mut(place as usize) {
+                        if *sum == 0.0 {
+                            touched.push(place);
+                        }
+                        *sum += contribution;
+                    }
+                }
+            })?;
+        }
+        Ok(())
     }
 
     /// Makes candidates of the places that were visited and that `rest` might bring to the top.
-    fn keep_candidates(&mut self, rest: f64, top: &Top) {
+    fn keep_candidates(&mut self, has_few: bool, rest: f64, top: &Top) {
         const CHUNK: usize = 16;
         let least = (top.threshold() - rest).max(f64::MIN_POSITIVE);
+        if has_few {
+            let sums = &self.sums;
+            let places = self.touched.iter().filter(|place| sums[**place as usize] >= least);
+            self.candidates.extend(places);
+            self.candidates.sort_unstable();
+            return;
+        }
         for (number, sums) in self.sums.chunks(CHUNK).enumerate() {
             // Mostly none is kept, which the processor's wide comparisons find fast.
             if sums.iter().fold(false, |any, sum| any | (*sum >= least)) {
@@ -178,15 +232,24 @@ impl<'a> Windows<'a> {
 
     /// Adds what a term contributes for the candidates, and drops those that the `rest` of the
     /// terms set aside cannot bring to the top.
-    fn look_up(&mut self, term: usize, start: u32, rest: f64, top: &Top) {
+    fn look_up(
+        &mut self,
+        term: usize,
+        start: u32,
+        rest: f64,
+        top: &Top,
+    ) -> Result<(), RankingError> {
         let cursor = &mut self.cursors[term];
         let least = top.threshold() - rest;
-        self.candidates.retain(|place| {
-            let sum = &mut self.sums[*place as usize];
-            if let Some(contribution) = cursor.contribution(start + place) {
-                *sum += contribution;
-            }
-            *sum >= least
-        });
+        let mut kept = 0;
+        for at in 0..self.candidates.len() {
+            let place = self.candidates[at];
+            let sum = &mut self.sums[place as usize];
+            *sum += cursor.contribution(start + place)?.unwrap_or_default();
+            self.candidates[kept] = place;
+            kept += usize::from(*sum >= least);
+        }
+        self.candidates.truncate(kept);
+        Ok(())
     }
 }
