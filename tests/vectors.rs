@@ -285,12 +285,14 @@ fn every_changed_byte_is_found() {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x20;
         fs::write(folder.file(), bytes).unwrap();
-        let error = open(Checking::Contents).unwrap_or_else(|| panic!("a change of byte {at} is missed"));
+        let error =
+            open(Checking::Contents).unwrap_or_else(|| panic!("a change of byte {at} is missed"));
         assert!(matches!(error, VectorsError::Damaged { .. }), "byte {at}: {error}");
     }
     for length in [0, 1, 2_048, 4_095, 4_096, whole.len() - 1] {
         fs::write(folder.file(), &whole[..length]).unwrap();
-        let error = open(Checking::Lengths).unwrap_or_else(|| panic!("a cut to {length} bytes is missed"));
+        let error =
+            open(Checking::Lengths).unwrap_or_else(|| panic!("a cut to {length} bytes is missed"));
         assert!(matches!(error, VectorsError::Damaged { .. }), "{length}: {error}");
     }
     fs::write(folder.file(), [whole.as_slice(), b"x"].concat()).unwrap();

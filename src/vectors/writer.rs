@@ -171,11 +171,19 @@ fn partial(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Makes this process the only one that writes a file that was opened by its name `path`.
 fn lock(file: &File, path: &Path) -> Result<(), VectorsError> {
+    let in_use = || VectorsError::InUse { path: path.to_path_buf() };
     match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(VectorsError::InUse { path: path.to_path_buf() }),
-        Err(TryLockError::Error(error)) => Err(VectorsError::io(path, "locked")(error)),
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(in_use()),
+        Err(TryLockError::Error(error)) => return Err(VectorsError::io(path, "locked")(error)),
+    }
+    // Between opening and locking, the one who wrote it may have finished it: then this is the
+    // finished file, under another name.
+    match path.try_exists().map_err(VectorsError::io(path, "found"))? {
+        true => Ok(()),
+        false => Err(in_use()),
     }
 }
 
