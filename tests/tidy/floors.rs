@@ -46,6 +46,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("png", &["plot"]),
     ("tiny_skia", &["plot"]),
     ("ttf_parser", &["plot"]),
+    ("memmap2", &["vectors"]),
     ("clap", &["main"]),
     ("indicatif", &["main", "repl"]),
     ("hyper*", &["serve"]),

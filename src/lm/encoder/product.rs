@@ -100,10 +100,10 @@ impl WithSimd for Product<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // As many rows as there are registers for: 24 sums of 32 with AVX-512, 12 of 16 with AVX2.
+        // As many rows as there are registers for: 24 sums of 32 with AVX-512, 8 of 16 with AVX2.
         match S::F32_LANES {
             16 => self.by_tiles::<S, 12, 2>(simd),
-            8 => self.by_tiles::<S, 3, 4>(simd),
+            8 => self.by_tiles::<S, 2, 4>(simd),
             4 => self.by_tiles::<S, 2, 8>(simd),
             _ => self.by_tiles::<S, 1, WIDTH>(simd),
         }
