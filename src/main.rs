@@ -314,6 +314,10 @@ fn run(arguments: Arguments) -> Result<ExitCode, SessionError> {
     match arguments.command {
         None => query(&arguments.query)?,
         Some(Command::Import { db, files, format, source, split, strict, open }) => {
+            // A file that is not there, or is of no format that is read, leaves no database behind.
+            for file in files.iter().filter(|file| !file.exists() || file.is_file()) {
+                exchange::open(file, &exchange::ReadOptions { format, ..Default::default() })?;
+            }
             let session = open.session(&db, true)?;
             let threads = open.threads();
             let options = ImportOptions { format, source, split, strict, threads };

@@ -218,7 +218,7 @@ fn what_is_no_corpus_is_refused_with_what_was_found() {
         ("x.jsonl", b"{\"query\":\"a\",\"topk\":3}", "found records with the fields query, topk"),
         ("x", b"just a sentence\n", "found 'just a sentence'"),
         ("x.tsv", b"query-id\tcorpus-id\tscore\n1\t2\t1\n", "found relevance judgements"),
-        ("x.parquet", b"PAR1\x00", "found a Parquet file"),
+        ("x.parquet", b"PAR1\x00", "the Parquet file is damaged"),
         ("x.zip", b"PK\x03\x04", "found a ZIP archive"),
         ("x.tar", b"a.html\0\0\0\t\0", "found 'a.html"),
     ];

@@ -105,7 +105,6 @@ fn files_that_cannot_be_read_say_why() {
         "--as names the format: chat, agentprocess, taubench, r1searcher, verifiers, swirl";
     let cases = [
         (&b"id,text\n1,a\n"[..], "found 'id,text'".to_owned()),
-        (b"PAR1....", "found a Parquet file, which is not read".to_owned()),
         (b"{\"_id\": 1, \"text\": \"a\"}\n", "found records with the fields _id, text".to_owned()),
         (b"[1, 2]", "found '1, 2]'".to_owned()),
         (

@@ -36,6 +36,8 @@ pub(super) enum Content {
         bytes: Vec<u8>,
         /// The number of the first line.
         first: u64,
+        /// What a number of a line is a place of: the file, or rows that became lines.
+        place: fn(u64) -> Place,
     },
     /// Elements of an array.
     Entries {
@@ -63,6 +65,7 @@ pub(super) struct Blocks {
     /// The number of the next line or element.
     next: u64,
     entries: Option<EntryScan>,
+    place: fn(u64) -> Place,
 }
 
 impl Blocks {
@@ -82,7 +85,8 @@ impl Blocks {
             Framing::Lines => (None, 1),
             Framing::Array => (Some(EntryScan::default()), 0),
         };
-        Blocks { input, buffer, ended, error, record_bytes_max, next, entries }
+        let place = if input.is_parquet() { Place::Row } else { Place::Line };
+        Blocks { input, buffer, ended, error, record_bytes_max, next, entries, place }
     }
 
     /// Returns the next block; `None` at the end. After an error there is no further block.
@@ -159,7 +163,7 @@ impl Blocks {
             let bytes = self.take(cut, cut);
             let first = self.next;
             self.next += memchr::memchr_iter(b'\n', &bytes).count() as u64;
-            return Some(Content::Lines { bytes, first });
+            return Some(Content::Lines { bytes, first, place: self.place });
         }
     }
 
@@ -176,7 +180,7 @@ impl Blocks {
             }
             self.fill();
         }
-        let place = Place::Line(self.next);
+        let place = (self.place)(self.next);
         self.next += 1;
         Content::Bad(too_long(self.record_bytes_max).at(place))
     }

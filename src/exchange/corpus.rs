@@ -35,6 +35,9 @@ pub struct CorpusManifest {
     pub b: f64,
     /// The searched fields and their weights.
     pub fields: Vec<(String, f64)>,
+    /// Its documents are passages of so many words, with so many of the passage before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passages: Option<(u32, u32)>,
     /// What it was made from.
     pub made_from: Vec<String>,
     /// The number of documents.

@@ -14,6 +14,8 @@ pub enum Place {
     Line(u64),
     /// An element of the file's one array, counted from 0.
     Entry(u64),
+    /// A row of a table, counted from 1.
+    Row(u64),
 }
 
 impl fmt::Display for Place {
@@ -21,6 +23,7 @@ impl fmt::Display for Place {
         match self {
             Place::Line(number) => write!(f, "line {number}"),
             Place::Entry(index) => write!(f, "entry {index}"),
+            Place::Row(number) => write!(f, "row {number}"),
         }
     }
 }
@@ -98,6 +101,20 @@ pub enum ExchangeError {
         /// Bytes of the file consumed when the damage showed.
         offset: u64,
         /// Bytes of text decoded before it.
+        decoded: u64,
+        /// What the decoder says.
+        reason: String,
+    },
+    /// The Parquet file is damaged, cut off, or written in a way that is not read.
+    #[error(
+        "{}: the Parquet file is damaged, cut off or not written as expected, after {decoded} \
+         bytes of its rows as JSON ({reason}); the rows before it were read",
+        path.display()
+    )]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// Bytes of text decoded before the damage showed.
         decoded: u64,
         /// What the decoder says.
         reason: String,

@@ -65,7 +65,7 @@ pub(super) enum Framing {
 /// Magic numbers of files that are no text, with what they are.
 const BINARY: [(&[u8], &str); 6] = [
     (b"PK\x03\x04", "a ZIP archive (an inspect .eval file is one)"),
-    (b"PAR1", "a Parquet file"),
+    (b"PAR1", "a Parquet file within a compressed one"),
     (b"\xff\xfe", "UTF-16 text"),
     (b"\xfe\xff", "UTF-16 text"),
     (b"\xfd7zXZ", "an xz file"),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::error::ExchangeError;
+use super::parquet::{self, ParquetText};
 
 /// Counts shared by the threads that read a file and whoever watches.
 #[derive(Debug, Default)]
@@ -41,6 +42,11 @@ impl Progress {
     /// Returns the most that [`Progress::bytes_buffered`] ever was.
     pub fn bytes_buffered_max(&self) -> u64 {
         self.0.buffered_max.load(Ordering::Relaxed)
+    }
+
+    /// Says how many bytes of the file were read, where no one can count them.
+    pub(super) fn set_bytes_read(&self, bytes: u64) {
+        self.0.read.store(bytes, Ordering::Relaxed);
     }
 
     /// Counts `bytes` as held in memory until the returned charge is dropped.
@@ -112,6 +118,9 @@ impl Input {
         let mut magic = Vec::with_capacity(4);
         counted.by_ref().take(4).read_to_end(&mut magic).map_err(failed)?;
         let method = method_of(&magic);
+        if method == Some(PARQUET) {
+            return Input::open_parquet(path, progress);
+        }
         let whole = Cursor::new(magic).chain(counted);
         let reader: Box<dyn Read + Send> = match method {
             Some("gzip") => Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::new(whole))),
@@ -119,6 +128,21 @@ impl Input {
             None => Box::new(whole),
         };
         Ok(Input { reader, path: path.to_owned(), method, decoded: 0, progress })
+    }
+
+    fn open_parquet(path: &Path, progress: Progress) -> Result<Input, ExchangeError> {
+        let open = || ParquetText::open(File::open(path)?, progress.clone());
+        let opened = open();
+        let reader = Box::new(io::empty());
+        let method = Some(PARQUET);
+        let mut input = Input { reader, path: path.to_owned(), method, decoded: 0, progress };
+        input.reader = Box::new(opened.map_err(|error| input.error(error))?);
+        Ok(input)
+    }
+
+    /// Whether the lines of the text are rows of Parquet.
+    pub(super) fn is_parquet(&self) -> bool {
+        self.method == Some(PARQUET)
     }
 
     /// Returns the counts of this file.
@@ -146,6 +170,12 @@ impl Input {
 
     fn error(&self, error: io::Error) -> ExchangeError {
         match self.method {
+            Some(PARQUET) if error.kind() == io::ErrorKind::InvalidData => ExchangeError::Parquet {
+                path: self.path.clone(),
+                decoded: self.decoded,
+                reason: error.to_string(),
+            },
+            Some(PARQUET) => ExchangeError::file(&self.path, error),
             Some(method) if !self.progress.0.file_failed.load(Ordering::Relaxed) => {
                 ExchangeError::Compression {
                     path: self.path.clone(),
@@ -160,10 +190,14 @@ impl Input {
     }
 }
 
+/// What [`method_of`] calls rows of Parquet.
+const PARQUET: &str = "parquet";
+
 /// Returns the name of the compression that `magic` begins. Zstandard's skippable frames count.
 fn method_of(magic: &[u8]) -> Option<&'static str> {
     match magic {
         [0x1f, 0x8b, ..] => Some("gzip"),
+        parquet::MAGIC => Some(PARQUET),
         [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Some("zstd"),
         _ => None,
     }

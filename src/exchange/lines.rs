@@ -65,8 +65,8 @@ impl Iterator for Lines {
 }
 
 fn queue(content: Content, waiting: &mut VecDeque<Result<Line, BadRecord>>) {
-    let (bytes, first) = match content {
-        Content::Lines { bytes, first } => (bytes, first),
+    let (bytes, first, place) = match content {
+        Content::Lines { bytes, first, place } => (bytes, first, place),
         Content::Bad(bad) => return waiting.push_back(Err(bad)),
         // Only a file opened as one array has these.
         Content::Entries { .. } => return,
@@ -76,7 +76,7 @@ fn queue(content: Content, waiting: &mut VecDeque<Result<Line, BadRecord>>) {
         if line.is_empty() {
             continue;
         }
-        let place = Place::Line(number);
+        let place = place(number);
         waiting.push_back(match std::str::from_utf8(line) {
             Ok(text) => Ok(Line { place, text: text.to_owned() }),
             Err(error) => Err(not_utf8(line, error).at(place)),

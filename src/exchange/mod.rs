@@ -1,8 +1,9 @@
 //! Foreign formats in and out.
 //!
 //! [`open`] reads one file and yields its records in batches, in the order of the file, in memory
-//! that does not grow with it. Compression and format are recognised from the content. A record
-//! that cannot be read is a [`BadRecord`] with its place and field among the good ones.
+//! that does not grow with it. Compression and format are recognised from the content; the rows of
+//! a Parquet file are records like lines of JSON (`parquet.rs`). A record that cannot be read is a
+//! [`BadRecord`] with its place and field among the good ones.
 //!
 //! - `chat`: a line with `messages[{role, content, tool_calls, ...}]`, a bare list of messages, or
 //!   `prompt` and `completion`; labels by message index as in the next.
@@ -65,6 +66,7 @@ mod lines;
 mod message;
 mod native;
 mod output;
+mod parquet;
 mod parser;
 mod r1searcher;
 mod reader;

@@ -248,12 +248,12 @@ fn parse_block(work: &Work, content: Content) -> Batch {
     let mut batch = Batch::default();
     let records = &mut batch.records;
     match content {
-        Content::Lines { bytes, first } => {
+        Content::Lines { bytes, first, place } => {
             batch.bytes = bytes.len();
             let mut from = 0;
             let ends = memchr::memchr_iter(b'\n', &bytes).chain(std::iter::once(bytes.len()));
             for (end, number) in ends.zip(first..) {
-                parse_record(work, &bytes[from..end], Place::Line(number), records);
+                parse_record(work, &bytes[from..end], place(number), records);
                 from = end + 1;
             }
         }
@@ -294,7 +294,7 @@ fn stem(path: &Path) -> &str {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("unnamed");
     let mut stem = name;
     while let Some((rest, extension)) = stem.rsplit_once('.') {
-        let known = ["zst", "gz", "jsonl", "ndjson", "json", "swirl"];
+        let known = ["zst", "gz", "jsonl", "ndjson", "json", "swirl", "parquet"];
         if rest.is_empty() || !known.contains(&extension.to_ascii_lowercase().as_str()) {
             break;
         }

@@ -1,8 +1,9 @@
 //! Documents in: the files that corpora are made of.
 //!
 //! [`Documents`] reads one file or folder in batches, in its order, in memory that does not grow
-//! with it. Compression (gzip, zstd) and format are recognised from the content. A record that
-//! cannot be read is a [`BadDocument`] with its place and field among the good ones.
+//! with it. Compression (gzip, zstd) and format are recognised from the content; the rows of a
+//! Parquet file are records like lines of JSON. A record that cannot be read is a [`BadDocument`]
+//! with its place and field among the good ones.
 //!
 //! - `documents`: JSON lines, or one array, of `id` (or `_id`, `docid`, ..), `title` and `text`, as
 //!   BEIR has them; of `id` and `contents`, as Search-R1 and Pyserini have them: where the first

@@ -91,6 +91,10 @@ impl Documents {
         if is_whole && scan::after_bracket(text) == b"]" {
             return Err(empty("the file holds an empty list"));
         }
+        if input.is_parquet() && options.format == Some(DocumentFormat::Text) {
+            let found = "found a Parquet file, whose rows are records; told text".to_owned();
+            return Err(unrecognised(found));
+        }
         let Shape { format, framing, columns } =
             recognise(path, &head, options.format).map_err(unrecognised)?;
         let record_bytes_max = options.record_bytes_max;
@@ -214,10 +218,10 @@ impl FileSource {
             let mut batch = DocumentBatch::default();
             let out = &mut batch.documents;
             match block.content {
-                Content::Lines { bytes, first } => {
+                Content::Lines { bytes, first, place } => {
                     batch.bytes = bytes.len();
                     for (line, number) in bytes.split(|byte| *byte == b'\n').zip(first..) {
-                        self.record(line, Place::Line(number), (format, record_bytes_max), out);
+                        self.record(line, place(number), (format, record_bytes_max), out);
                     }
                 }
                 Content::Entries { bytes, spans, first } => {

@@ -70,7 +70,7 @@ pub(super) struct Shape {
 
 /// Magic numbers of files that are no text, with what they are and what to do.
 const BINARY: [(&[u8], &str); 5] = [
-    (b"PAR1", "a Parquet file: write it as JSON lines of id, title and text first"),
+    (b"PAR1", "a Parquet file within a compressed one: unpack it"),
     (b"PK\x03\x04", "a ZIP archive: unpack it"),
     (b"BZh", "a bzip2 file: unpack it"),
     (b"\xfd7zXZ", "an xz file: unpack it"),
