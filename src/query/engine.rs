@@ -177,6 +177,10 @@ impl Engine {
         for function in scalars.chain([functions::matches(), functions::tokens()]) {
             base.register_udf(Arc::new(function)).map_err(internal)?;
         }
+        let known = |name: &str| base.scalar_functions().get(name).cloned();
+        for function in functions::bounded(known) {
+            base.register_udf(Arc::new(function)).map_err(internal)?;
+        }
         for function in functions::aggregates() {
             base.register_udaf(Arc::new(function)).map_err(internal)?;
         }
@@ -584,7 +588,9 @@ impl Catalog for StatementCatalog<'_> {
     fn columns(&self, table: &str) -> Option<Vec<String>> {
         let table = match table.split_once('.') {
             Some((DATASET_SCHEMA, _)) => ScanTable::Subtrajectories.name(),
-            Some((CORPUS_SCHEMA, _)) => return Some(document_columns()),
+            Some((CORPUS_SCHEMA, _)) => {
+                return Some(document_columns().map(|(name, _)| name.to_owned()).collect());
+            }
             _ => table,
         };
         match ScanTable::ALL.into_iter().find(|t| t.name() == table) {

@@ -76,7 +76,11 @@ pub fn export_dataset(
 }
 
 /// Returns the dataset of a name.
-fn known(session: &Session, name: &Name, text: &str) -> Result<DatasetRecord, SessionError> {
+pub(super) fn known(
+    session: &Session,
+    name: &Name,
+    text: &str,
+) -> Result<DatasetRecord, SessionError> {
     let store = session.database().store();
     if let Some(found) = store.dataset(&name.text)? {
         return Ok(found);

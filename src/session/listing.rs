@@ -1,5 +1,7 @@
 //! What DESCRIBE and SHOW list.
 
+use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
@@ -12,8 +14,11 @@ use crate::codec::ColumnType;
 use crate::diag::{Diagnostic, did_you_mean, list_some};
 use crate::query::row_count;
 use crate::query::syntax::{Name, ShowWhat};
-use crate::query::table::{LabelNames, ScanTable, StreamedTable, TableFunction, table_columns};
+use crate::query::table::{
+    LabelNames, ScanTable, StreamedTable, TableFunction, document_columns, table_columns,
+};
 use crate::store::View;
+use crate::train::Event;
 
 /// Returns the columns of a table: name, type, meaning; `None` if there is no such table.
 pub(super) fn described(view: &View, table: &str) -> Option<Vec<[String; 3]>> {
@@ -45,11 +50,16 @@ pub(super) fn type_name(kind: &DataType) -> String {
 }
 
 pub(super) fn columns(
+    session: &Session,
     view: &View,
-    table: &Name,
+    (schema, table): (Option<&Name>, &Name),
     text: &str,
     sink: &mut dyn Sink,
 ) -> Result<Outcome, SessionError> {
+    if let Some(schema) = schema {
+        let rows = saved_columns(session, view, schema, table, text)?;
+        return list(sink, ["column", "type", "meaning"], rows);
+    }
     let Some(rows) = described(view, &table.text) else {
         let message = format!("unknown table '{}'", table.text);
         let diagnostic = Diagnostic::new("unknown-table", message).at(table.span);
@@ -66,6 +76,67 @@ pub(super) fn columns(
     list(sink, ["column", "type", "meaning"], rows)
 }
 
+/// Returns the columns of `dataset.name` or `corpus.name`: those that a query of it shows.
+fn saved_columns(
+    session: &Session,
+    view: &View,
+    schema: &Name,
+    table: &Name,
+    text: &str,
+) -> Result<Vec<[String; 3]>, SessionError> {
+    let meanings: HashMap<String, String> = match schema.text.as_str() {
+        "corpus" => {
+            corpora::known(session, table, text)?;
+            document_columns().map(|(name, about)| (name.to_owned(), about.to_owned())).collect()
+        }
+        "dataset" => {
+            datasets::known(session, table, text)?;
+            let steps = described(view, ScanTable::Steps.name()).unwrap_or_default();
+            steps.into_iter().map(|[name, _, about]| (name, about)).collect()
+        }
+        other => {
+            let message = format!("there is no '{other}.{}'", table.text);
+            let help = "tables with two names are dataset.NAME and corpus.NAME";
+            let unknown = Diagnostic::new("unknown-table", message).at(schema.span.to(table.span));
+            return Err(mistake(unknown.help(help), text));
+        }
+    };
+    let quoted = table.text.replace('"', "\"\"");
+    let query = format!("SELECT * FROM {}.\"{quoted}\" LIMIT 0", schema.text);
+    let mut shown = Shown(Vec::new());
+    for statement in session.parse(&query)? {
+        session.run(&statement, &query, &mut shown)?;
+    }
+    let row = |(name, kind): (String, String)| {
+        let about = meanings.get(&name).cloned().unwrap_or_default();
+        [name, kind, about]
+    };
+    Ok(shown.0.into_iter().map(row).collect())
+}
+
+/// Keeps names and types of columns, and no rows.
+struct Shown(Vec<(String, String)>);
+
+impl Sink for Shown {
+    fn begin(&mut self, schema: &Schema) -> std::io::Result<()> {
+        let column = |field: &Arc<Field>| (field.name().clone(), type_name(field.data_type()));
+        self.0 = schema.fields().iter().map(column).collect();
+        Ok(())
+    }
+
+    fn batch(&mut self, _: &RecordBatch) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn train(&mut self, _: &Event) -> ControlFlow<()> {
+        ControlFlow::Break(())
+    }
+}
+
 pub(super) fn show(
     session: &Session,
     view: &View,
@@ -75,7 +146,9 @@ pub(super) fn show(
 ) -> Result<Outcome, SessionError> {
     let (columns, from) = match what {
         ShowWhat::Tables => return tables(session, view, sink),
-        ShowWhat::Columns { table } => return self::columns(view, table, text, sink),
+        ShowWhat::Columns { schema, table } => {
+            return self::columns(session, view, (schema.as_ref(), table), text, sink);
+        }
         ShowWhat::Functions => {
             let names = session.engine().function_names().into_iter();
             return list(sink, ["function"], names.map(|n| [n]).collect());

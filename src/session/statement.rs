@@ -260,7 +260,10 @@ impl Session {
                 }
             },
             StatementKind::Funnel { cuts } => summary::funnel(self, scope, cuts, sink),
-            StatementKind::Describe { table } => listing::columns(view, table, text, sink),
+            StatementKind::Describe { schema, table } => {
+                let named = (schema.as_ref(), table);
+                listing::columns(self, view, named, text, sink)
+            }
             StatementKind::Show(what) => listing::show(self, view, what, text, sink),
             StatementKind::Dataset(what) => datasets::run(self, what, text, sink),
             StatementKind::Corpus(what) => corpora::run(self, scope, what, sink),

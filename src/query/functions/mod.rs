@@ -1,5 +1,6 @@
 //! The functions that SQL lacks.
 
+mod bounded;
 mod elsewhere;
 mod parts;
 mod predicates;
@@ -7,6 +8,7 @@ mod scores;
 mod search;
 mod texts;
 
+pub(super) use bounded::bounded;
 pub use elsewhere::ELSEWHERE;
 pub(super) use elsewhere::ours;
 pub(super) use parts::part_of;

@@ -38,8 +38,10 @@ pub enum StatementKind {
         /// The query, cut behind each clause; each cut holds all clauses before it.
         cuts: Vec<FunnelCut>,
     },
-    /// The columns of a table: `DESCRIBE table`.
+    /// The columns of a table: `DESCRIBE table`, `DESCRIBE dataset.name`.
     Describe {
+        /// Whether it is a dataset or a corpus, in the word for it.
+        schema: Option<Name>,
         /// The table.
         table: Name,
     },
@@ -67,6 +69,8 @@ pub enum ShowWhat {
     Tables,
     /// The columns of one table.
     Columns {
+        /// Whether it is a dataset or a corpus, in the word for it.
+        schema: Option<Name>,
         /// The table.
         table: Name,
     },
@@ -262,6 +266,19 @@ fn check_tokens(reader: &Reader<'_>, lexed: &Lexed) -> Result<(), Diagnostic> {
     teach::foreign_spelling(reader)
 }
 
+/// Reads the name of a table to the end of the statement, with `dataset` or `corpus` before it or
+/// without.
+fn table(cursor: &mut Cursor<'_>) -> Result<(Option<Name>, Name), Diagnostic> {
+    const EXPECTED: &str = "the name of a table";
+    let first = cursor.name(EXPECTED)?;
+    let named = match cursor.take(&Token::Period) {
+        true => (Some(first), cursor.name(EXPECTED)?),
+        false => (None, first),
+    };
+    cursor.end()?;
+    Ok(named)
+}
+
 /// Reads what a statement asks for, by its first word.
 fn kind(reader: &Reader<'_>) -> Result<StatementKind, Diagnostic> {
     let lexemes = reader.lexemes;
@@ -273,9 +290,8 @@ fn kind(reader: &Reader<'_>) -> Result<StatementKind, Diagnostic> {
         Some("DESCRIBE" | "DESC") => {
             let mut cursor = Cursor::new(reader, rest);
             let _ = cursor.take_word("TABLE");
-            let table = cursor.name("the name of a table")?;
-            cursor.end()?;
-            Ok(StatementKind::Describe { table })
+            let (schema, table) = table(&mut cursor)?;
+            Ok(StatementKind::Describe { schema, table })
         }
         Some("SHOW") => show(reader).map(StatementKind::Show),
         Some("SUMMARIZE") => summarize(reader),
@@ -346,9 +362,8 @@ fn show(reader: &Reader<'_>) -> Result<ShowWhat, Diagnostic> {
         if !cursor.take_word("FROM") && !cursor.take_word("IN") {
             return Err(cursor.expected("FROM and a table").help("SHOW COLUMNS FROM steps"));
         }
-        let table = cursor.name("the name of a table")?;
-        cursor.end()?;
-        return Ok(ShowWhat::Columns { table });
+        let (schema, table) = table(&mut cursor)?;
+        return Ok(ShowWhat::Columns { schema, table });
     }
     if cursor.take_word("DATASET") {
         let name = cursor.name("the name of a dataset")?;

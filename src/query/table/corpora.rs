@@ -130,9 +130,9 @@ pub fn documents_table(view: &View, corpus: &str) -> Result<Arc<dyn TableProvide
     streaming(view, "documents", DOCUMENTS, write)
 }
 
-/// Returns the names of the columns of a corpus's documents.
-pub fn document_columns() -> Vec<String> {
-    DOCUMENTS.iter().map(|(name, _, _)| (*name).to_owned()).collect()
+/// Returns the names of the columns of a corpus's documents, and what they mean.
+pub fn document_columns() -> impl Iterator<Item = (&'static str, &'static str)> {
+    DOCUMENTS.iter().map(|(name, _, about)| (*name, *about))
 }
 
 /// A document that is looked for in what agents were shown.
