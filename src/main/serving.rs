@@ -8,21 +8,32 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use swirldb::repl::{print_drift, watched};
-use swirldb::serve::{
-    DatabaseBackend, Limits, Options, Server, Stop, read_proxied, recorded, serve_stdio,
-};
+use swirldb::serve::{DatabaseBackend, Limits, Options, Server, Stop, read_proxied, serve_stdio};
 use swirldb::session::{Session, SessionError, toolbox};
 use swirldb::tools::{RecordMode, Toolbox};
 
+use super::corpus::{RetrievalArguments, at_least_one};
 use super::{OpenArguments, note};
+
+/// What there is to call.
+#[derive(Args)]
+pub struct OfferedArguments {
+    /// A corpus to search; all that are sealed, if none is given.
+    #[arg(long = "corpus", value_name = "NAME")]
+    corpora: Vec<String>,
+    #[command(flatten)]
+    by: RetrievalArguments,
+    /// Tools elsewhere to offer too: a TOML file.
+    #[arg(long, value_name = "FILE")]
+    tools: Option<PathBuf>,
+}
 
 #[derive(Args)]
 pub struct ServeArguments {
     /// The database.
     db: PathBuf,
-    /// A corpus to serve; all that are sealed, if none is given.
-    #[arg(long = "corpus", value_name = "NAME")]
-    corpora: Vec<String>,
+    #[command(flatten)]
+    offered: OfferedArguments,
     /// Speak the Model Context Protocol over standard input and output instead of listening.
     #[arg(long)]
     stdio: bool,
@@ -44,13 +55,11 @@ pub struct ServeArguments {
     /// Do not offer the tool `query`, which reads the trajectories.
     #[arg(long)]
     no_query: bool,
-    /// Tools elsewhere to offer too: a TOML file.
-    #[arg(long, value_name = "FILE")]
-    tools: Option<PathBuf>,
     /// Record calls of tools in this cassette, or replay them from it.
     #[arg(long, value_name = "CASSETTE")]
     record: Option<String>,
-    /// How: once, new_episodes, none (only replay), all.
+    /// How: once, new_episodes, all, or none: the cassette alone says what is served and answers;
+    /// corpora and tools elsewhere are not opened.
     #[arg(long, default_value = "once", requires = "record", value_parser = record_mode)]
     mode: RecordMode,
     /// Seconds that a request may take.
@@ -61,6 +70,7 @@ pub struct ServeArguments {
     max_body: usize,
     /// Documents of an answer at most.
     #[arg(long, value_name = "N", default_value_t = Limits::default().hits)]
+    #[arg(value_parser = at_least_one)]
     max_k: usize,
     /// Calls that run at once; as many as there are threads, if not given.
     #[arg(long, value_name = "N")]
@@ -78,12 +88,8 @@ pub struct ReplayArguments {
     db: PathBuf,
     /// The cassette.
     cassette: String,
-    /// A corpus whose tools are called; all that are sealed, if none is given.
-    #[arg(long = "corpus", value_name = "NAME")]
-    corpora: Vec<String>,
-    /// Tools elsewhere: a TOML file.
-    #[arg(long, value_name = "FILE")]
-    tools: Option<PathBuf>,
+    #[command(flatten)]
+    offered: OfferedArguments,
     #[command(flatten)]
     open: OpenArguments,
 }
@@ -141,14 +147,11 @@ pub fn serve(arguments: ServeArguments) -> Result<(), SessionError> {
         ));
     }
     let open = OpenArguments { read_only: !writes, ..arguments.open };
+    if !writes && !arguments.open.read_only {
+        build_indices(&arguments)?;
+    }
     let session = Arc::new(open.quiet_session(&arguments.db)?);
-    let (corpora, tools) =
-        tools(&session, &arguments.corpora, &arguments.tools, !arguments.no_query)?;
-    let tools = match &arguments.record {
-        None => tools,
-        Some(cassette) => recorded(&tools, &Arc::new(session.recorder(cassette, arguments.mode)?)),
-    };
-    let backend = Arc::new(DatabaseBackend::new(corpora, tools));
+    let backend = Arc::new(backend(&session, &arguments)?);
     let limits = Limits {
         body_bytes: arguments.max_body,
         hits: arguments.max_k,
@@ -177,6 +180,50 @@ pub fn serve(arguments: ServeArguments) -> Result<(), SessionError> {
     server.run().map(drop).map_err(wrong)
 }
 
+/// Builds what indices of the corpora are not there, before the database is opened for reading.
+fn build_indices(arguments: &ServeArguments) -> Result<(), SessionError> {
+    let reading = OpenArguments { read_only: true, ..arguments.open };
+    let database = reading.quiet_session(&arguments.db)?;
+    let names = match arguments.offered.corpora.is_empty() {
+        true => database.database().store().corpora()?.into_iter().map(|c| c.name).collect(),
+        false => arguments.offered.corpora.clone(),
+    };
+    let mut missing = Vec::new();
+    for name in names {
+        if !database.database().has_index(&name)? {
+            missing.push(name);
+        }
+    }
+    drop(database);
+    if !missing.is_empty() {
+        let writing = arguments.open.quiet_session(&arguments.db)?;
+        for name in &missing {
+            watched(&writing, || writing.open_corpus(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns what is served: open, recorded, or from recordings alone.
+fn backend(
+    session: &Arc<Session>,
+    arguments: &ServeArguments,
+) -> Result<DatabaseBackend, SessionError> {
+    let recorder = arguments.record.as_ref().map(|name| session.recorder(name, arguments.mode));
+    let recorder = recorder.transpose()?.map(Arc::new);
+    if let Some(recorder) = &recorder
+        && arguments.mode == RecordMode::None
+    {
+        return DatabaseBackend::replayed(Arc::clone(recorder), &arguments.offered.corpora);
+    }
+    let (corpora, tools) = arguments.offered.open(session, !arguments.no_query)?;
+    let backend = DatabaseBackend::new(corpora, tools);
+    match recorder {
+        None => Ok(backend),
+        Some(recorder) => backend.recorded(recorder).map_err(wrong),
+    }
+}
+
 fn on_signal(stop: &Stop) -> Result<(), SessionError> {
     let stop = stop.clone();
     let set = ctrlc::set_handler(move || stop.stop());
@@ -185,26 +232,30 @@ fn on_signal(stop: &Stop) -> Result<(), SessionError> {
 
 type Corpora = Vec<Arc<swirldb::db::Corpus>>;
 
-fn tools(
-    session: &Arc<Session>,
-    corpora: &[String],
-    elsewhere: &Option<PathBuf>,
-    with_query: bool,
-) -> Result<(Corpora, Toolbox), SessionError> {
-    let corpora = watched(session, || DatabaseBackend::open_corpora(session, corpora))?;
-    let mut tools = toolbox(session, &corpora, with_query).map_err(wrong)?;
-    if let Some(path) = elsewhere {
-        for tool in read_proxied(path).map_err(wrong)? {
-            tools.add(tool).map_err(wrong)?;
+impl OfferedArguments {
+    /// Opens corpora and tools.
+    fn open(
+        &self,
+        session: &Arc<Session>,
+        with_query: bool,
+    ) -> Result<(Corpora, Toolbox), SessionError> {
+        let open = |name: &str| self.by.open(session, name);
+        let opened = || DatabaseBackend::open_corpora(session, &self.corpora, open);
+        let corpora = watched(session, opened)?;
+        let mut tools = toolbox(session, &corpora, with_query).map_err(wrong)?;
+        if let Some(path) = &self.tools {
+            for tool in read_proxied(path).map_err(wrong)? {
+                tools.add(tool).map_err(wrong)?;
+            }
         }
+        Ok((corpora, tools))
     }
-    Ok((corpora, tools))
 }
 
 /// Makes recorded calls again. Exits with 1 where something has drifted.
 pub fn replay(arguments: ReplayArguments) -> Result<ExitCode, SessionError> {
     let session = Arc::new(arguments.open.session(&arguments.db, false)?);
-    let (_, tools) = tools(&session, &arguments.corpora, &arguments.tools, true)?;
+    let (_, tools) = arguments.offered.open(&session, true)?;
     let report = watched(&session, || session.replay(&arguments.cassette, &tools))?;
     print_drift(&report, &mut std::io::stdout().lock())?;
     if report.is_cut {

@@ -1,5 +1,6 @@
 //! What is served: corpora and tools, as the server sees them.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use crate::tools::{ToolOutput, ToolSpec};
@@ -46,7 +47,7 @@ pub trait Backend: Send + Sync + 'static {
 }
 
 /// A sealed corpus.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Corpus {
     /// What it is called in paths and requests.
     pub name: String,
@@ -104,6 +105,9 @@ pub enum Refusal {
         /// The names that there are, as a list.
         known: String,
     },
+    /// The call is not recorded, and no new ones are made.
+    #[error("{0}")]
+    NotRecorded(String),
     /// The request cannot be answered as it is; the text says what was expected.
     #[error("{0}")]
     Invalid(String),

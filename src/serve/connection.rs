@@ -39,12 +39,8 @@ pub(super) async fn serve(
         .header_read_timeout(limits.head_time)
         .max_buf_size(BUFFER_BYTES);
     let handler = service_fn(|request| {
-        let service = Arc::clone(&service);
-        let working = place.work();
-        async move {
-            let _working = working;
-            Ok::<_, Infallible>(answer(&service, request).await)
-        }
+        let (service, place) = (Arc::clone(&service), Arc::clone(&place));
+        async move { Ok::<_, Infallible>(answer(&service, &place, request).await) }
     });
     let mut connection = pin!(builder.serve_connection(stream, handler));
     let mut stopping = false;

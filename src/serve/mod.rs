@@ -16,8 +16,8 @@
 //! Errors are `{"error": {"code": "..", "message": ".."}}`. The one exception is what is not HTTP:
 //! hyper itself answers that, with a status and no body.
 //!
-//! What is absent: TLS (a proxy in front has it), HTTP/2, sessions of the Model Context Protocol
-//! (each request stands alone, so nothing is kept for a client that went away).
+//! What is absent: TLS for those who call (a proxy in front has it), HTTP/2, sessions of the Model
+//! Context Protocol (each request stands alone, so nothing is kept for a client that went away).
 
 mod backend;
 mod body;
@@ -42,7 +42,7 @@ mod service;
 mod tools;
 
 pub use backend::{Backend, Corpus, Document, Hit, Refusal, ToolOutput, ToolSpec};
-pub use database::{DatabaseBackend, recorded};
+pub use database::DatabaseBackend;
 pub use error::ServeError;
 pub use mcp::McpServer;
 pub use options::{Limits, Options};

@@ -26,6 +26,7 @@ use serde_json::Value;
 
 use super::backend::{ToolOutput, ToolSpec};
 use super::proxy::{HttpTarget, HttpTool, McpTarget, McpTools, Method, ProxyError, ProxyLimits};
+use crate::diag::list_some;
 use crate::tools::Tool;
 
 #[derive(Deserialize)]
@@ -164,11 +165,14 @@ fn tools_of(mcp: Mcp, limits: ProxyLimits, path: &str) -> Result<Vec<Arc<dyn Too
         _ => return Err(wrong("each [[mcp]] has a command or a url".to_owned())),
     };
     let failed =
-        |source| ProxiedError::Proxy { path: path.to_owned(), tool: format!("{target:?}"), source };
+        |source| ProxiedError::Proxy { path: path.to_owned(), tool: target.name(), source };
     let server = Arc::new(McpTools::connect(&target, limits).map_err(failed)?);
     let there: Vec<&str> = server.tools().iter().map(|spec| spec.name.as_str()).collect();
     if let Some(missing) = mcp.tools.iter().flatten().find(|w| !there.contains(&w.as_str())) {
-        return Err(wrong(format!("the server has no tool '{missing}', it has {there:?}")));
+        return Err(wrong(format!(
+            "the server has no tool '{missing}'; it has: {}",
+            list_some(there)
+        )));
     }
     let is_wanted =
         |spec: &&ToolSpec| mcp.tools.as_ref().is_none_or(|wanted| wanted.contains(&spec.name));

@@ -95,6 +95,7 @@ impl From<Refusal> for Failure {
             Refusal::UnknownTool { .. } => {
                 Failure::new(StatusCode::NOT_FOUND, "unknown_tool", message)
             }
+            Refusal::NotRecorded(_) => Failure::new(StatusCode::NOT_FOUND, "not_recorded", message),
             Refusal::Invalid(_) => Failure::invalid(message),
             Refusal::Cancelled => {
                 Failure::new(StatusCode::SERVICE_UNAVAILABLE, "cancelled", message)

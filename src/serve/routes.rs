@@ -9,6 +9,7 @@ use tokio::time::timeout_at;
 
 use super::body::{self, Held};
 use super::json::decode;
+use super::places::Place;
 use super::pool::Deadline;
 use super::reply::{CORPUS_HEADER, Failure, Reply, json_reply};
 use super::service::Service;
@@ -35,10 +36,14 @@ const ROUTES: &str = "POST /retrieve, POST /retrieve/{corpus}, GET /v1/{corpus}/
                       GET /v1/{corpus}/doc/{id}, GET /tools, POST /tools/{name}, POST /mcp, \
                       GET /health";
 
-/// Answers one request.
-pub(super) async fn answer(service: &Arc<Service>, request: Request<Incoming>) -> Reply {
+/// Answers one request of the client that has a place.
+pub(super) async fn answer(
+    service: &Arc<Service>,
+    place: &Arc<Place>,
+    request: Request<Incoming>,
+) -> Reply {
     service.count();
-    match respond(service, request).await {
+    match respond(service, place, request).await {
         Ok(reply) => reply,
         Err(failure) => {
             let mut reply = failure.reply();
@@ -50,7 +55,11 @@ pub(super) async fn answer(service: &Arc<Service>, request: Request<Incoming>) -
     }
 }
 
-async fn respond(service: &Arc<Service>, request: Request<Incoming>) -> Result<Reply, Failure> {
+async fn respond(
+    service: &Arc<Service>,
+    place: &Arc<Place>,
+    request: Request<Incoming>,
+) -> Result<Reply, Failure> {
     let deadline = Deadline::after(service.options.limits.request_time);
     let (parts, incoming) = request.into_parts();
     service.guard.check_names(&parts.uri, &parts.headers)?;
@@ -67,6 +76,9 @@ async fn respond(service: &Arc<Service>, request: Request<Incoming>) -> Result<R
         let message = "the body did not arrive in time; send it faster, or less of it";
         Failure::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message)
     })??;
+    // Only from here on is the client worked for: one that sends its body slowly, or never, may
+    // lose its place to another.
+    let _working = place.work();
     if let Route::Protocol = route {
         return mcp::answer_http(service, parts, body, held).await;
     }

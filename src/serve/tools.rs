@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::backend::{ToolOutput, ToolSpec};
+use super::backend::ToolOutput;
 use super::calls;
 use super::json::parse;
 use super::pool::Deadline;
@@ -17,19 +17,8 @@ use super::service::Service;
 /// # Errors
 /// None; the type is that of all routes.
 pub(super) fn list(service: &Service) -> Result<Answer, Failure> {
-    let tools: Vec<Value> = service.tools.iter().map(describe).collect();
-    Ok(Answer { json: json!({"tools": tools}).to_string().into_bytes(), corpus: None })
-}
-
-fn describe(tool: &ToolSpec) -> Value {
-    json!({
-        "name": tool.name,
-        "description": tool.description,
-        "parameters": tool.parameters,
-        "version": tool.version,
-        "corpus": tool.corpus,
-        "read_only": tool.read_only,
-    })
+    let answer = json!({"tools": service.tools});
+    Ok(Answer { json: answer.to_string().into_bytes(), corpus: None })
 }
 
 /// Calls a tool: the body is the object of its arguments. What goes wrong in the tool is an answer
@@ -56,19 +45,7 @@ pub(super) async fn call(
 /// # Errors
 /// None; the type is that of all routes.
 pub(super) fn health(service: &Service) -> Result<Answer, Failure> {
-    let corpora: Vec<Value> = service
-        .corpora
-        .iter()
-        .map(|corpus| {
-            json!({
-                "name": corpus.name,
-                "fingerprint": corpus.fingerprint,
-                "documents": corpus.documents,
-                "description": corpus.description,
-                "tool": corpus.tool,
-            })
-        })
-        .collect();
-    let answer = json!({"status": "ok", "version": env!("CARGO_PKG_VERSION"), "corpora": corpora});
+    let (version, corpora) = (env!("CARGO_PKG_VERSION"), &service.corpora);
+    let answer = json!({"status": "ok", "version": version, "corpora": corpora});
     Ok(Answer { json: answer.to_string().into_bytes(), corpus: None })
 }

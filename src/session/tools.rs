@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::SessionError;
 use super::statement::{Session, Sink};
-use crate::db::{Corpus, DbError, Found};
+use crate::db::{Corpus, DbError, Found, Retrieval};
 use crate::query::syntax::StatementKind;
 use crate::tools::{Calculator, NameTaken, Tool, ToolOutput, ToolSpec, Toolbox};
 use crate::train::Event;
@@ -95,8 +95,13 @@ impl Search {
         let about = &corpus.record().description;
         let of = if about.is_empty() { &corpus.record().name } else { about };
         let description = format!(
-            "Searches {} documents ({of}) for words and returns the best ones with their ids.",
-            corpus.record().documents
+            "Searches {} documents ({of}) {} and returns the best ones with their ids.",
+            corpus.record().documents,
+            match corpus.retrieval() {
+                Retrieval::Bm25 => "for words",
+                Retrieval::Dense => "by meaning",
+                Retrieval::Hybrid => "by words and meaning",
+            }
         );
         let parameters = json!({
             "type": "object",
@@ -122,7 +127,7 @@ impl Tool for Search {
 
     fn call(&self, arguments: &Value, cancelled: &dyn Fn() -> bool) -> ToolOutput {
         let query = arguments["query"].as_str().unwrap_or_default();
-        let k = arguments["k"].as_u64().map_or(K_DEFAULT, |k| k as usize).min(K_MAX);
+        let k = arguments["k"].as_u64().map_or(K_DEFAULT, |k| k as usize);
         let found = match self.corpus.search(query, k, cancelled) {
             Ok(found) => found,
             Err(error) => return failed(&error),
@@ -136,7 +141,7 @@ impl Tool for Search {
             text += &found.document.text;
         }
         if found.is_empty() {
-            text = "no document has any of these words".to_owned();
+            text = "no document was found".to_owned();
         }
         let hits: Vec<Value> = found.iter().map(hit).collect();
         ToolOutput::text(text).with_structured(json!({"hits": hits}))
@@ -181,7 +186,8 @@ impl Tool for GetDocument {
             Ok(None) => ToolOutput::error(format!(
                 "there is no document '{id}' in {}: take an id from a search",
                 self.corpus.record().name
-            )),
+            ))
+            .with_structured(json!({"id": id, "title": null, "text": null})),
             Err(error) => failed(&error),
         }
     }

@@ -19,11 +19,14 @@ pub enum CallKind {
     Judge,
     /// A policy that runs elsewhere.
     Policy,
+    /// What there was to call.
+    Listing,
 }
 
 impl CallKind {
     /// Every kind.
-    pub const ALL: [CallKind; 3] = [CallKind::Tool, CallKind::Judge, CallKind::Policy];
+    pub const ALL: [CallKind; 4] =
+        [CallKind::Tool, CallKind::Judge, CallKind::Policy, CallKind::Listing];
 
     /// Returns the word for it.
     pub fn as_str(self) -> &'static str {
@@ -31,6 +34,7 @@ impl CallKind {
             CallKind::Tool => "tool",
             CallKind::Judge => "judge",
             CallKind::Policy => "policy",
+            CallKind::Listing => "listing",
         }
     }
 

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::call::{Call, CallKey, Recording, shortened};
+use super::call::{Call, CallKey, CallKind, Recording, shortened};
 use super::canonical::CanonicalError;
 use super::cassette::{Cassette, CassetteError, Lookup, RecordMode};
 use super::tool::{Tool, ToolOutput, ToolSpec};
@@ -92,6 +92,50 @@ impl Recorder {
     /// Returns a recorder that keeps its recordings in `cassette`.
     pub fn new(cassette: Arc<dyn Cassette>, clock: Arc<dyn Clock>, mode: RecordMode) -> Recorder {
         Recorder { cassette, clock, mode, occurrences: Mutex::default() }
+    }
+
+    /// Returns the mode.
+    pub fn mode(&self) -> RecordMode {
+        self.mode
+    }
+
+    /// Returns what there was to call when calls were recorded; `None` where nobody kept it.
+    ///
+    /// # Errors
+    /// Recordings cannot be read.
+    pub fn listing(&self, name: &str) -> Result<Option<Value>, CassetteError> {
+        let kept = self.cassette.find(&listing_call(name).key())?;
+        Ok(kept.and_then(|recording| recording.output.structured))
+    }
+
+    /// Keeps what there is to call beside the recordings, unless the mode keeps nothing new:
+    /// without it a replay that opens nothing could not offer anything. `join` is given what is
+    /// kept so far.
+    ///
+    /// # Errors
+    /// Recordings cannot be read or written.
+    pub fn keep_listing(
+        &self,
+        name: &str,
+        join: impl FnOnce(Option<Value>) -> Value,
+    ) -> Result<(), CassetteError> {
+        let keeps = match self.mode {
+            RecordMode::Once => self.cassette.is_new(),
+            RecordMode::NewEpisodes | RecordMode::All => true,
+            RecordMode::None => false,
+        };
+        if !keeps {
+            return Ok(());
+        }
+        let call = listing_call(name);
+        let listing = join(self.listing(name)?);
+        self.cassette.replace(Recording {
+            key: call.key(),
+            call,
+            output: ToolOutput::text("").with_structured(listing),
+            latency_microseconds: 0,
+            recorded_at_microseconds: self.clock.now_microseconds(),
+        })
     }
 
     /// Returns the output of a call: the recorded one, or what `make` gives.
@@ -188,6 +232,18 @@ impl Recorder {
             seen < COMPARED_MAX
         })?;
         Ok(best.map(|(_, other)| difference(call, &other)))
+    }
+}
+
+/// Returns the call whose recording says what there was to call.
+fn listing_call(name: &str) -> Call {
+    Call {
+        kind: CallKind::Listing,
+        name: name.to_owned(),
+        version: "1".to_owned(),
+        corpus: None,
+        arguments: "{}".to_owned(),
+        occurrence: 0,
     }
 }
 

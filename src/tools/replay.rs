@@ -136,6 +136,9 @@ pub fn replay<E>(
         }
         let recording = recording?;
         let call = &recording.call;
+        if call.kind == CallKind::Listing {
+            continue;
+        }
         let tool = tools.get(&call.name).filter(|_| call.kind == CallKind::Tool);
         let Some(tool) = tool else {
             report.skipped += 1;

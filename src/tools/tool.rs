@@ -1,5 +1,6 @@
 //! What a tool is: what it says about itself, a call of it, what comes back.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Something an agent may call.
@@ -16,7 +17,7 @@ pub trait Tool: Send + Sync {
 }
 
 /// What a tool says about itself.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ToolSpec {
     /// The name it is called by.
     pub name: String,

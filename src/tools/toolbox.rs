@@ -59,12 +59,23 @@ impl Toolbox {
     /// Calls a tool. A name that no tool has and arguments that do not fit its schema are errors
     /// the agent can act on.
     pub fn call(&self, name: &str, arguments: &Value, cancelled: &dyn Fn() -> bool) -> ToolOutput {
-        let Some(tool) = self.get(name) else { return ToolOutput::error(self.unknown(name)) };
-        let faults = arguments::check(&tool.spec().parameters, arguments);
-        if !faults.is_empty() {
-            return ToolOutput::error(arguments::explain(tool.spec(), &faults));
+        match self.find(name, arguments) {
+            Ok(tool) => tool.call(arguments, cancelled),
+            Err(output) => output,
         }
-        tool.call(arguments, cancelled)
+    }
+
+    /// Returns the tool that a call is for.
+    ///
+    /// # Errors
+    /// What the agent is told where there is no such tool, or the arguments do not fit its schema.
+    pub fn find(&self, name: &str, arguments: &Value) -> Result<&Arc<dyn Tool>, ToolOutput> {
+        let tool = self.get(name).ok_or_else(|| ToolOutput::error(self.unknown(name)))?;
+        let faults = arguments::check(&tool.spec().parameters, arguments);
+        match faults.is_empty() {
+            true => Ok(tool),
+            false => Err(ToolOutput::error(arguments::explain(tool.spec(), &faults))),
+        }
     }
 
     /// Calls a tool with arguments as models write them: the text of a JSON object, or nothing.

@@ -16,15 +16,6 @@ pub enum ProxyError {
         /// What is wrong, or was expected.
         problem: String,
     },
-    /// The address needs TLS.
-    #[error(
-        "'{url}' needs TLS, which this program does not speak; name a local forwarder (http://) \
-         or a command that speaks the Model Context Protocol"
-    )]
-    Secure {
-        /// The address.
-        url: String,
-    },
     /// The arguments of a call do not fill the request.
     #[error("the argument '{name}' {problem}")]
     Argument {

@@ -23,8 +23,8 @@ pub enum Method {
 pub struct HttpTarget {
     /// How it is asked.
     pub method: Method,
-    /// The address, `http://..`. Arguments may stand in its path and its query string and are
-    /// percent-encoded there.
+    /// The address, `http://..` or `https://..`. Arguments may stand in its path and its query
+    /// string and are percent-encoded there.
     pub url: String,
     /// Headers by name.
     pub headers: Vec<(String, String)>,
@@ -47,8 +47,8 @@ impl HttpTool {
     /// Checks a request; nothing is sent before a call.
     ///
     /// # Errors
-    /// An address that is none or needs TLS, arguments where the host stands, a header's name that
-    /// is none, a body for GET.
+    /// An address that is none, arguments where the host stands, a header's name that is none, a
+    /// body for GET.
     pub fn new(target: &HttpTarget, limits: ProxyLimits) -> Result<HttpTool, ProxyError> {
         let url = parse_url(&target.url)?;
         let mut headers = Vec::new();
@@ -137,8 +137,11 @@ fn with_body(mut request: Request, body: String) -> Request {
     request
 }
 
-/// Returns a client that calls what it is told to call and nothing else.
+/// Returns a client that calls what it is told to call and nothing else. Certificates are checked
+/// against those that the system trusts.
 pub(super) fn client() -> Result<Client, ProxyError> {
+    // Fails where it is set already, by an earlier client.
+    let _set = rustls::crypto::ring::default_provider().install_default();
     let built = Client::builder().no_proxy().redirect(redirect::Policy::none()).build();
     built.map_err(|error| ProxyError::Run(std::io::Error::other(error)))
 }
@@ -146,16 +149,15 @@ pub(super) fn client() -> Result<Client, ProxyError> {
 /// Checks the scheme of an address.
 pub(super) fn check_scheme(url: &str) -> Result<(), ProxyError> {
     match url.split_once("://").map(|(scheme, _)| scheme.to_lowercase()).as_deref() {
-        Some("http") => Ok(()),
-        Some("https") => Err(ProxyError::Secure { url: url.to_owned() }),
-        _ => Err(wrong("the URL", url, "must begin with http://")),
+        Some("http" | "https") => Ok(()),
+        _ => Err(wrong("the URL", url, "must begin with http:// or https://")),
     }
 }
 
 fn parse_url(text: &str) -> Result<Template, ProxyError> {
     check_scheme(text)?;
     let template = Template::parse("the URL", text)?;
-    let rest = template.beginning().get("http://".len()..).unwrap_or_default();
+    let rest = template.beginning().split_once("://").map_or("", |(_, rest)| rest);
     if text.contains('{') && !rest.contains(['/', '?']) {
         return Err(wrong("the URL", text, "arguments may stand in path and query only"));
     }

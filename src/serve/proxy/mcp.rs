@@ -50,7 +50,7 @@ pub enum McpTarget {
     },
     /// An address that speaks streamable HTTP.
     Url {
-        /// The address, `http://..`.
+        /// The address, `http://..` or `https://..`.
         url: String,
         /// Headers of each request, by name.
         headers: Vec<(String, String)>,
@@ -81,8 +81,8 @@ impl McpTools {
     /// Connects and asks which tools there are, within the time limit.
     ///
     /// # Errors
-    /// A command that cannot be started, an address that is none, needs TLS or does not answer, a
-    /// server that speaks something else.
+    /// A command that cannot be started, an address that is none or does not answer, a server
+    /// that speaks something else.
     pub fn connect(target: &McpTarget, limits: ProxyLimits) -> Result<McpTools, ProxyError> {
         let worker = Worker::start()?;
         let stderr = Arc::new(Tail::default());
@@ -194,7 +194,8 @@ impl McpTools {
 }
 
 impl McpTarget {
-    fn name(&self) -> String {
+    /// Returns what it is called in messages.
+    pub fn name(&self) -> String {
         match self {
             McpTarget::Command { program, .. } => format!("the command '{program}'"),
             McpTarget::Url { url, .. } => url.clone(),

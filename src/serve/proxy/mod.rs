@@ -5,9 +5,8 @@
 //! from several threads. What the tool says is an output, errors of its own included (a status of
 //! 300 and above, `isError`); a `ProxyError` means that it said nothing that could be used.
 //! Redirects are not followed and no proxy is taken from the environment: what is called is what
-//! was named.
-//!
-//! What is absent: TLS. A tool behind https is reached through a local forwarder, or as a command.
+//! was named. Behind `https` the certificate must be one that the system trusts; `SSL_CERT_FILE`
+//! names others.
 
 mod error;
 mod http;
