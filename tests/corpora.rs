@@ -9,11 +9,11 @@ use swirldb::codec::CorpusField;
 use swirldb::db::{Chunking, CorpusDraft};
 use swirldb::diag::hexadecimal;
 use swirldb::score::{Measure, Topics};
-use swirldb::serve::{Backend, DatabaseBackend, recorded};
+use swirldb::serve::{Backend, DatabaseBackend, Refusal};
 use swirldb::session::{
     Outcome, Session, SessionOptions, TopicSearch, corpus_draft, measured, qrels, toolbox,
 };
-use swirldb::tools::{RecordMode, Toolbox};
+use swirldb::tools::{RecordMode, Recorder, Toolbox};
 
 use super::session::{OPTIONS, number, run, table, world};
 
@@ -253,10 +253,16 @@ fn topics_are_searched_and_measured() {
     assert_eq!(measured(&judged, &from_file, &measures, Topics::Judged).unwrap(), evaluation);
 }
 
-/// The tools of a database and what records them.
+/// The tools of a database.
 fn tools(session: &Arc<Session>) -> Toolbox {
     let corpora = vec![session.open_corpus("sea").unwrap()];
     toolbox(session, &corpora, true).unwrap()
+}
+
+/// A database as it is served with a recorder.
+fn recorded(session: &Arc<Session>, recorder: Arc<Recorder>) -> DatabaseBackend {
+    let corpora = vec![session.open_corpus("sea").unwrap()];
+    DatabaseBackend::new(corpora, tools(session)).recorded(recorder).unwrap()
 }
 
 #[test]
@@ -273,14 +279,22 @@ fn calls_are_recorded_and_replayed_with_the_same_bytes() {
     ];
     let go_on = || false;
     let recorder = |mode| Arc::new(session.recorder("first", mode).unwrap());
-    let recording = recorded(&tools(&session), &recorder(RecordMode::Once));
-    let first = calls.clone().map(|(tool, arguments)| recording.call(tool, &arguments, &go_on));
+    let recording = recorded(&session, recorder(RecordMode::Once));
+    let answers = |backend: &DatabaseBackend| {
+        calls.clone().map(|(tool, given)| backend.call(tool, &given, &go_on).unwrap())
+    };
+    let first = answers(&recording);
     assert!(first[0].text.starts_with("[1] Moon (id: a)\nThe moon draws"), "{}", first[0].text);
     assert!(first[2].is_error && !first[1].is_error, "{first:?}");
     assert_eq!(first[3].text, "0.3");
     assert_eq!(first[4].text, "{\"corpus\":\"sea\",\"documents\":4}\n");
     let held = "FROM recordings |> AGGREGATE count(*), sum(CASE WHEN error THEN 1 ELSE 0 END)";
-    assert_eq!(rows(&session, held), ["5,1"]);
+    assert_eq!(rows(&session, held), ["6,1"]);
+    // What programs ask is one recording with what agents ask.
+    let found = recording.search("sea", "moon", 2, &go_on).unwrap();
+    assert_eq!((found.len(), found[0].id.as_str()), (2, "a"));
+    assert!(recording.document("sea", "z").unwrap().is_none());
+    assert_eq!(rows(&session, held), ["6,1"]);
     // The tools answer otherwise now, and are not asked.
     run(&session, "DROP CORPUS sea");
     let mut changed = LINES.to_vec();
@@ -290,23 +304,30 @@ fn calls_are_recorded_and_replayed_with_the_same_bytes() {
     assert_eq!((report.calls, report.same), (5, 3 + 1), "{report:?}");
     let drift = report.drifts.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     assert!(drift.contains("corpus") && drift.contains('a'), "{drift}");
-    // A corpus of another fingerprint is another key: in mode none that is a miss.
-    let replaying = recorded(&tools(&session), &recorder(RecordMode::None));
-    let missed = replaying.call("search", &calls[0].1, &go_on);
-    assert!(missed.is_error && missed.text.contains("not recorded"), "{}", missed.text);
+    // A corpus of another fingerprint is another key, and an old cassette takes nothing new.
+    let refused = recorded(&session, recorder(RecordMode::Once));
+    let missed = refused.call("search", &calls[0].1, &go_on).unwrap_err();
+    assert!(matches!(&missed, Refusal::NotRecorded(text) if text.contains("corpus")), "{missed}");
+    // Nothing is asked at all in mode none, and all is answered.
     run(&session, "DROP CORPUS sea");
+    let replayed = || DatabaseBackend::replayed(recorder(RecordMode::None), &[]).unwrap();
+    let replaying = replayed();
+    assert_eq!(answers(&replaying), first);
+    assert_eq!(replaying.search("sea", "moon", 2, &go_on).unwrap(), found);
+    assert_eq!((replaying.corpora(), replaying.tools()), (recording.corpora(), recording.tools()));
+    let missed = replayed().search("sea", "moon", 3, &go_on).unwrap_err();
+    assert!(matches!(&missed, Refusal::NotRecorded(text) if text.contains("nearest")), "{missed}");
+    let unlike = DatabaseBackend::replayed(recorder(RecordMode::None), &["see".to_owned()]);
+    assert!(unlike.is_err_and(|error| error.to_string().contains("served were: sea")));
     create(&session, "sea", &[write_lines(folder.path(), "again.jsonl", LINES)]);
-    let replaying = recorded(&tools(&session), &recorder(RecordMode::None));
-    let again = calls.clone().map(|(tool, arguments)| replaying.call(tool, &arguments, &go_on));
-    assert_eq!(again, first);
     let counted = "FROM recordings |> WHERE name = 'search' |> SELECT hits, misses, output IS NULL \
                    |> ORDER BY hits";
-    assert_eq!(rows(&session, counted), ["0,1,true", "1,0,false"]);
+    assert_eq!(rows(&session, counted), ["0,1,true", "0,1,true", "3,0,false"]);
     // Elsewhere too.
     let path = folder.path().join("first.jsonl.zst");
-    assert_eq!(session.export_recordings("first", &path).unwrap(), 5);
+    assert_eq!(session.export_recordings("first", &path).unwrap(), 6);
     let elsewhere = open(&folder.path().join("elsewhere"), OPTIONS);
-    assert_eq!(elsewhere.import_recordings("first", &path).unwrap(), (5, 0));
+    assert_eq!(elsewhere.import_recordings("first", &path).unwrap(), (6, 0));
     assert_eq!(elsewhere.import_recordings("first", &path).unwrap(), (0, 0));
     assert_eq!(elsewhere.recordings("first").unwrap(), session.recordings("first").unwrap());
     assert!(session.recordings("second").is_err());
@@ -344,7 +365,8 @@ fn a_database_is_served() {
     let file = write_lines(folder.path(), "sea.jsonl", LINES);
     create(&session, "sea", std::slice::from_ref(&file));
     create(&session, "the sea", &[file]);
-    let corpora = DatabaseBackend::open_corpora(&session, &[]).unwrap();
+    let corpora =
+        DatabaseBackend::open_corpora(&session, &[], |name| session.open_corpus(name)).unwrap();
     let tools = toolbox(&session, &corpora, false).unwrap();
     let backend = DatabaseBackend::new(corpora, tools);
     let names: Vec<String> = backend.tools().into_iter().map(|tool| tool.name).collect();
@@ -357,4 +379,36 @@ fn a_database_is_served() {
     assert!(backend.search("sae", "moon", 1, &|| false).unwrap_err().to_string().contains("sea"));
     assert_eq!(backend.document("sea", "c").unwrap().unwrap().title, None);
     assert!(backend.document("sea", "z").unwrap().is_none());
+}
+
+#[test]
+fn a_changed_byte_of_an_index_is_found_when_it_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = open(folder.path(), OPTIONS);
+    create(&session, "sea", &[write_lines(folder.path(), "sea.jsonl", LINES)]);
+    let expected = ranked(&session, "sea", "moon sea day");
+    let files = || {
+        let mut files: Vec<PathBuf> = Vec::new();
+        let mut folders = vec![folder.path().join("db/corpora")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { files.push(path) }
+            }
+        }
+        files.sort();
+        files
+    };
+    let count = files().len();
+    assert!(count > 4, "{:?}", files());
+    for at in 0..count {
+        let path = files().remove(at);
+        let mut bytes = fs::read(&path).unwrap();
+        let Some(byte) = bytes.last_mut() else { continue };
+        *byte ^= 0x10;
+        fs::write(&path, &bytes).unwrap();
+        assert!(!session.database().has_index("sea").unwrap(), "{}", path.display());
+        assert_eq!(ranked(&session, "sea", "moon sea day"), expected, "{}", path.display());
+        assert_ne!(fs::read(&path).unwrap(), bytes, "{} was not made again", path.display());
+    }
 }

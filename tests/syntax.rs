@@ -444,7 +444,7 @@ fn statements_know_their_place_and_kind() {
     assert!(matches!(&statements[2].kind,
         StatementKind::Show(ShowWhat::Columns { table }) if table.text == "steps"));
     assert!(
-        matches!(&statements[3].kind, StatementKind::Describe { table } if table.text == "Steps")
+        matches!(&statements[3].kind, StatementKind::Describe { table, .. } if table.text == "Steps")
     );
     assert!(matches!(&statements[4].kind, StatementKind::Explain { analyze: true, .. }));
     assert!(matches!(&statements[5].kind,

@@ -11,9 +11,10 @@
 //! on from what it has.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::dense::{Dense, Retrieval, fused, fused_depth};
 use super::sealing::changed_documents;
 use super::{Database, DbError};
 use crate::codec::{CorpusField, CorpusRecord, DocumentRecord};
@@ -22,11 +23,15 @@ use crate::exchange::Document;
 use crate::store::{Added, Store};
 use crate::text::analysis::{Analysis, Analyzer, Chunking};
 use crate::text::ranking::{
-    Bm25, BuildOptions, Checking, Explanation, RankedIndex, RankedQuery, remove_index,
+    Bm25, BuildOptions, Checking, Explanation, RankedIndex, RankedQuery, RankingError, remove_index,
 };
 
 /// The longest name of a corpus: it stands in paths, headers and names of tools.
 const NAME_BYTES_MAX: usize = 64;
+
+/// The most bytes of an index that are compared with their hashes whenever it is opened, which
+/// takes a fraction of a second; of larger ones only the lengths are, the rest by VERIFY CORPUS.
+const COMPARED_BYTES_MAX: u64 = 1 << 30;
 
 /// The fields a corpus may be searched by.
 pub const CORPUS_FIELDS: [&str; 3] = ["contents", "title", "text"];
@@ -140,6 +145,9 @@ pub struct Corpus {
     analyzer: Analyzer,
     /// Analyses that no search uses at the moment.
     idle: Mutex<Vec<Analysis>>,
+    /// How documents are ranked, beside or instead of by words.
+    retrieval: Retrieval,
+    dense: Option<Dense>,
 }
 
 /// Told how many documents of how many are done; returns `Break` to stop.
@@ -238,13 +246,13 @@ impl Database {
         let analyzer = analyzer_of(&record)?;
         let directory = self.ranking_directory(name);
         let key = hexadecimal(&fingerprint);
-        let index = match RankedIndex::open(&directory, &key, Checking::Lengths) {
+        let index = match opened(&directory, &key) {
             Err(error) if error.is_mended_by_building() && self.is_writable() => {
                 let built = self.build_ranking(&record, options, progress)?;
                 if built.0 != fingerprint {
                     return Err(refused(changed_documents(fingerprint, built.0)));
                 }
-                RankedIndex::open(&directory, &key, Checking::Lengths)?
+                opened(&directory, &key)?
             }
             Err(error) if error.is_mended_by_building() => {
                 return Err(refused(format!(
@@ -256,7 +264,25 @@ impl Database {
         let weights: Vec<f64> = record.fields.iter().map(|field| field.weight).collect();
         let index = index.with_scoring(Bm25::new(record.k1, record.b)?, &weights)?;
         let (store, idle) = (self.store().clone(), Mutex::default());
-        Ok(Corpus { record, store, index, analyzer, idle })
+        let (retrieval, dense) = (Retrieval::Bm25, None);
+        Ok(Corpus { record, store, index, analyzer, idle, retrieval, dense })
+    }
+
+    /// Returns whether a corpus can be opened as it is, without building its index first. What
+    /// cannot be opened at all can be opened as it is: opening it says why.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn has_index(&self, name: &str) -> Result<bool, DbError> {
+        let corpus = self.store().corpus(name)?;
+        let Some(fingerprint) = corpus.and_then(|corpus| corpus.fingerprint) else {
+            return Ok(true);
+        };
+        let (directory, key) = (self.ranking_directory(name), hexadecimal(&fingerprint));
+        match opened(&directory, &key) {
+            Err(error) => Ok(!error.is_mended_by_building()),
+            Ok(_) => Ok(true),
+        }
     }
 
     /// Removes a corpus with its documents and its index.
@@ -265,6 +291,7 @@ impl Database {
     /// There is none of that name; what the disk says.
     pub fn drop_corpus(&self, name: &str) -> Result<CorpusRecord, DbError> {
         let dropped = self.store().drop_corpus(name)?;
+        self.remove_vectors(name)?;
         remove_index(&self.ranking_directory(name))?;
         Ok(dropped)
     }
@@ -292,9 +319,25 @@ impl Corpus {
         &self.record
     }
 
-    /// Returns the fingerprint in hexadecimal digits.
+    /// Returns what answers depend on beside the query: the fingerprint in hexadecimal digits, and
+    /// behind it how documents are ranked and the hash of their vectors, where words alone do not
+    /// decide.
     pub fn fingerprint(&self) -> String {
-        self.record.fingerprint.as_ref().map(|f| hexadecimal(f)).unwrap_or_default()
+        let own = self.record.fingerprint.as_ref().map(|f| hexadecimal(f)).unwrap_or_default();
+        match &self.dense {
+            None => own,
+            Some(dense) => format!("{own}+{}.{}", self.retrieval.as_str(), dense.hash()),
+        }
+    }
+
+    /// Returns how documents are ranked.
+    pub fn retrieval(&self) -> Retrieval {
+        self.retrieval
+    }
+
+    /// Returns the corpus searched otherwise.
+    pub(super) fn searched(self, retrieval: Retrieval, dense: Dense) -> Corpus {
+        Corpus { retrieval, dense: Some(dense), ..self }
     }
 
     /// Returns the best `k` documents for a query, the best first; of equal scores the one whose id
@@ -331,7 +374,15 @@ impl Corpus {
         k: usize,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Vec<(String, f64)>, DbError> {
-        let ranked = self.index.search(&self.query(query), k, cancelled)?;
+        let by_words = |k: usize| self.index.search(&self.query(query), k, cancelled);
+        let ranked = match (&self.dense, self.retrieval) {
+            (Some(dense), Retrieval::Dense) => dense.search(query, k)?,
+            (Some(dense), Retrieval::Hybrid) => {
+                let depth = fused_depth(k);
+                fused(&by_words(depth)?, &dense.search(query, depth)?, k)?
+            }
+            _ => by_words(k)?,
+        };
         let named = ranked
             .into_iter()
             .map(|(number, score)| Ok((self.index.name(number)?.to_owned(), score)));
@@ -379,6 +430,15 @@ impl Corpus {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(analysis);
         query
     }
+}
+
+/// Opens an index and compares it with what was written: byte by byte, unless that would take long.
+fn opened(directory: &Path, key: &str) -> Result<RankedIndex, RankingError> {
+    let index = RankedIndex::open(directory, key, Checking::Lengths)?;
+    if index.size_bytes() <= COMPARED_BYTES_MAX {
+        index.verify()?;
+    }
+    Ok(index)
 }
 
 /// Returns the analyzer of a corpus, if this program has it in the version it was sealed with.

@@ -1,9 +1,11 @@
 //! What can go wrong with a database.
 
 use crate::exchange::ExchangeError;
+use crate::lm::LmError;
 use crate::store::StoreError;
 use crate::text::TextError;
 use crate::text::ranking::RankingError;
+use crate::vectors::VectorsError;
 
 /// A failure of the database.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,12 @@ pub enum DbError {
     /// Of a corpus's ranked index.
     #[error(transparent)]
     Ranking(RankingError),
+    /// Of a corpus's vectors.
+    #[error(transparent)]
+    Vectors(#[from] VectorsError),
+    /// Of the model that makes vectors.
+    #[error(transparent)]
+    Model(#[from] LmError),
     /// A corpus that cannot be what was asked for.
     #[error("corpus '{name}': {why}")]
     Corpus {

@@ -8,6 +8,7 @@
 mod corpus;
 mod database;
 mod dataset;
+mod dense;
 mod difference;
 mod error;
 mod import;
@@ -22,6 +23,7 @@ pub use crate::text::ranking::{BuildOptions, Explanation};
 pub use corpus::{CORPUS_FIELDS, Corpus, CorpusDraft, CorpusProgress, Found};
 pub use database::{Database, Scored, TextProgress};
 pub use dataset::{DatasetDraft, NewRow, dataset_hash, pin};
+pub use dense::{Embedding, Retrieval};
 pub use difference::{Change, ChangedRow, Difference, difference};
 pub use error::DbError;
 pub use import::{ImportEvent, ImportObserver, ImportReport, Incident, import};

@@ -75,6 +75,7 @@ impl Database {
                 self.ranking_directory(name).display()
             )),
         }
+        wrong.extend(self.verify_vectors(&record)?);
         Ok(wrong)
     }
 

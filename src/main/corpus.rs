@@ -2,21 +2,34 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use swirldb::codec::CorpusField;
-use swirldb::db::{Analyzer, CorpusDraft};
+use swirldb::db::{Analyzer, Corpus, CorpusDraft, Retrieval};
 use swirldb::exchange::DocumentFormat;
 use swirldb::repl::{
-    Console, Format, print_corpus, print_corpus_export, print_evaluation, script, watched,
+    Console, Format, interrupt, print_corpus, print_corpus_export, print_evaluation, script,
+    watched,
 };
 use swirldb::score::{Measure, Topics};
 use swirldb::session::{
-    CorpusReport, SessionError, TopicSearch, corpus_draft, corpus_fields, measured, passages,
-    qrels, run,
+    CorpusReport, Session, SessionError, TopicSearch, corpus_draft, corpus_fields, measured,
+    passages, qrels, run,
 };
 
 use super::{OpenArguments, note};
+
+/// How documents are ranked.
+#[derive(Args)]
+pub struct RetrievalArguments {
+    /// How documents are ranked: bm25; dense or hybrid, which need `swirl corpus embed`.
+    #[arg(long, value_name = "WAY", default_value = "bm25", value_parser = retrieval)]
+    retrieval: Retrieval,
+    /// The directory of the model that made the vectors, if it was moved.
+    #[arg(long, value_name = "DIRECTORY")]
+    model: Option<PathBuf>,
+}
 
 #[derive(Subcommand)]
 pub enum CorpusCommand {
@@ -52,6 +65,20 @@ pub enum CorpusCommand {
         /// Show how each document comes by its score.
         #[arg(long)]
         explain: bool,
+        #[command(flatten)]
+        by: RetrievalArguments,
+        #[command(flatten)]
+        open: OpenArguments,
+    },
+    /// Make a vector of each document, for --retrieval dense and hybrid; goes on where it stopped.
+    Embed {
+        /// The database.
+        db: PathBuf,
+        /// The corpus.
+        name: String,
+        /// The directory of a sentence encoder: config.json, tokenizer.json, model.safetensors.
+        #[arg(long, value_name = "DIRECTORY")]
+        model: PathBuf,
         #[command(flatten)]
         open: OpenArguments,
     },
@@ -192,6 +219,8 @@ pub struct EvalArguments {
     #[arg(long)]
     answered_only: bool,
     #[command(flatten)]
+    by: RetrievalArguments,
+    #[command(flatten)]
     open: OpenArguments,
 }
 
@@ -203,8 +232,13 @@ fn document_format(word: &str) -> Result<DocumentFormat, String> {
     DocumentFormat::parse(word).ok_or_else(|| format!("expected one of {known}"))
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected a number from 1 on".to_owned())
+}
+
+fn retrieval(word: &str) -> Result<Retrieval, String> {
+    let known = Retrieval::ALL.map(Retrieval::as_str).join(", ");
+    Retrieval::parse(word).ok_or_else(|| format!("expected one of {known}"))
 }
 
 fn analyzer(word: &str) -> Result<Analyzer, String> {
@@ -228,9 +262,12 @@ pub fn corpus(command: CorpusCommand) -> Result<ExitCode, SessionError> {
         CorpusCommand::Show { db, name, open } => {
             statement(&db, &reading(&open), &format!("SHOW CORPUS {}", quoted(&name)))
         }
-        CorpusCommand::Search { db, name, query, k, explain, open } => {
-            search(&db, &name, &query, k, explain, &open)
+        CorpusCommand::Search { db, name, query, k, explain, by, open } => {
+            let session = searching(&open, &db, &name)?;
+            let corpus = watched(&session, || by.open(&session, &name))?;
+            search(&session, &corpus, &query, k, explain)
         }
+        CorpusCommand::Embed { db, name, model, open } => embed(&db, &name, &model, &open),
         CorpusCommand::Eval(arguments) => eval(arguments),
         CorpusCommand::Verify { db, name, open } => {
             let session = reading(&open).session(&db, false)?;
@@ -271,6 +308,32 @@ fn reading(open: &OpenArguments) -> OpenArguments {
     OpenArguments { read_only: true, ..*open }
 }
 
+impl RetrievalArguments {
+    /// Opens a corpus to be searched so.
+    pub fn open(&self, session: &Session, name: &str) -> Result<Arc<Corpus>, SessionError> {
+        if self.model.is_some() && self.retrieval == Retrieval::Bm25 {
+            let message = "--model is of use with --retrieval dense or hybrid only";
+            return Err(SessionError::mistake("bad-option", message));
+        }
+        session.open_corpus_by(name, self.retrieval, self.model.as_deref())
+    }
+}
+
+/// Opens a database to search a corpus: for reading, unless its index has to be built first.
+fn searching(
+    open: &OpenArguments,
+    db: &std::path::Path,
+    name: &str,
+) -> Result<Session, SessionError> {
+    let session = reading(open).quiet_session(db)?;
+    if open.read_only || session.database().has_index(name)? {
+        interrupt(session.cancel())?;
+        return Ok(session);
+    }
+    drop(session);
+    open.session(db, false)
+}
+
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -300,17 +363,31 @@ fn create(arguments: CreateArguments) -> Result<(), SessionError> {
     Ok(())
 }
 
-fn search(
+fn embed(
     db: &std::path::Path,
     name: &str,
+    model: &std::path::Path,
+    open: &OpenArguments,
+) -> Result<(), SessionError> {
+    let session = reading(open).session(db, false)?;
+    let made = watched(&session, || session.embed_corpus(name, model))?;
+    let (dimensions, model) = (made.dimensions, made.model.display());
+    note(&format!("{name}: vectors of {dimensions} numbers by {model}"));
+    Ok(())
+}
+
+fn search(
+    session: &Session,
+    corpus: &Corpus,
     query: &str,
     k: usize,
     explain: bool,
-    open: &OpenArguments,
 ) -> Result<(), SessionError> {
     use std::io::Write as _;
-    let session = open.session(db, false)?;
-    let corpus = watched(&session, || session.open_corpus(name))?;
+    if explain && corpus.retrieval() != Retrieval::Bm25 {
+        let message = "--explain tells scores by words: leave out --retrieval";
+        return Err(SessionError::mistake("bad-option", message));
+    }
     let found = corpus.search(query, k, &|| session.cancel().is_cancelled())?;
     let mut out = std::io::stdout().lock();
     let mut write = || -> Result<(), SessionError> {
@@ -372,7 +449,7 @@ fn eval(arguments: EvalArguments) -> Result<(), SessionError> {
     let found = match (&arguments.run, &arguments.db, &arguments.name, &arguments.topics) {
         (Some(file), ..) => run(file)?,
         (None, Some(db), Some(name), Some(topics)) => {
-            let session = arguments.open.session(db, false)?;
+            let session = searching(&arguments.open, db, name)?;
             let search = TopicSearch {
                 topics,
                 by_position: arguments.ids == "position",
@@ -380,7 +457,7 @@ fn eval(arguments: EvalArguments) -> Result<(), SessionError> {
                 run: arguments.to.as_deref(),
                 passes: arguments.passes,
             };
-            let corpus = watched(&session, || session.open_corpus(name))?;
+            let corpus = watched(&session, || arguments.by.open(&session, name))?;
             let found = watched(&session, || session.search_topics(&corpus, &search))?;
             let time = |share| found.time_of(share).as_secs_f64() * 1e3;
             let (half, most, topics) = (time(0.5), time(0.95), found.times.len());

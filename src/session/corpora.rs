@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
@@ -14,11 +15,14 @@ use super::error::SessionError;
 use super::listing::list;
 use super::statement::{Outcome, Session, Sink, mistake, worded};
 use crate::codec::{CorpusField, CorpusRecord, DocumentRecord};
-use crate::db::{Analyzer, BuildOptions, CORPUS_FIELDS, Chunking, Corpus, CorpusDraft, DbError};
+use crate::db::{
+    Analyzer, BuildOptions, CORPUS_FIELDS, Chunking, Corpus, CorpusDraft, DbError, Embedding,
+    Retrieval,
+};
 use crate::diag::{Diagnostic, did_you_mean, hexadecimal};
 use crate::exchange::{
-    CorpusFile, CorpusManifest, Document, DocumentFormat, DocumentOptions, Documents, create,
-    derived_id, write_document,
+    CorpusFile, CorpusManifest, Document, DocumentBatch, DocumentFormat, DocumentOptions,
+    Documents, create, derived_id, write_document,
 };
 use crate::query::Scope;
 use crate::query::syntax::{
@@ -27,6 +31,9 @@ use crate::query::syntax::{
 
 /// Bytes of documents stored together.
 const BATCH_BYTES: usize = 4 << 20;
+
+/// Batches that are read before the one that is stored is done.
+const BATCHES_AHEAD: usize = 2;
 
 /// What is told one by one of records that are no documents, and of conflicts.
 const TOLD_MAX: u64 = 10;
@@ -100,21 +107,19 @@ impl Session {
         };
         for file in files {
             let documents = Documents::open(file, &options).map_err(DbError::from)?;
-            let total = documents.bytes_total();
-            self.progress().begin("reading documents", total);
-            for batch in documents {
-                let batch = batch.map_err(DbError::from)?;
-                self.go_on()?;
-                self.progress().advance(batch.bytes as u64);
-                let mut good = Vec::with_capacity(batch.documents.len());
-                for document in batch.documents {
-                    match document {
-                        Ok(placed) => good.push((placed.document, placed.place.to_string())),
-                        Err(bad) => filling.leave_out(&bad.to_string(), |r| &mut r.bad)?,
-                    }
-                }
-                filling.add(good)?;
-            }
+            self.progress().begin("reading documents", documents.bytes_total());
+            // One thread reads while this one stores; it ends when nobody takes its batches.
+            std::thread::scope(|scope| {
+                let (sender, batches) = sync_channel(BATCHES_AHEAD);
+                scope.spawn(move || {
+                    let mut documents = documents;
+                    documents.try_for_each(|batch| sender.send(batch)).is_ok()
+                });
+                batches.into_iter().try_for_each(|batch| {
+                    self.go_on()?;
+                    filling.fill(batch.map_err(DbError::from)?)
+                })
+            })?;
         }
         let report = filling.report;
         Ok((self.seal(&corpus.name)?, report))
@@ -142,16 +147,21 @@ impl Session {
         };
         let field =
             |(name, weight): &(String, f64)| CorpusField { name: name.clone(), weight: *weight };
+        let passages =
+            manifest.passages.map(|(words, shared)| Chunking::new(words as usize, shared as usize));
+        let passages = passages.transpose();
         let draft = CorpusDraft {
             description: manifest.description.clone(),
             analyzer,
             k1: manifest.k1,
             b: manifest.b,
             fields: manifest.fields.iter().map(field).collect(),
+            passages: passages.map_err(|error| refused(error.to_string()))?,
             made_from: manifest.made_from.clone(),
             ..corpus_draft(name)
         };
-        let corpus = self.database().begin_corpus(&draft)?;
+        // Its documents are cut already.
+        let corpus = CorpusRecord { passages: None, ..self.database().begin_corpus(&draft)? };
         self.progress().begin("reading documents", manifest.documents);
         let mut waiting = Vec::new();
         let mut bytes = 0;
@@ -199,6 +209,7 @@ impl Session {
             k1: corpus.k1,
             b: corpus.b,
             fields: corpus.fields.iter().map(|f| (f.name.clone(), f.weight)).collect(),
+            passages: corpus.passages,
             made_from: corpus.made_from.clone(),
             documents: corpus.documents,
             fingerprint: hexadecimal(&fingerprint),
@@ -228,11 +239,38 @@ impl Session {
     /// # Errors
     /// There is none of that name; it is not sealed; damage, or what the disk says.
     pub fn open_corpus(&self, name: &str) -> Result<Arc<Corpus>, SessionError> {
+        self.open_corpus_by(name, Retrieval::Bm25, None)
+    }
+
+    /// Opens a sealed corpus to rank documents in this way. The model of its vectors is sought in
+    /// `model`, or where it was when they were made.
+    ///
+    /// # Errors
+    /// As [`Session::open_corpus`]; it has no vectors, or their model is not there.
+    pub fn open_corpus_by(
+        &self,
+        name: &str,
+        retrieval: Retrieval,
+        model: Option<&Path>,
+    ) -> Result<Arc<Corpus>, SessionError> {
         self.known_corpus(name)?;
         self.progress().begin("indexing documents", 0);
         let opened = self.database().open_corpus(name, &self.build_options(), &mut self.watch());
         self.progress().end();
-        Ok(Arc::new(opened?))
+        Ok(Arc::new(self.database().with_retrieval(opened?, retrieval, model)?))
+    }
+
+    /// Makes a vector for each document of a sealed corpus, or goes on where that was interrupted.
+    ///
+    /// # Errors
+    /// There is no such corpus, or it is not sealed; the directory holds no encoder; it was
+    /// cancelled.
+    pub fn embed_corpus(&self, name: &str, model: &Path) -> Result<Embedding, SessionError> {
+        self.known_corpus(name)?;
+        self.progress().begin("encoding documents", 0);
+        let made = self.database().embed_corpus(name, model, &mut self.watch());
+        self.progress().end();
+        Ok(made?)
     }
 
     /// Returns what a corpus says of itself.
@@ -314,6 +352,19 @@ struct Filling<'a> {
 }
 
 impl Filling<'_> {
+    /// Adds what a batch holds.
+    fn fill(&mut self, batch: DocumentBatch) -> Result<(), SessionError> {
+        self.session.progress().advance(batch.bytes as u64);
+        let mut good = Vec::with_capacity(batch.documents.len());
+        for document in batch.documents {
+            match document {
+                Ok(placed) => good.push((placed.document, placed.place.to_string())),
+                Err(bad) => self.leave_out(&bad.to_string(), |r| &mut r.bad)?,
+            }
+        }
+        self.add(good)
+    }
+
     /// Adds documents, each with the place it comes from.
     fn add(&mut self, documents: Vec<(Document, String)>) -> Result<(), SessionError> {
         let places: BTreeMap<String, String> =
@@ -440,7 +491,11 @@ fn fingerprint(corpus: &CorpusRecord) -> String {
 }
 
 /// Returns the corpus of a name.
-fn known(session: &Session, name: &Name, text: &str) -> Result<CorpusRecord, SessionError> {
+pub(super) fn known(
+    session: &Session,
+    name: &Name,
+    text: &str,
+) -> Result<CorpusRecord, SessionError> {
     let store = session.database().store();
     if let Some(found) = store.corpus(&name.text)? {
         return Ok(found);

@@ -83,7 +83,7 @@ fn database_code(error: &DbError) -> u8 {
         DbError::Exchange(ExchangeError::Compression { .. }) => 3,
         DbError::NotAsSaved(_) => 3,
         DbError::Ranking(error) if error.is_mended_by_building() => 3,
-        DbError::Ranking(_) | DbError::Corpus { .. } => 1,
+        DbError::Ranking(_) | DbError::Corpus { .. } | DbError::Vectors(_) | DbError::Model(_) => 1,
         DbError::Exchange(_) | DbError::Selection(_) | DbError::Dataset { .. } => 1,
         DbError::Stopped => 130,
     }

@@ -8,7 +8,7 @@ use crate::codec::{CodecError, FORMAT_VERSION, Key};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The path is not there.
-    #[error("{path} does not exist; swirl import makes a database")]
+    #[error("{path} does not exist; `swirl import` and `swirl corpus create` make a database")]
     Missing {
         /// The directory asked for.
         path: PathBuf,
