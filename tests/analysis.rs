@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use swirldb::text::analysis::{
-    Analyzer, Chunking, Kind, STOP_WORDS, TOKEN_UNITS_MAX, Tokenizer, stem,
+    Analyzer, Chunking, Kind, STOP_WORDS, TOKEN_UNITS_MAX, TermNumbers, Tokenizer, stem,
 };
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -310,4 +310,41 @@ fn passages_count_words() {
     let refused = |words, overlap| Chunking::new(words, overlap).unwrap_err().to_string();
     assert_eq!(refused(0, 0), "a passage of 0 words holds nothing; expected at least 1 word");
     assert!(refused(5, 5).contains("expected an overlap below 5"), "{}", refused(5, 5));
+}
+
+/// Gives numbers in the order in which terms come.
+#[derive(Default)]
+struct Numbered(Vec<String>);
+
+impl TermNumbers for Numbered {
+    fn number(&mut self, term: &str) -> Option<u32> {
+        let known = self.0.iter().position(|other| other == term);
+        let number = known.unwrap_or_else(|| {
+            self.0.push(term.to_owned());
+            self.0.len() - 1
+        });
+        Some(number as u32)
+    }
+}
+
+#[test]
+fn numbers_are_those_of_the_terms() {
+    let texts = [
+        "The dogs' dog, dogged by DOGS: 3.5 of the caf\u{e9}s and a caf\u{e9}'s cafe",
+        "antidisestablishmentarianism s's 's it's \u{65e5}\u{672c}\u{8a9e} \u{1f600}",
+        "",
+        "dog Dog's dogs running runs run",
+    ];
+    // So many words that the places of the first ones are taken by others.
+    let many: String = (0..60_000).map(|n| format!("w{} ", n % 3_000 * 7)).collect();
+    for analyzer in Analyzer::ALL {
+        let (mut by_number, mut by_text) = (analyzer.start(), analyzer.start());
+        let mut numbered = Numbered::default();
+        for text in texts.into_iter().chain([many.as_str()]).chain(texts) {
+            let mut numbers = Vec::new();
+            by_number.numbers(text, &mut numbered, &mut numbers);
+            let terms = numbers.iter().map(|number| numbered.0[*number as usize].as_str());
+            assert!(terms.eq(by_text.collect(text)), "{analyzer:?}");
+        }
+    }
 }

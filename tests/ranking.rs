@@ -488,6 +488,11 @@ fn little_memory_makes_segments_of_many_documents() {
     let little = BuildOptions { memory_bytes: 1, ..BuildOptions::default() };
     build(&directory, &["contents"], &of_one_field(&texts), &little);
     assert_eq!(open(&directory).segment_count(), 1);
+    let names: Vec<String> = (0..12).map(|field| field.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let documents = vec![vec!["a b".to_owned(); 12]; 100];
+    build(&directory, &names, &documents, &little);
+    assert_eq!(open(&directory).segment_count(), 1);
 }
 
 #[test]

@@ -16,10 +16,10 @@ use super::manifest::{Manifest, SegmentEntry};
 use super::names::NamesWriter;
 use super::segment_writer::SegmentWriter;
 
-/// The least memory a thread works with: an empty segment of tantivy's takes megabytes.
+/// The least memory a thread works with: pieces of the log have a mebibyte for each field.
 const THREAD_BYTES_MIN: usize = 8 << 20;
 
-/// The most documents of an index: tantivy's own numbers have 31 bits.
+/// The most documents of an index: a number is left for none.
 const DOCUMENTS_MAX: u32 = i32::MAX as u32 - 1;
 
 /// How an index is built. None of it changes an answer.
@@ -27,9 +27,9 @@ const DOCUMENTS_MAX: u32 = i32::MAX as u32 - 1;
 pub struct BuildOptions {
     /// Threads that analyse and index; at least 1.
     pub threads: usize,
-    /// Memory for all threads together; each takes some 16 MiB at least. Where it is full a
-    /// segment ends, and fewer segments answer faster. While a segment is written, its dictionary
-    /// is sorted beside it.
+    /// Memory for all threads together; each takes some 8 MiB at least. Where three quarters are
+    /// full a segment ends, and fewer segments answer faster. While a segment is written, twenty
+    /// bytes for each of its terms, and the postings of the most frequent term, may come on top.
     pub memory_bytes: usize,
     /// The most documents of a segment.
     pub segment_documents_max: usize,

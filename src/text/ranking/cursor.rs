@@ -205,8 +205,7 @@ impl<'a> Cursor<'a> {
         if self.is_decoded {
             let documents = self.decoded.documents();
             if documents.last().is_some_and(|last| *last >= document) {
-                let rest = &documents[self.at..];
-                self.at += rest.partition_point(|other| *other < document);
+                self.at += first_from(&documents[self.at..], document);
                 return Ok(());
             }
             (self.block, self.is_decoded) = (self.block + 1, false);
@@ -225,4 +224,17 @@ impl<'a> Cursor<'a> {
         }
         Ok(())
     }
+}
+
+/// Returns the place of the first of some ascending documents that is not before another; mostly
+/// it is near.
+#[inline]
+fn first_from(documents: &[u32], document: u32) -> usize {
+    let mut step = 1;
+    while documents.get(step - 1).is_some_and(|other| *other < document) {
+        step *= 2;
+    }
+    // The one at `step / 2 - 1` is before it.
+    let near = &documents[step / 2..step.min(documents.len())];
+    step / 2 + near.partition_point(|other| *other < document)
 }

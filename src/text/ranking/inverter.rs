@@ -11,10 +11,10 @@
 //! Frequent words are seen early and have low numbers, so that the log takes some two bytes for a
 //! posting; it is written and read in order only. A token costs one look at its term's state.
 
-use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
+use hashbrown::HashTable;
 
 use super::analysis::{TOKEN_BYTES_MAX, TermSource};
 use super::error::RankingError;

@@ -1,20 +1,21 @@
 //! Ranking: the best documents of a sealed set for some words, the same on every machine.
 //!
 //! A **ranked index** is derived from documents that lie elsewhere and never change; it is built
-//! once, sealed, and only read afterwards. tantivy holds the dictionary and the postings of its
-//! segments; numbers, lengths and bounds are ours, since tantivy's are made for one choice of
-//! parameters, are lossy, or depend on how an index is cut.
+//! once, sealed, and only read afterwards. Its files are ours: a search engine's postings and
+//! lengths are made for one choice of parameters, are lossy, or depend on how an index is cut.
 //!
 //! ```text
 //!   builder    documents 0, 1, 2, .. in batches of ~1 MiB
 //!                 |         |            a worker takes the next batch, whichever it is
-//!              worker 0  worker 1        analysis -> postings in bounded memory
-//!                 |         |
+//!              worker 0  worker 1        analysis -> numbers of terms -> a log in bounded memory
+//!                 |         |            (`inverter`)
 //!              segments/0000  /0001 ..   full memory ends a segment; inside one, numbers ascend
-//!                postings of tantivy
-//!                numbers    u32 a document: its number in the whole
-//!                lengths-f  a number a document: tokens of field f
-//!                bounds-f   for frequent terms: (frequency, length) that bound each block of 128
+//!                words-f, terms-f        the terms of field f and where their postings lie
+//!                postings-f              documents and frequencies, in blocks of 128
+//!                blocks-f, bounds-f      for frequent terms: (frequency, length) that bound each
+//!                                        block (`postings`, `bounds`)
+//!                numbers                 u32 a document: its number in the whole
+//!                lengths-f               a number a document: tokens of field f
 //!              manifest      key, counts, every file with its length and hash; written last
 //! ```
 //!

@@ -20,6 +20,9 @@ const DOCUMENTS_MAX: usize = 1 << 28;
 /// The most bytes of a segment that grows: its terms have less than 2^32 bytes, then.
 const LIMIT_BYTES_MAX: usize = 3 << 30;
 
+/// The least memory for a field.
+const FIELD_BYTES_MIN: usize = 4 << 20;
+
 /// A segment that documents are added to, by ascending number.
 pub struct SegmentWriter {
     folder: PathBuf,
@@ -41,6 +44,8 @@ impl SegmentWriter {
         memory_bytes: usize,
     ) -> Result<SegmentWriter, RankingError> {
         fs::create_dir(&folder).map_err(RankingError::io(&folder, "created"))?;
+        // What a field without documents takes must leave room for documents beside.
+        let memory_bytes = memory_bytes.max(fields * FIELD_BYTES_MIN);
         let fields = (0..fields).map(|_| Inverter::new(factory())).collect();
         Ok(SegmentWriter { folder, fields, numbers: Vec::new(), memory_bytes })
     }

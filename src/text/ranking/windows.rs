@@ -28,10 +28,13 @@ use super::top::Top;
 pub const TERMS_MAX: usize = 64;
 
 /// The least and the most documents of a window.
-const WINDOW: Range<usize> = 512..16384;
+const WINDOW: Range<usize> = 1024..16384;
 
 /// A window has few postings if there are so many documents for each: their places are kept.
 const FEW: usize = 8;
+
+/// Looking up a term for one candidate costs as much as visiting about so many of its postings.
+const LOOK_UP_COST: usize = 8;
 
 /// So often it is asked whether to stop: every this many windows.
 const WINDOWS_UNASKED: usize = 64;
@@ -146,7 +149,7 @@ impl<'a> Windows<'a> {
                 break;
             }
             rest -= self.mosts[term];
-            self.look_up(term, start, rest, top)?;
+            self.look_up(term, (start, end), has_few, (rest, top))?;
         }
         for place in self.candidates.drain(..) {
             let number = self.numbers.get((start + place) as usize);
@@ -179,13 +182,7 @@ impl<'a> Windows<'a> {
     fn visit_many(&mut self, aside: usize, start: u32, end: u32) -> Result<(), RankingError> {
         let sums = self.sums.as_mut_slice();
         for &term in self.order[aside..].iter().filter(|term| self.mosts[**term] > 0.0) {
-            self.cursors[term].visit(start, end, |documents, contributions| {
-                for (document, contribution) in documents.iter().zip(contributions) {
-                    if let Some(sum) = sums.get_mut(document.wrapping_sub(start) as usize) {
-                        *sum += contribution;
-                    }
-                }
-            })?;
+            add(&mut self.cursors[term], start, end, sums)?;
         }
         Ok(())
     }
@@ -235,21 +232,40 @@ impl<'a> Windows<'a> {
     fn look_up(
         &mut self,
         term: usize,
-        start: u32,
-        rest: f64,
-        top: &Top,
+        (start, end): (u32, u32),
+        has_few: bool,
+        (rest, top): (f64, &Top),
     ) -> Result<(), RankingError> {
         let cursor = &mut self.cursors[term];
-        let least = top.threshold() - rest;
-        let mut kept = 0;
-        for at in 0..self.candidates.len() {
-            let place = self.candidates[at];
-            let sum = &mut self.sums[place as usize];
-            *sum += cursor.contribution(start + place)?.unwrap_or_default();
-            self.candidates[kept] = place;
-            kept += usize::from(*sum >= least);
+        let sums = self.sums.as_mut_slice();
+        // Other sums than those of candidates are of no use any more.
+        let visits = !has_few && self.candidates.len() * LOOK_UP_COST > self.expected[term];
+        if visits {
+            add(cursor, start, end, sums)?;
+        } else {
+            for place in &self.candidates {
+                sums[*place as usize] += cursor.contribution(start + place)?.unwrap_or_default();
+            }
         }
-        self.candidates.truncate(kept);
+        let least = top.threshold() - rest;
+        self.candidates.retain(|place| sums[*place as usize] >= least);
         Ok(())
     }
+}
+
+/// Adds what a term contributes in a window to the sums of its documents.
+#[inline]
+fn add(
+    cursor: &mut Cursor<'_>,
+    start: u32,
+    end: u32,
+    sums: &mut [f64],
+) -> Result<(), RankingError> {
+    cursor.visit(start, end, |documents, contributions| {
+        for (document, contribution) in documents.iter().zip(contributions) {
+            if let Some(sum) = sums.get_mut(document.wrapping_sub(start) as usize) {
+                *sum += contribution;
+            }
+        }
+    })
 }
