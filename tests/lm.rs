@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
+mod config;
 mod decoder;
+mod families;
 mod files;
 mod ops;
 mod parity;
@@ -10,7 +12,7 @@ mod timing;
 mod tokenizer;
 
 use candle_core::Tensor;
-use swirldb::lm::DecoderConfig;
+use swirldb::lm::{Activation, DecoderConfig, Family, RopeScaling};
 
 /// Returns numbers in [-1, 1) from a seed: a small linear congruential generator.
 pub fn numbers(seed: u64, count: usize) -> Vec<f32> {
@@ -46,5 +48,56 @@ pub fn tiny() -> DecoderConfig {
         rms_norm_eps: 1e-5,
         context_length: 64,
         tie_word_embeddings: true,
+        ..DecoderConfig::default()
     }
+}
+
+/// Returns a small configuration of every family, with everything that each adds.
+pub fn families() -> Vec<DecoderConfig> {
+    let llama3 = RopeScaling::Llama3 {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_length: 16,
+    };
+    let windows =
+        DecoderConfig { sliding_window: Some(3), sliding_layers: vec![true, false], ..tiny() };
+    let gemma2 = DecoderConfig {
+        family: Family::Gemma2,
+        norm_adds_one: true,
+        branch_norms: true,
+        activation: Activation::GeluTanh,
+        embedding_scaled: true,
+        query_scalar: Some(9.0),
+        attention_soft_cap: Some(2.0),
+        logit_soft_cap: Some(3.0),
+        ..windows.clone()
+    };
+    vec![
+        DecoderConfig {
+            rope_scaling: llama3,
+            query_key_value_bias: true,
+            output_bias: true,
+            feed_forward_bias: true,
+            ..tiny()
+        },
+        DecoderConfig {
+            family: Family::Qwen2,
+            query_key_value_bias: true,
+            tie_word_embeddings: false,
+            ..windows
+        },
+        DecoderConfig { family: Family::Qwen3, query_key_norms: true, ..tiny() },
+        gemma2.clone(),
+        DecoderConfig {
+            family: Family::Gemma3,
+            query_key_norms: true,
+            attention_soft_cap: None,
+            logit_soft_cap: None,
+            rope_theta: 1e6,
+            rope_local_theta: Some(10_000.0),
+            rope_scaling: RopeScaling::Linear { factor: 8.0 },
+            ..gemma2
+        },
+    ]
 }

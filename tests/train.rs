@@ -38,6 +38,7 @@ fn decoder_config() -> DecoderConfig {
         rms_norm_eps: 1e-5,
         context_length: 512,
         tie_word_embeddings: true,
+        ..DecoderConfig::default()
     }
 }
 

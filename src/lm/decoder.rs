@@ -34,8 +34,8 @@ pub struct Decoder {
 
 impl Decoder {
     /// Returns a decoder with random weights, all trainable: normal with deviation 0.02,
-    /// projections that write to the residual stream scaled by 1 / sqrt(2 layers), norms one
-    /// (Radford et al. 2019).
+    /// projections that write to the residual stream scaled by 1 / sqrt(2 layers), norms one and
+    /// biases zero (Radford et al. 2019).
     ///
     /// # Errors
     /// `Config` if the numbers of `config` do not fit together.
@@ -44,8 +44,10 @@ impl Decoder {
         let residual = 1.0 / (2.0 * config.n_layers as f64).sqrt();
         let mut source = |name: &str, shape: &[usize]| {
             let count = shape.iter().product();
-            let values = if shape.len() == 1 {
-                vec![1f32; count]
+            let values = if name.ends_with(".bias") {
+                vec![0f32; count]
+            } else if shape.len() == 1 {
+                vec![1.0 - config.norm_offset(); count]
             } else {
                 let writes = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
                 let deviation = if writes { 0.02 * residual } else { 0.02 };
@@ -138,10 +140,13 @@ impl Decoder {
         let setting = Setting::new(&self.config, &batch.lengths, &self.sink)?;
         let embedding = self.weights.embedding.tensor();
         let mut x = ops::gather_rows(embedding, &batch.tokens, &self.sink)?;
+        if let Some(scale) = self.config.embedding_scale() {
+            x = (x * scale)?;
+        }
         for layer in &self.weights.layers {
             x = run(layer, &x, &setting)?;
         }
-        Ok(ops::rms_norm(&x, self.weights.norm.tensor(), self.config.rms_norm_eps)?)
+        Ok(setting.norm(&x, self.weights.norm.tensor())?)
     }
 
     fn check(&self, batch: &Packed) -> Result<(), LmError> {
@@ -201,7 +206,8 @@ impl Decoder {
             return fail(format!("target {target}"), format!("an id below {vocabulary}"));
         }
         let states = ops::gather_rows(hidden, rows, &self.sink)?;
-        Ok(ops::log_probs(&states, self.head(), targets, &self.sink)?)
+        let cap = self.config.logit_soft_cap;
+        Ok(ops::log_probs(&states, self.head(), targets, cap, &self.sink)?)
     }
 
     /// Returns the logits of every row of `hidden`, `[rows, vocabulary]`.
@@ -209,7 +215,11 @@ impl Decoder {
     /// # Errors
     /// If the width of `hidden` is not the model's.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, LmError> {
-        Ok(ops::linear(hidden, self.head(), &self.sink)?)
+        let logits = ops::linear(hidden, self.head(), &self.sink)?;
+        Ok(match self.config.logit_soft_cap {
+            Some(cap) => ops::composed::soft_cap(&logits, cap)?,
+            None => logits,
+        })
     }
 
     fn head(&self) -> &Tensor {
@@ -270,6 +280,22 @@ impl Decoder {
             Weight::Frozen(tensor) => Ok(Weight::Frozen(tensor.clone())),
         })?;
         Ok(self.with_weights(weights))
+    }
+
+    /// Returns a twin without gradients whose adapters are added to the weights; [`Decoder::save`]
+    /// writes it as a whole model.
+    ///
+    /// # Errors
+    /// If the device has no memory for the sums.
+    pub fn merged(&self) -> Result<Decoder, LmError> {
+        let mut weights = self.weights.clone();
+        for layer in &mut weights.layers {
+            for projection in layer.projections_mut() {
+                *projection = projection.merged()?;
+            }
+        }
+        let frozen = weights.map(|weight| Ok::<Weight, LmError>(weight.detached()));
+        frozen.map(|()| Decoder { lora: None, ..self.with_weights(weights) })
     }
 
     fn with_weights(&self, weights: Weights) -> Decoder {

@@ -103,6 +103,20 @@ impl GgufFile {
         })
     }
 
+    pub(super) fn get_floats(&self, key: &str) -> Result<Option<&[f64]>, LmError> {
+        self.typed(key, "a list of numbers", |value| match value {
+            Value::Floats(numbers) => Some(numbers.as_slice()),
+            _ => None,
+        })
+    }
+
+    pub(super) fn get_flag(&self, key: &str) -> Result<Option<bool>, LmError> {
+        self.typed(key, "true or false", |value| match value {
+            Value::Flag(flag) => Some(*flag),
+            _ => None,
+        })
+    }
+
     pub(super) fn get_float(&self, key: &str) -> Result<Option<f64>, LmError> {
         self.typed(key, "a number", |value| match value {
             Value::Float(number) => Some(*number),

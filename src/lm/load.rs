@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::gguf::GgufFile;
 use super::safetensors::{OpenFile, TensorFile, missing};
-use super::{Decoder, DecoderConfig, LmError, Tokenizer, Training, gguf_llama};
+use super::{Decoder, DecoderConfig, LmError, Tokenizer, Training, gguf_model};
 
 /// A model as loaded.
 pub struct LoadedModel {
@@ -33,6 +33,9 @@ pub struct ModelDescription {
     pub weights: Vec<WeightsFile>,
     /// The types that were widened to f32, sorted; empty if all were f32 already.
     pub dequantised_from: Vec<String>,
+    /// Parts of the files that text needs nothing of and that were not loaded, with the number of
+    /// their tensors: the pictures' side of a Gemma 3.
+    pub left_out: Vec<String>,
 }
 
 /// How weights are stored.
@@ -135,8 +138,8 @@ fn load_gguf(
     device: &Device,
 ) -> Result<LoadedModel, LmError> {
     let mut file = GgufFile::open(path)?;
-    let config = gguf_llama::config(&file)?;
-    let extra = gguf_llama::unknown_tensors(&file, &config);
+    let config = gguf_model::config(&mut file)?;
+    let extra = gguf_model::unknown_tensors(&file, &config);
     if !extra.is_empty() {
         return Err(unknown(path, &extra));
     }
@@ -153,10 +156,11 @@ fn load_gguf(
         format: ModelFormat::Gguf,
         weights: vec![weights_file(path, size_bytes, hash)],
         dequantised_from: file.quantised_types(),
+        left_out: Vec::new(),
     };
-    let chat_template = gguf_llama::chat_template(&file);
+    let chat_template = gguf_model::chat_template(&file);
     let mut source = |name: &str, shape: &[usize]| {
-        Ok(gguf_llama::load(&mut file, &config, name, shape)?.to_device(device)?)
+        Ok(gguf_model::load(&mut file, &config, name, shape)?.to_device(device)?)
     };
     let base = Some(path.display().to_string());
     let decoder = Decoder::build(&config, training, seed, device, base, &mut source)?;
@@ -183,17 +187,20 @@ impl Directory<'_> {
         let config_path = self.path.join("config.json");
         let text = std::fs::read_to_string(&config_path).map_err(LmError::io(&config_path))?;
         let config = DecoderConfig::from_json(&text, &config_path)?;
+        // A file of settings that could be read is JSON.
+        let pictures = self.json("config.json")?["model_type"] == "gemma3";
         let tokenizer_config = self.json("tokenizer_config.json")?;
         let tokenizer = self.tokenizer(&config_path, &tokenizer_config)?;
         if let Some(tokenizer) = &tokenizer {
             check_vocabulary(self.path, tokenizer, &config)?;
         }
-        let mut weights = Shards::read(self.path, &config, device)?;
+        let mut weights = Shards::read(self.path, &config, pictures, device)?;
         let description = ModelDescription {
             path: self.path.to_path_buf(),
             format: ModelFormat::Safetensors,
             weights: std::mem::take(&mut weights.files),
             dequantised_from: weights.widened.iter().cloned().collect(),
+            left_out: weights.left_out(),
         };
         let index_path = weights.path.clone();
         let mut source = |name: &str, _: &[usize]| {
@@ -269,10 +276,42 @@ struct Shards {
     tensors: BTreeMap<String, Tensor>,
     files: Vec<WeightsFile>,
     widened: BTreeSet<String>,
+    /// Whether the checkpoint is one of text and pictures, whose text part lies under a prefix.
+    pictures: bool,
+    /// The number of tensors of each part that was left out.
+    skipped: BTreeMap<&'static str, usize>,
+}
+
+/// What a tensor of a checkpoint of text and pictures is.
+enum Part<'a> {
+    /// A weight of the text model, by its name there.
+    Text(std::borrow::Cow<'a, str>),
+    /// One of another part, by the part's name.
+    Other(&'static str),
+}
+
+/// Returns what a name of a Gemma 3 checkpoint with pictures stands for, in the writing of
+/// transformers up to 4.51 (`language_model.model.`) or since (`model.language_model.`).
+fn part(name: &str) -> Part<'_> {
+    for other in ["vision_tower", "multi_modal_projector"] {
+        if name.strip_prefix("model.").unwrap_or(name).starts_with(other) {
+            return Part::Other(other);
+        }
+    }
+    match (name.strip_prefix("language_model."), name.strip_prefix("model.language_model.")) {
+        (Some(rest), _) => Part::Text(rest.into()),
+        (_, Some(rest)) => Part::Text(format!("model.{rest}").into()),
+        _ => Part::Text(name.into()),
+    }
 }
 
 impl Shards {
-    fn read(directory: &Path, config: &DecoderConfig, device: &Device) -> Result<Shards, LmError> {
+    fn read(
+        directory: &Path,
+        config: &DecoderConfig,
+        pictures: bool,
+        device: &Device,
+    ) -> Result<Shards, LmError> {
         let single = directory.join("model.safetensors");
         let index = directory.join("model.safetensors.index.json");
         let (path, names) = if single.is_file() {
@@ -286,8 +325,14 @@ impl Shards {
                 found: "the directory has no model.safetensors".to_owned(),
             });
         };
-        let mut shards =
-            Shards { path, tensors: BTreeMap::new(), files: Vec::new(), widened: BTreeSet::new() };
+        let mut shards = Shards {
+            path,
+            tensors: BTreeMap::new(),
+            files: Vec::new(),
+            widened: BTreeSet::new(),
+            pictures,
+            skipped: BTreeMap::new(),
+        };
         let expected: BTreeMap<String, Vec<usize>> =
             super::weights::base_shapes(config).into_iter().collect();
         for name in names {
@@ -309,8 +354,15 @@ impl Shards {
         let open: OpenFile<'_> = file.open(path)?;
         let mut extra = Vec::new();
         for name in open.names() {
-            let Some(shape) = expected.get(name) else {
-                if !is_redundant(name, config) {
+            let known = match if self.pictures { part(name) } else { Part::Text(name.into()) } {
+                Part::Text(known) => known,
+                Part::Other(other) => {
+                    *self.skipped.entry(other).or_default() += 1;
+                    continue;
+                }
+            };
+            let Some(shape) = expected.get(&*known) else {
+                if !is_redundant(&known, config) {
                     extra.push(name.to_owned());
                 }
                 continue;
@@ -319,12 +371,18 @@ impl Shards {
             if dtype != DType::F32 {
                 self.widened.insert(dtype.as_str().to_uppercase());
             }
-            self.tensors.insert(name.to_owned(), tensor);
+            self.tensors.insert(known.into_owned(), tensor);
         }
         match extra.is_empty() {
             true => Ok(()),
             false => Err(unknown(path, &extra)),
         }
+    }
+}
+
+impl Shards {
+    fn left_out(&self) -> Vec<String> {
+        self.skipped.iter().map(|(part, count)| format!("{part}: {count} tensors")).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Byte-level BPE: text to token ids and back, without loss where [`Tokenizer::covers`] says so.
+//! BPE: text to token ids and back, without loss where [`Tokenizer::covers`] says so.
 //!
 //! Two tokenizers stand behind one [`Tokenizer`]. The plain one knows no control tokens: whatever
 //! a text says, `<|im_end|>` in it is eight or so ordinary tokens, so that data cannot end a turn
@@ -10,15 +10,13 @@ use serde_json::{Value, json};
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::BpeTrainerBuilder;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, Model};
+use tokenizers::{AddedToken, Model, NormalizedString, Normalizer as _};
 
 use super::LmError;
 use super::gguf::GgufFile;
+use super::gguf_tokenizer::{byte_level_json, digits_and_bytes};
 
-/// The type of control tokens in `tokenizer.ggml.token_type`.
-const GGUF_CONTROL: i64 = 3;
-
-/// A byte-level BPE tokenizer.
+/// A tokenizer by BPE, over bytes or as SentencePiece has it.
 pub struct Tokenizer {
     /// Knows no control tokens.
     plain: tokenizers::Tokenizer,
@@ -28,15 +26,32 @@ pub struct Tokenizer {
     json: String,
     /// Id of each of the 256 bytes, where it has one.
     bytes: Vec<Option<u32>>,
+    alphabet: Alphabet,
+    /// What only the full tokenizer finds in a text, in order of id.
+    control: Vec<String>,
     eos: Option<u32>,
 }
 
+/// What BPE merges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alphabet {
+    /// A symbol for each byte (GPT-2).
+    Bytes,
+    /// Characters, with U+2581 for the space, and tokens of bytes for the characters that have
+    /// none (SentencePiece).
+    Characters,
+}
+
+/// What SentencePiece writes for a space. It cannot tell one in a text from a space.
+const SPACE: char = '\u{2581}';
+
 /// Returns the error for a tokenizer that cannot be built.
-fn broken(what: impl Into<String>) -> LmError {
+pub(super) fn broken(what: impl Into<String>) -> LmError {
     LmError::Tokenizer {
         what: what.into(),
-        next: "byte-level BPE tokenizers are supported: a tokenizer.json with a BPE model over \
-               bytes, or a GGUF file with the pre-tokenizer smollm or gpt-2"
+        next: "BPE tokenizers over bytes and those of SentencePiece with a token for each byte \
+               are supported: a tokenizer.json, or a GGUF file with tokenizer.ggml.model 'gpt2' \
+               (tokenizer.ggml.pre 'gpt-2', 'smollm', 'llama-bpe' or 'qwen2') or 'llama'"
             .to_owned(),
     }
 }
@@ -45,7 +60,7 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`. The end-of-turn token is unknown until [`Tokenizer::with_eos`].
     ///
     /// # Errors
-    /// `Io` if the file cannot be read, `Tokenizer` if it is no byte-level BPE.
+    /// `Io` if the file cannot be read, `Tokenizer` if it is no BPE that is known here.
     pub fn from_file(path: &Path) -> Result<Tokenizer, LmError> {
         let text = std::fs::read_to_string(path).map_err(LmError::io(path))?;
         let json = serde_json::from_str(&text)
@@ -56,7 +71,7 @@ impl Tokenizer {
     /// Builds the tokenizer that a GGUF file describes.
     ///
     /// # Errors
-    /// Those of the file, and `Tokenizer` if it is no byte-level BPE that is known here.
+    /// Those of the file, and `Tokenizer` if it is no BPE that is known here.
     pub fn from_gguf(path: &Path) -> Result<Tokenizer, LmError> {
         Tokenizer::from_opened_gguf(&GgufFile::open(path)?)
     }
@@ -83,53 +98,11 @@ impl Tokenizer {
     }
 
     pub(super) fn from_opened_gguf(file: &GgufFile) -> Result<Tokenizer, LmError> {
-        let model = file.get_text("tokenizer.ggml.model")?.unwrap_or("none");
-        if model != "gpt2" {
-            return Err(broken(format!("tokenizer.ggml.model is '{model}'")));
-        }
-        let pre = match file.get_text("tokenizer.ggml.pre")?.unwrap_or("gpt-2") {
-            "smollm" => digits_and_bytes(),
-            "gpt-2" => byte_level(false),
-            other => return Err(broken(format!("tokenizer.ggml.pre is '{other}'"))),
-        };
-        let missing = |key: &str| LmError::damaged(file.path(), format!("'{key}' is missing"));
-        let tokens = file
-            .get_texts("tokenizer.ggml.tokens")?
-            .ok_or_else(|| missing("tokenizer.ggml.tokens"))?;
-        let merges = file
-            .get_texts("tokenizer.ggml.merges")?
-            .ok_or_else(|| missing("tokenizer.ggml.merges"))?;
-        let types = file.get_integers("tokenizer.ggml.token_type")?.unwrap_or_default();
-        let mut vocabulary = serde_json::Map::new();
-        for (id, token) in tokens.iter().enumerate() {
-            if vocabulary.insert(token.clone(), json!(id)).is_some() {
-                return Err(LmError::damaged(
-                    file.path(),
-                    format!("token '{token}' appears twice in tokenizer.ggml.tokens"),
-                ));
-            }
-        }
-        let control: Vec<Value> = tokens
-            .iter()
-            .zip(types)
-            .enumerate()
-            .filter(|(_, (_, kind))| **kind == GGUF_CONTROL)
-            .map(|(id, (token, _))| special_token(id, token))
-            .collect();
-        let mut pairs = Vec::with_capacity(merges.len());
-        for merge in merges {
-            match merge.split_once(' ') {
-                Some((left, right)) => pairs.push(json!([left, right])),
-                None => {
-                    let what = format!("'{merge}' in tokenizer.ggml.merges is no pair");
-                    return Err(LmError::damaged(file.path(), what));
-                }
-            }
-        }
-        let json = tokenizer_json(pre, control, Value::Object(vocabulary), Value::Array(pairs));
-        let mut tokenizer = Tokenizer::from_json(json)?;
+        let mut tokenizer = Tokenizer::from_json(super::gguf_tokenizer::json(file)?)?;
         let eos = file.get_size("tokenizer.ggml.eos_token_id")?;
-        tokenizer.eos = eos.filter(|id| *id < tokens.len()).and_then(|id| u32::try_from(id).ok());
+        tokenizer.eos = eos
+            .and_then(|id| u32::try_from(id).ok())
+            .filter(|id| tokenizer.full.id_to_token(*id).is_some());
         Ok(tokenizer)
     }
 
@@ -158,7 +131,7 @@ impl Tokenizer {
             .special_tokens(tokens)
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .build();
-        let empty = tokenizer_json(digits_and_bytes(), Vec::new(), json!({}), json!([]));
+        let empty = byte_level_json(digits_and_bytes(), Vec::new(), json!({}), json!([]));
         let mut trained = build(&empty)?;
         let texts: Vec<String> = texts.collect();
         trained
@@ -185,23 +158,37 @@ impl Tokenizer {
         json["truncation"] = Value::Null;
         json["padding"] = Value::Null;
         json["model"]["dropout"] = Value::Null;
+        refuse_prefix(&json)?;
+        let alphabet = match json["model"]["byte_fallback"] == true {
+            true => Alphabet::Characters,
+            false => Alphabet::Bytes,
+        };
         let full = build(&json)?;
-        json["added_tokens"] = json!([]);
+        let added = json["added_tokens"].as_array().cloned().unwrap_or_default();
+        let (ordinary, control): (Vec<Value>, Vec<Value>) =
+            added.into_iter().partition(|token| is_ordinary(token, alphabet));
+        json["added_tokens"] = Value::Array(ordinary);
         // What a post-processor adds is told from control tokens, which the plain one lacks.
         json["post_processor"] = Value::Null;
         let plain = build(&json)?;
-        let bytes: Vec<Option<u32>> = byte_symbols()
+        let bytes: Vec<Option<u32>> = byte_symbols(alphabet)
             .iter()
-            .map(|symbol| plain.get_model().token_to_id(&symbol.to_string()))
+            .map(|symbol| plain.get_model().token_to_id(symbol))
             .collect();
-        if let Some(byte) = (b' '..=b'~').chain([b'\n']).find(|b| bytes[usize::from(*b)].is_none())
-        {
+        let needed = |byte: &u8| match alphabet {
+            Alphabet::Bytes => matches!(byte, b' '..=b'~' | b'\n'),
+            Alphabet::Characters => true,
+        };
+        let lacking = |byte: &u8| needed(byte) && bytes[usize::from(*byte)].is_none();
+        if let Some(byte) = (0..=255).find(lacking) {
             return Err(broken(format!("byte {byte} has no token")));
         }
         let json = full
             .to_string(false)
             .map_err(|error| broken(format!("it cannot be written as JSON: {error}")))?;
-        Ok(Tokenizer { plain, full, json, bytes, eos: None })
+        let content = |token: &Value| token["content"].as_str().map(str::to_owned);
+        let control = control.iter().filter_map(content).collect();
+        Ok(Tokenizer { plain, full, json, bytes, alphabet, control, eos: None })
     }
 
     /// Returns the tokenizer with another end-of-turn token.
@@ -228,10 +215,26 @@ impl Tokenizer {
         self
     }
 
-    /// Returns whether every byte of a text has a token. SmolLM2, for one, has none for U+0004 and
-    /// for characters above U+3FFFF; what has no token is left out by [`Tokenizer::encode`].
+    /// Returns whether the ids of a text stand for that text. SmolLM2, for one, has no tokens for
+    /// U+0004 and for characters above U+3FFFF; what has no token is left out by
+    /// [`Tokenizer::encode`]. Qwen's makes composed characters (NFC) of others, and SentencePiece's
+    /// a space of U+2581.
     pub fn covers(&self, text: &str) -> bool {
-        text.bytes().all(|byte| self.bytes[usize::from(byte)].is_some())
+        let kept = match self.alphabet {
+            Alphabet::Bytes => self.is_normal(text, text),
+            Alphabet::Characters => {
+                let spaced = text.replace(' ', SPACE.encode_utf8(&mut [0; 4]));
+                !text.contains(SPACE) && self.is_normal(text, &spaced)
+            }
+        };
+        kept && text.bytes().all(|byte| self.bytes[usize::from(byte)].is_some())
+    }
+
+    /// Returns whether the normalizer makes `wanted` of a text.
+    fn is_normal(&self, text: &str, wanted: &str) -> bool {
+        let Some(normalizer) = self.plain.get_normalizer() else { return text == wanted };
+        let mut normal = NormalizedString::from(text);
+        normalizer.normalize(&mut normal).is_ok() && normal.get() == wanted
     }
 
     /// Returns the ids of a text. Control tokens in it are ordinary text; bytes without a token are
@@ -252,6 +255,12 @@ impl Tokenizer {
             // A pattern gave up on the text; its bytes are an encoding too, only a longer one.
             Err(_) => text.bytes().filter_map(|byte| self.bytes[usize::from(byte)]).collect(),
         }
+    }
+
+    /// Returns the spellings that [`Tokenizer::encode_with_special`] recognises as a whole and
+    /// [`Tokenizer::encode`] does not.
+    pub fn control_tokens(&self) -> &[String] {
+        &self.control
     }
 
     /// Returns the id of a token by its exact text, control tokens included.
@@ -309,56 +318,91 @@ fn build(json: &Value) -> Result<tokenizers::Tokenizer, LmError> {
         .map_err(|error| broken(error.to_string()))
 }
 
-/// Returns the character that stands for each byte in a byte-level vocabulary (GPT-2): printable
-/// bytes stand for themselves, the others are shifted to U+0100 and up.
-fn byte_symbols() -> Vec<char> {
+/// Returns the token that stands for each byte.
+///
+/// In a byte-level vocabulary (GPT-2) printable bytes stand for themselves, the others are shifted
+/// to U+0100 and up.
+fn byte_symbols(alphabet: Alphabet) -> Vec<String> {
+    if alphabet == Alphabet::Characters {
+        return (0..=255u8).map(|byte| format!("<0x{byte:02X}>")).collect();
+    }
     let mut next = 0x100;
     (0..=255u8)
         .map(|byte| match byte {
-            b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF => char::from(byte),
+            b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF => char::from(byte).to_string(),
             _ => {
                 next += 1;
-                char::from_u32(next - 1).unwrap_or('\u{100}')
+                char::from_u32(next - 1).unwrap_or('\u{100}').to_string()
             }
         })
         .collect()
 }
 
-fn byte_level(prefix_space: bool) -> Value {
-    json!({
-        "type": "ByteLevel", "add_prefix_space": prefix_space, "trim_offsets": true,
-        "use_regex": true,
-    })
+/// Refuses a tokenizer that puts a space in front of every text: texts are encoded in pieces here,
+/// and each would get one.
+fn refuse_prefix(json: &Value) -> Result<(), LmError> {
+    let mut parts = vec![&json["normalizer"], &json["pre_tokenizer"]];
+    while let Some(part) = parts.pop() {
+        let scheme = &part["prepend_scheme"];
+        let prefix = part["type"] == "Prepend"
+            || part["add_prefix_space"] == true && scheme.is_null()
+            || scheme.as_str().is_some_and(|scheme| scheme != "never");
+        if prefix {
+            return Err(broken(format!("{} puts a space in front of texts", part["type"])));
+        }
+        for list in ["normalizers", "pretokenizers"] {
+            parts.extend(part[list].as_array().into_iter().flatten());
+        }
+    }
+    Ok(())
 }
 
-fn digits_and_bytes() -> Value {
-    json!({
-        "type": "Sequence",
-        "pretokenizers": [{ "type": "Digits", "individual_digits": true }, byte_level(false)],
-    })
-}
-
-fn special_token(id: usize, token: &str) -> Value {
-    json!({
-        "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
-        "normalized": false, "special": true,
-    })
-}
-
-fn tokenizer_json(pre: Value, added: Vec<Value>, vocabulary: Value, merges: Value) -> Value {
-    json!({
-        "version": "1.0",
-        "truncation": null,
-        "padding": null,
-        "added_tokens": added,
-        "normalizer": null,
-        "pre_tokenizer": pre,
-        "post_processor": null,
-        "decoder": byte_level(true),
-        "model": {
-            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-            "ignore_merges": false, "vocab": vocabulary, "merges": merges,
-        },
-    })
+/// Returns whether an added token is ordinary text that data may hold: the runs of line ends and
+/// tabs and the HTML tags of Gemma. All others could be marks of turns or calls, whatever they are
+/// called.
+fn is_ordinary(token: &Value, alphabet: Alphabet) -> bool {
+    const TAGS: [&str; 35] = [
+        "table",
+        "caption",
+        "thead",
+        "tbody",
+        "tfoot",
+        "tr",
+        "th",
+        "td",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "blockquote",
+        "strong",
+        "em",
+        "b",
+        "i",
+        "u",
+        "s",
+        "sub",
+        "sup",
+        "code",
+        "a",
+        "html",
+        "body",
+        "img",
+        "span",
+        "bbox",
+        "ul",
+        "li",
+        "div",
+        "iframe",
+        "footer",
+    ];
+    let content = token["content"].as_str().unwrap_or_default();
+    let tag = content.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
+    let tag = tag.map(|name| name.strip_prefix('/').unwrap_or(name));
+    let whitespace = !content.is_empty() && content.chars().all(char::is_whitespace);
+    alphabet == Alphabet::Characters
+        && token["special"] == false
+        && (whitespace || tag.is_some_and(|name| TAGS.contains(&name)))
 }

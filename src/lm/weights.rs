@@ -111,28 +111,63 @@ pub(super) struct Adapter {
     pub(super) scale: f64,
 }
 
-/// A projection `[out, in]`, with or without an adapter.
+/// A projection `[out, in]`, with or without a bias and an adapter.
 #[derive(Clone)]
 pub(super) struct Projection {
     pub(super) weight: Weight,
+    pub(super) bias: Option<Weight>,
     pub(super) adapter: Option<Adapter>,
 }
 
 impl Projection {
     /// Returns the product of `x`, `[tokens, in]`, with the projection.
     pub(super) fn apply(&self, x: &Tensor, sink: &GradientSink) -> candle_core::Result<Tensor> {
-        let out = ops::linear(x, self.weight.tensor(), sink)?;
+        let mut out = ops::linear(x, self.weight.tensor(), sink)?;
+        if let Some(bias) = &self.bias {
+            out = ops::add_bias(&out, bias.tensor(), sink)?;
+        }
         let Some(adapter) = &self.adapter else { return Ok(out) };
         let low = (ops::linear(x, adapter.a.tensor(), sink)? * adapter.scale)?;
         out + ops::linear(&low, adapter.b.tensor(), sink)?
     }
+
+    /// Returns the projection with its adapter added to its weight.
+    pub(super) fn merged(&self) -> candle_core::Result<Projection> {
+        let weight = match &self.adapter {
+            None => self.weight.detached(),
+            Some(Adapter { a, b, scale }) => {
+                let low = b.tensor().detach().matmul(&a.tensor().detach())?;
+                Weight::Frozen((self.weight.tensor().detach() + (low * *scale)?)?)
+            }
+        };
+        Ok(Projection { weight, bias: self.bias.clone(), adapter: None })
+    }
+}
+
+/// The norms of every head of queries and keys, `[head_dim]`.
+#[derive(Clone)]
+pub(super) struct HeadNorms {
+    pub(super) query: Weight,
+    pub(super) key: Weight,
+}
+
+/// The norms of what attention and feed-forward write to the stream.
+#[derive(Clone)]
+pub(super) struct BranchNorms {
+    pub(super) attention: Weight,
+    pub(super) feed_forward: Weight,
 }
 
 /// One layer.
 #[derive(Clone)]
 pub(super) struct Layer {
+    /// Whether it sees a window only.
+    pub(super) sliding: bool,
     pub(super) input_norm: Weight,
-    pub(super) post_attention_norm: Weight,
+    /// The norm in front of the feed-forward part.
+    pub(super) middle_norm: Weight,
+    pub(super) head_norms: Option<HeadNorms>,
+    pub(super) branch_norms: Option<BranchNorms>,
     pub(super) query: Projection,
     pub(super) key: Projection,
     pub(super) value: Projection,
@@ -150,6 +185,26 @@ pub(super) struct Weights {
     pub(super) norm: Weight,
     /// The output layer, where it is not the embedding.
     pub(super) head: Option<Weight>,
+}
+
+/// The names of the norms of a layer. What stands in front of the feed-forward part is called
+/// `post_attention_layernorm` where there are no branch norms, and that is the name of one of them
+/// where there are.
+const INPUT_NORM: &str = "input_layernorm";
+const POST_ATTENTION_NORM: &str = "post_attention_layernorm";
+const PRE_FEED_FORWARD_NORM: &str = "pre_feedforward_layernorm";
+const POST_FEED_FORWARD_NORM: &str = "post_feedforward_layernorm";
+const QUERY_NORM: &str = "self_attn.q_norm";
+const KEY_NORM: &str = "self_attn.k_norm";
+
+/// Returns the name of the norm in front of the feed-forward part.
+fn middle_norm_name(branch_norms: bool) -> &'static str {
+    if branch_norms { PRE_FEED_FORWARD_NORM } else { POST_ATTENTION_NORM }
+}
+
+/// Returns the transformers name of a norm of a layer.
+fn norm_name(layer: usize, norm: &str) -> String {
+    format!("model.layers.{layer}.{norm}.weight")
 }
 
 /// The folder of a projection inside a layer.
@@ -177,18 +232,36 @@ fn projection_shape(config: &DecoderConfig, projection: &str) -> [usize; 2] {
     }
 }
 
-/// Returns name and shape of every base weight, in the order of the computation.
+/// Returns whether a projection has a bias.
+fn has_bias(config: &DecoderConfig, projection: &str) -> bool {
+    match projection {
+        "q_proj" | "k_proj" | "v_proj" => config.query_key_value_bias,
+        "o_proj" => config.output_bias,
+        _ => config.feed_forward_bias,
+    }
+}
+
+/// Returns name and shape of every base weight.
 pub(super) fn base_shapes(config: &DecoderConfig) -> Vec<(String, Vec<usize>)> {
     let hidden = config.hidden_size;
     let mut shapes =
         vec![("model.embed_tokens.weight".to_owned(), vec![config.vocab_size, hidden])];
+    let mut norms = vec![(INPUT_NORM, hidden), (middle_norm_name(config.branch_norms), hidden)];
+    if config.branch_norms {
+        norms.extend([(POST_ATTENTION_NORM, hidden), (POST_FEED_FORWARD_NORM, hidden)]);
+    }
+    if config.query_key_norms {
+        norms.extend([(QUERY_NORM, config.head_dim), (KEY_NORM, config.head_dim)]);
+    }
     for layer in 0..config.n_layers {
-        for norm in ["input_layernorm", "post_attention_layernorm"] {
-            shapes.push((format!("model.layers.{layer}.{norm}.weight"), vec![hidden]));
-        }
+        shapes.extend(norms.iter().map(|(name, width)| (norm_name(layer, name), vec![*width])));
         for projection in PROJECTIONS {
-            let name = format!("{}.weight", projection_name(layer, projection));
-            shapes.push((name, projection_shape(config, projection).to_vec()));
+            let name = projection_name(layer, projection);
+            let shape = projection_shape(config, projection);
+            if has_bias(config, projection) {
+                shapes.push((format!("{name}.bias"), vec![shape[0]]));
+            }
+            shapes.push((format!("{name}.weight"), shape.to_vec()));
         }
     }
     shapes.push(("model.norm.weight".to_owned(), vec![hidden]));
@@ -224,18 +297,7 @@ impl Builder<'_> {
         let embedding = self.base("model.embed_tokens.weight", &vocabulary)?;
         let mut layers = Vec::new();
         for layer in 0..self.config.n_layers {
-            let norm = |name: &str| format!("model.layers.{layer}.{name}.weight");
-            layers.push(Layer {
-                input_norm: self.base(&norm("input_layernorm"), &[hidden])?,
-                post_attention_norm: self.base(&norm("post_attention_layernorm"), &[hidden])?,
-                query: self.projection(layer, "q_proj")?,
-                key: self.projection(layer, "k_proj")?,
-                value: self.projection(layer, "v_proj")?,
-                output: self.projection(layer, "o_proj")?,
-                gate: self.projection(layer, "gate_proj")?,
-                up: self.projection(layer, "up_proj")?,
-                down: self.projection(layer, "down_proj")?,
-            });
+            layers.push(self.layer(layer)?);
         }
         let norm = self.base("model.norm.weight", &[hidden])?;
         let head = match self.config.tie_word_embeddings {
@@ -243,6 +305,41 @@ impl Builder<'_> {
             false => Some(self.base("lm_head.weight", &vocabulary)?),
         };
         Ok(Weights { embedding, layers, norm, head })
+    }
+
+    fn layer(&mut self, layer: usize) -> Result<Layer, LmError> {
+        let DecoderConfig { head_dim, branch_norms, query_key_norms, .. } = *self.config;
+        let hidden = self.config.hidden_size;
+        let sliding = self.config.is_sliding(layer);
+        let mut norm = |name: &str, width| self.base(&norm_name(layer, name), &[width]);
+        let head_norms = match query_key_norms {
+            true => Some(HeadNorms {
+                query: norm(QUERY_NORM, head_dim)?,
+                key: norm(KEY_NORM, head_dim)?,
+            }),
+            false => None,
+        };
+        let branches = match branch_norms {
+            true => Some(BranchNorms {
+                attention: norm(POST_ATTENTION_NORM, hidden)?,
+                feed_forward: norm(POST_FEED_FORWARD_NORM, hidden)?,
+            }),
+            false => None,
+        };
+        Ok(Layer {
+            sliding,
+            input_norm: norm(INPUT_NORM, hidden)?,
+            middle_norm: norm(middle_norm_name(branch_norms), hidden)?,
+            head_norms,
+            branch_norms: branches,
+            query: self.projection(layer, "q_proj")?,
+            key: self.projection(layer, "k_proj")?,
+            value: self.projection(layer, "v_proj")?,
+            output: self.projection(layer, "o_proj")?,
+            gate: self.projection(layer, "gate_proj")?,
+            up: self.projection(layer, "up_proj")?,
+            down: self.projection(layer, "down_proj")?,
+        })
     }
 
     fn base(&mut self, name: &str, shape: &[usize]) -> Result<Weight, LmError> {
@@ -254,13 +351,17 @@ impl Builder<'_> {
         let full_name = projection_name(layer, name);
         let shape = projection_shape(self.config, name);
         let weight = self.base(&format!("{full_name}.weight"), &shape)?;
+        let bias = match has_bias(self.config, name) {
+            true => Some(self.base(&format!("{full_name}.bias"), &[shape[0]])?),
+            false => None,
+        };
         let adapter = match self.training {
             Training::Lora(lora) if lora.targets().contains(&name) => {
                 Some(self.adapter(lora, &full_name, shape)?)
             }
             _ => None,
         };
-        Ok(Projection { weight, adapter })
+        Ok(Projection { weight, bias, adapter })
     }
 
     /// Returns a fresh adapter: A uniform in +-1/sqrt(in), which is Kaiming's initialisation with
@@ -290,7 +391,32 @@ impl Layer {
         [query, key, value, output, gate, up, down]
     }
 
-    fn projections_mut(&mut self) -> [&mut Projection; 7] {
+    /// Returns the norms by their names inside the layer.
+    pub(super) fn norms(&self) -> Vec<(&'static str, &Weight)> {
+        let middle = middle_norm_name(self.branch_norms.is_some());
+        let mut norms = vec![(INPUT_NORM, &self.input_norm), (middle, &self.middle_norm)];
+        if let Some(branches) = &self.branch_norms {
+            norms.push((POST_ATTENTION_NORM, &branches.attention));
+            norms.push((POST_FEED_FORWARD_NORM, &branches.feed_forward));
+        }
+        if let Some(heads) = &self.head_norms {
+            norms.extend([(QUERY_NORM, &heads.query), (KEY_NORM, &heads.key)]);
+        }
+        norms
+    }
+
+    fn norms_mut(&mut self) -> Vec<&mut Weight> {
+        let mut norms = vec![&mut self.input_norm, &mut self.middle_norm];
+        if let Some(BranchNorms { attention, feed_forward }) = &mut self.branch_norms {
+            norms.extend([attention, feed_forward]);
+        }
+        if let Some(HeadNorms { query, key }) = &mut self.head_norms {
+            norms.extend([query, key]);
+        }
+        norms
+    }
+
+    pub(super) fn projections_mut(&mut self) -> [&mut Projection; 7] {
         let Layer { query, key, value, output, gate, up, down, .. } = self;
         [query, key, value, output, gate, up, down]
     }
@@ -301,12 +427,15 @@ impl Weights {
     pub(super) fn base(&self) -> Vec<(String, &Weight)> {
         let mut weights = vec![("model.embed_tokens.weight".to_owned(), &self.embedding)];
         for (number, layer) in self.layers.iter().enumerate() {
-            let norm = |name: &str| format!("model.layers.{number}.{name}.weight");
-            weights.push((norm("input_layernorm"), &layer.input_norm));
-            weights.push((norm("post_attention_layernorm"), &layer.post_attention_norm));
+            for (name, norm) in layer.norms() {
+                weights.push((norm_name(number, name), norm));
+            }
             for (name, projection) in PROJECTIONS.iter().zip(layer.projections()) {
-                let name = format!("{}.weight", projection_name(number, name));
-                weights.push((name, &projection.weight));
+                let name = projection_name(number, name);
+                if let Some(bias) = &projection.bias {
+                    weights.push((format!("{name}.bias"), bias));
+                }
+                weights.push((format!("{name}.weight"), &projection.weight));
             }
         }
         weights.push(("model.norm.weight".to_owned(), &self.norm));
@@ -344,10 +473,10 @@ impl Weights {
         apply(&mut self.norm)?;
         self.head.iter_mut().try_for_each(&mut apply)?;
         for layer in &mut self.layers {
-            apply(&mut layer.input_norm)?;
-            apply(&mut layer.post_attention_norm)?;
+            layer.norms_mut().into_iter().try_for_each(&mut apply)?;
             for projection in layer.projections_mut() {
                 apply(&mut projection.weight)?;
+                projection.bias.iter_mut().try_for_each(&mut apply)?;
                 if let Some(adapter) = &mut projection.adapter {
                     apply(&mut adapter.a)?;
                     apply(&mut adapter.b)?;

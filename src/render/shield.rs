@@ -12,6 +12,8 @@ use super::choice::Vocabulary;
 pub(super) struct Shield {
     /// The spellings, the longest first.
     tokens: Vec<String>,
+    /// The characters that they begin with: some vocabularies have thousands of spellings.
+    firsts: BTreeSet<char>,
     mark: char,
 }
 
@@ -48,7 +50,8 @@ impl Shield {
         }
         note(tools.map_or("", Json::as_str));
         let mark = ('\u{e000}'..='\u{f8ff}').find(|c| !used.contains(c)).unwrap_or('\u{f8ff}');
-        Shield { tokens, mark }
+        let firsts = tokens.iter().filter_map(|token| token.chars().next()).collect();
+        Shield { tokens, firsts, mark }
     }
 
     /// Returns the text with every spelling of a control token replaced.
@@ -56,7 +59,10 @@ impl Shield {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(first) = rest.chars().next() {
-            let found = self.tokens.iter().position(|token| rest.starts_with(token.as_str()));
+            let found = match self.firsts.contains(&first) {
+                true => self.tokens.iter().position(|token| rest.starts_with(token.as_str())),
+                false => None,
+            };
             let length = match found {
                 Some(index) => {
                     let _ = write!(out, "{0}{index}{0}", self.mark);

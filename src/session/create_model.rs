@@ -81,6 +81,7 @@ pub fn create_model(
         rms_norm_eps: 1e-5,
         context_length: new.context_length,
         tie_word_embeddings: true,
+        ..DecoderConfig::default()
     };
     let decoder = Decoder::random(&config, new.seed, &Device::Cpu)?;
     decoder.save(directory, Some(&tokenizer))?;

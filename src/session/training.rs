@@ -399,6 +399,7 @@ fn pinned(model: &LoadedModel) -> serde_json::Value {
     json!({
         "weights": weights,
         "dequantised_from": description.dequantised_from,
+        "left_out": description.left_out,
         "tokenizer": tokenizer,
         "chat_template": model.chat_template.as_ref().map(|t| hash(t.as_bytes())),
         "program": env!("CARGO_PKG_VERSION"),

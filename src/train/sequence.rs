@@ -61,14 +61,11 @@ pub struct Encoder<'a> {
     batch_by: BatchBy,
 }
 
-/// Returns what renderers have to know of a tokenizer: every token that it recognises in text as
-/// a whole, and which of them begin and end a text.
+/// Returns what renderers have to know of a tokenizer: its control tokens, and which of them begin
+/// and end a text.
 pub fn vocabulary_of(tokenizer: &Tokenizer) -> Vocabulary {
     const BEGINNINGS: [&str; 3] = ["<|begin_of_text|>", "<bos>", "<s>"];
-    let json: serde_json::Value = serde_json::from_str(tokenizer.to_json()).unwrap_or_default();
-    let added = json.get("added_tokens").and_then(serde_json::Value::as_array);
-    let content = |token: &serde_json::Value| Some(token.get("content")?.as_str()?.to_owned());
-    let control_tokens: Vec<String> = added.into_iter().flatten().filter_map(content).collect();
+    let control_tokens = tokenizer.control_tokens().to_vec();
     let begins = BEGINNINGS.iter().find(|b| control_tokens.iter().any(|t| t == *b));
     Vocabulary {
         bos: begins.map(|token| (*token).to_owned()),

@@ -114,11 +114,19 @@ fn other_shapes_are_refused_by_name() {
     let good: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     for (field, value, part) in [
-        ("model_type", serde_json::json!("qwen2"), "model_type is \"qwen2\""),
-        ("hidden_act", serde_json::json!("gelu"), "hidden_act"),
-        ("attention_bias", serde_json::json!(true), "attention_bias"),
-        ("rope_scaling", serde_json::json!({"rope_type": "llama3", "factor": 8}), "llama3"),
-        ("rope_parameters", serde_json::json!({"rope_type": "yarn"}), "yarn"),
+        ("model_type", serde_json::json!("mamba"), "model_type is \"mamba\""),
+        ("hidden_act", serde_json::json!("gelu"), "hidden_act is \"gelu\""),
+        ("attention_bias", serde_json::json!(true), "'model.layers.0.self_attn.q_proj.bias'"),
+        ("rope_scaling", serde_json::json!({"rope_type": "dynamic", "factor": 8}), "dynamic"),
+        ("rope_scaling", serde_json::json!({"type": "longrope"}), "longrope"),
+        (
+            "rope_scaling",
+            serde_json::json!({"rope_type": "linear"}),
+            "'rope_scaling.factor' is null",
+        ),
+        ("rope_parameters", serde_json::json!({"partial_rotary_factor": 0.5}), "partial_rotary"),
+        ("partial_rotary_factor", serde_json::json!(0.5), "partial_rotary_factor is 0.5"),
+        ("quantization_config", serde_json::json!({"bits": 4}), "quantization_config"),
         ("hidden_size", serde_json::json!("wide"), "field 'hidden_size' is \"wide\""),
         ("num_hidden_layers", serde_json::json!(-1), "num_hidden_layers"),
         ("head_dim", serde_json::json!(7), "head_dim is 7"),
@@ -299,7 +307,7 @@ fn gguf_of_other_shapes_is_refused_by_name() {
     let path = folder.path().join("model.gguf");
     let decoder = Decoder::random(&tiny(), 5, &Device::Cpu).unwrap();
     for (key, value, part) in [
-        ("general.architecture", Gguf::String("qwen2".into()), "architecture is 'qwen2'"),
+        ("general.architecture", Gguf::String("mamba".into()), "architecture is 'mamba'"),
         ("llama.rope.scaling.type", Gguf::String("yarn".into()), "rope.scaling.type is 'yarn'"),
         ("llama.expert_count", Gguf::U32(8), "llama.expert_count"),
         ("general.alignment", Gguf::U32(0), "general.alignment"),
@@ -307,7 +315,7 @@ fn gguf_of_other_shapes_is_refused_by_name() {
         ("llama.feed_forward_length", Gguf::U32(41), "expected [41, 24]"),
         ("llama.block_count", Gguf::String("two".into()), "'llama.block_count' is not"),
         ("llama.vocab_size", Gguf::U32(0), "vocab_size is 0"),
-        ("tokenizer.ggml.model", Gguf::String("llama".into()), "tokenizer.ggml.model is 'llama'"),
+        ("tokenizer.ggml.model", Gguf::String("bert".into()), "'tokenizer.ggml.tokens' is missing"),
     ] {
         write_gguf(&path, &decoder, GgmlDType::F32, &[(key, value)]);
         let error = open(&path).err().unwrap().to_string();

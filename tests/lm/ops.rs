@@ -1,7 +1,9 @@
 //! Every operation against candle's own differentiable composition, and against differences.
 
 use candle_core::{Device, Result, Tensor, Var};
-use swirldb::lm::ops::{self, GradientSink, Heads, Rotation, composed};
+use swirldb::lm::ops::{
+    self, Activation, AttentionForm, Frequencies, GradientSink, Heads, Rotation, composed,
+};
 
 use super::{difference, numbers};
 
@@ -61,72 +63,121 @@ fn agrees_with_differences(variable: &Var, loss: impl Fn() -> Result<Tensor>) {
 
 #[test]
 fn rms_norm_and_its_gradient() {
-    let (x, w) = (variable(1, &[70, 37]), variable(2, &[37]));
-    agree(
-        &[x.clone(), w.clone()],
-        || ops::rms_norm(&x, &w, 1e-5),
-        || composed::rms_norm(&x, &w, 1e-5),
-    );
-    let x = variable(3, &[2, 11]);
-    let w = variable(4, &[11]);
-    agrees_with_differences(&x, || ops::rms_norm(&x, &w, 1e-5)?.sqr()?.mean_all());
-    agrees_with_differences(&w, || ops::rms_norm(&x, &w, 1e-5)?.sqr()?.mean_all());
+    for offset in [0.0, 1.0] {
+        let (x, w) = (variable(1, &[70, 37]), variable(2, &[37]));
+        agree(
+            &[x.clone(), w.clone()],
+            || ops::rms_norm(&x, &w, 1e-5, offset),
+            || composed::rms_norm(&x, &w, 1e-5, offset),
+        );
+        let (x, w) = (variable(3, &[2, 11]), variable(4, &[11]));
+        agrees_with_differences(&x, || ops::rms_norm(&x, &w, 1e-5, offset)?.sqr()?.mean_all());
+        agrees_with_differences(&w, || ops::rms_norm(&x, &w, 1e-5, offset)?.sqr()?.mean_all());
+    }
 }
 
+const ACTIVATIONS: [Activation; 2] = [Activation::Silu, Activation::GeluTanh];
+
 #[test]
-fn swiglu_and_its_gradient() {
+fn gated_activations_and_their_gradients() {
     let scale = |v: Var| Var::from_tensor(&(v.as_tensor() * 6.0).unwrap().detach()).unwrap();
-    let (a, b) = (scale(variable(1, &[41, 500])), variable(2, &[41, 500]));
-    agree(&[a.clone(), b.clone()], || ops::swiglu(&a, &b), || composed::swiglu(&a, &b));
-    let (a, b) = (variable(3, &[3, 7]), variable(4, &[3, 7]));
-    agrees_with_differences(&a, || ops::swiglu(&a, &b)?.sum_all());
+    for activation in ACTIVATIONS {
+        let (a, b) = (scale(variable(1, &[41, 500])), variable(2, &[41, 500]));
+        agree(
+            &[a.clone(), b.clone()],
+            || ops::gated(&a, &b, activation),
+            || composed::gated(&a, &b, activation),
+        );
+        let (a, b) = (variable(3, &[3, 7]), variable(4, &[3, 7]));
+        for x in [&a, &b] {
+            agrees_with_differences(x, || ops::gated(&a, &b, activation)?.sum_all());
+        }
+    }
 }
 
 #[test]
-fn swiglu_does_not_overflow() {
-    let gate =
-        Tensor::new(&[[-1e30f32, -200.0, -88.0, 0.0, 88.0, 200.0, 1e30]], &Device::Cpu).unwrap();
+fn gated_activations_do_not_overflow() {
+    let values = [[-1e30f32, -200.0, -88.0, -10.5, 0.0, 10.5, 88.0, 200.0, 1e30]];
+    let gate = Var::new(&values, &Device::Cpu).unwrap();
     let up = gate.ones_like().unwrap();
-    let out = ops::swiglu(&gate, &up).unwrap().to_vec2::<f32>().unwrap().remove(0);
-    assert!(out.iter().all(|x| x.is_finite()), "{out:?}");
-    assert!(out[1].abs() < 1e-30 && out[5] == 200.0, "{out:?}");
+    for activation in ACTIVATIONS {
+        let out = ops::gated(&gate, &up, activation).unwrap();
+        let gradients = out.sum_all().unwrap().backward().unwrap();
+        let slope = gradients.get(&gate).unwrap().to_vec2::<f32>().unwrap().remove(0);
+        let out = out.to_vec2::<f32>().unwrap().remove(0);
+        assert!(out.iter().chain(&slope).all(|x| x.is_finite()), "{out:?} {slope:?}");
+        assert!(out[1].abs() < 1e-30 && out[7] == 200.0, "{out:?}");
+        assert!(slope[0].abs() < 1e-6 && slope[8] == 1.0, "{slope:?}");
+    }
+}
+
+#[test]
+fn a_bias_and_its_gradient() {
+    let sink = GradientSink::default();
+    let (x, b) = (variable(1, &[150, 37]), variable(2, &[37]));
+    agree(&[x.clone(), b.clone()], || ops::add_bias(&x, &b, &sink), || x.broadcast_add(&b));
+    assert!(ops::add_bias(&x, &variable(3, &[36]), &sink).is_err());
 }
 
 #[test]
 fn rope_and_its_gradient() {
-    let rotation = Rotation::new(&[5, 1, 9], 8, 10_000.0);
-    let x = variable(1, &[15, 24]);
-    agree(std::slice::from_ref(&x), || ops::rope(&x, &rotation), || composed::rope(&x, &rotation));
+    let plain = Frequencies::plain(8, 10_000.0);
+    for frequencies in [plain.clone(), Frequencies { magnitude: 1.25, ..plain }] {
+        let rotation = Rotation::new(&[5, 1, 9], &frequencies);
+        let x = variable(1, &[15, 24]);
+        agree(
+            std::slice::from_ref(&x),
+            || ops::rope(&x, &rotation),
+            || composed::rope(&x, &rotation),
+        );
+    }
 }
 
 #[test]
 fn rope_restarts_in_each_sequence() {
+    let frequencies = Frequencies::plain(8, 10_000.0);
     let x = variable(1, &[7, 8]);
-    let packed = ops::rope(&x, &Rotation::new(&[3, 4], 8, 10_000.0)).unwrap();
+    let packed = ops::rope(&x, &Rotation::new(&[3, 4], &frequencies)).unwrap();
     let second = x.narrow(0, 3, 4).unwrap();
-    let alone = ops::rope(&second, &Rotation::new(&[4], 8, 10_000.0)).unwrap();
+    let alone = ops::rope(&second, &Rotation::new(&[4], &frequencies)).unwrap();
     assert_eq!(difference(&packed.narrow(0, 3, 4).unwrap(), &alone), 0.0);
     let first = packed.get(0).unwrap();
     assert_eq!(difference(&first, &x.get(0).unwrap()), 0.0, "position 0 is not rotated");
 }
 
+/// Returns the plain form of attention, one with a window and one with a cap, and both together.
+fn forms(heads: Heads, window: usize) -> [AttentionForm; 4] {
+    let plain = AttentionForm::plain(heads);
+    let window = Some(window);
+    let soft_cap = Some(0.7);
+    [
+        plain,
+        AttentionForm { window, ..plain },
+        AttentionForm { soft_cap, scale: 0.9, ..plain },
+        AttentionForm { soft_cap, window, scale: 1.3, ..plain },
+    ]
+}
+
 #[test]
 fn attention_and_its_gradient() {
-    for (lengths, heads) in [
-        (vec![5, 1, 9], Heads { queries: 4, keys: 2, width: 6 }),
-        (vec![1], Heads { queries: 1, keys: 1, width: 2 }),
-        // Longer than one block of query rows.
-        (vec![300, 40], Heads { queries: 3, keys: 1, width: 8 }),
+    for (lengths, heads, window) in [
+        (vec![5, 1, 9], Heads { queries: 4, keys: 2, width: 6 }, 3),
+        (vec![1], Heads { queries: 1, keys: 1, width: 2 }, 1),
+        // Longer than one block of query rows, with a window shorter and longer than one.
+        (vec![300, 40], Heads { queries: 3, keys: 1, width: 8 }, 20),
+        (vec![300], Heads { queries: 1, keys: 1, width: 4 }, 150),
     ] {
         let tokens = lengths.iter().sum();
         let q = variable(1, &[tokens, heads.queries * heads.width]);
         let k = variable(2, &[tokens, heads.keys * heads.width]);
         let v = variable(3, &[tokens, heads.keys * heads.width]);
-        agree(
-            &[q.clone(), k.clone(), v.clone()],
-            || ops::attention(&q, &k, &v, &lengths, heads),
-            || composed::attention(&q, &k, &v, &lengths, heads),
-        );
+        for form in forms(heads, window) {
+            agree(
+                &[q.clone(), k.clone(), v.clone()],
+                || ops::attention(&q, &k, &v, &lengths, form),
+                || composed::attention(&q, &k, &v, &lengths, form),
+            );
+        }
     }
 }
 
@@ -134,9 +185,30 @@ fn attention_and_its_gradient() {
 fn attention_by_differences() {
     let heads = Heads { queries: 2, keys: 1, width: 4 };
     let (q, k, v) = (variable(1, &[5, 8]), variable(2, &[5, 4]), variable(3, &[5, 4]));
-    for x in [&q, &k, &v] {
-        agrees_with_differences(x, || ops::attention(&q, &k, &v, &[3, 2], heads)?.sqr()?.sum_all());
+    for form in forms(heads, 2) {
+        for x in [&q, &k, &v] {
+            agrees_with_differences(x, || {
+                ops::attention(&q, &k, &v, &[3, 2], form)?.sqr()?.sum_all()
+            });
+        }
     }
+}
+
+#[test]
+fn a_window_hides_what_lies_before_it() {
+    let form = AttentionForm {
+        window: Some(2),
+        ..AttentionForm::plain(Heads { queries: 1, keys: 1, width: 2 })
+    };
+    let zeros = Tensor::zeros((4, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let value =
+        Tensor::new(&[[1f32, 8.0], [3.0, 8.0], [5.0, 8.0], [9.0, 8.0]], &Device::Cpu).unwrap();
+    let out = ops::attention(&zeros, &zeros, &value, &[4], form).unwrap();
+    let out = out.to_vec2::<f32>().unwrap();
+    // Equal scores: each row is the mean of itself and the row before it.
+    assert_eq!(out, [[1.0, 8.0], [2.0, 8.0], [4.0, 8.0], [7.0, 8.0]]);
+    let none = AttentionForm { window: Some(0), ..form };
+    assert!(ops::attention(&zeros, &zeros, &value, &[4], none).is_err());
 }
 
 #[test]
@@ -176,22 +248,25 @@ fn rows_and_their_gradient() {
 #[test]
 fn log_probs_and_their_gradient() {
     let sink = GradientSink::default();
-    // The vocabulary is larger than a chunk.
-    for (rows, vocabulary) in [(3, 20_000), (7, 300), (1, 2)] {
-        let h = variable(1, &[rows, 12]);
-        let w = variable(2, &[vocabulary, 12]);
-        let targets: Vec<u32> = (0..rows).map(|i| (i * 7919 % vocabulary) as u32).collect();
-        agree(
-            &[h.clone(), w.clone()],
-            || ops::log_probs(&h, &w, &targets, &sink),
-            || composed::log_probs(&h, &w, &targets),
-        );
+    for cap in [None, Some(1.5)] {
+        // The vocabulary is larger than a chunk.
+        for (rows, vocabulary) in [(3, 20_000), (7, 300), (1, 2)] {
+            let h = variable(1, &[rows, 12]);
+            let w = variable(2, &[vocabulary, 12]);
+            let targets: Vec<u32> = (0..rows).map(|i| (i * 7919 % vocabulary) as u32).collect();
+            agree(
+                &[h.clone(), w.clone()],
+                || ops::log_probs(&h, &w, &targets, cap, &sink),
+                || composed::log_probs(&h, &w, &targets, cap),
+            );
+        }
+        let (h, w) = (variable(3, &[2, 5]), variable(4, &[6, 5]));
+        for x in [&h, &w] {
+            agrees_with_differences(x, || ops::log_probs(&h, &w, &[1, 5], cap, &sink)?.sum_all());
+        }
+        assert!(ops::log_probs(&h, &w, &[1, 6], cap, &sink).is_err());
+        assert!(ops::log_probs(&h, &w, &[1], cap, &sink).is_err());
     }
-    let (h, w) = (variable(3, &[2, 5]), variable(4, &[6, 5]));
-    agrees_with_differences(&h, || ops::log_probs(&h, &w, &[1, 5], &sink)?.sum_all());
-    agrees_with_differences(&w, || ops::log_probs(&h, &w, &[1, 5], &sink)?.sum_all());
-    assert!(ops::log_probs(&h, &w, &[1, 6], &sink).is_err());
-    assert!(ops::log_probs(&h, &w, &[1], &sink).is_err());
 }
 
 #[test]
@@ -199,8 +274,9 @@ fn log_probs_of_large_logits_stay_exact() {
     let sink = GradientSink::default();
     let h = Tensor::new(&[[1000f32, 0.0]], &Device::Cpu).unwrap();
     let w = Tensor::new(&[[1f32, 0.0], [0.999, 0.0], [-1.0, 0.0]], &Device::Cpu).unwrap();
-    let value =
-        |target| ops::log_probs(&h, &w, &[target], &sink).unwrap().to_vec1::<f32>().unwrap()[0];
+    let value = |target| {
+        ops::log_probs(&h, &w, &[target], None, &sink).unwrap().to_vec1::<f32>().unwrap()[0]
+    };
     // Logits 1000, 999, -1000.
     let normalizer = (1.0 + (-1f32).exp()).ln();
     assert!((value(0) + normalizer).abs() < 1e-4, "{}", value(0));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use serde_json::Value;
 use swirldb::lm::{
-    Decoder, DecoderConfig, LoadedModel, LoraConfig, ModelFormat, Packed, Tokenizer, Training, load,
+    Decoder, LoadedModel, LoraConfig, ModelFormat, Packed, Tokenizer, Training, load,
 };
 
 use super::difference;
@@ -36,32 +36,90 @@ fn checkpoint(name: &str) -> (LoadedModel, HashMap<String, Tensor>, Vec<u32>) {
     (model, expected, tokens)
 }
 
+/// Every checkpoint: the first two are of one sequence, the others of two.
+const CHECKPOINTS: [&str; 8] = [
+    "llama-tiny",
+    "llama-tiny-untied",
+    "llama3-tiny",
+    "qwen2-tiny",
+    "qwen3-tiny",
+    "gemma2-tiny",
+    "gemma3-tiny",
+    "gemma3-pictures-tiny",
+];
+
+/// Returns the sequences of a checkpoint in one batch, with the rows and targets of its loss.
+fn packed(expected: &HashMap<String, Tensor>, tokens: Vec<u32>) -> (Packed, Vec<u32>, Vec<u32>) {
+    let lengths: Vec<usize> = match expected.get("lengths") {
+        Some(lengths) => {
+            lengths.to_vec1::<i32>().unwrap().into_iter().map(|n| n as usize).collect()
+        }
+        None => vec![tokens.len()],
+    };
+    let mut rows = Vec::new();
+    let mut start = 0;
+    for length in &lengths {
+        rows.extend((start..start + length - 1).map(|row| row as u32));
+        start += length;
+    }
+    let targets = rows.iter().map(|row| tokens[*row as usize + 1]).collect();
+    (Packed { tokens, lengths }, rows, targets)
+}
+
 #[test]
 fn logits_are_those_of_transformers() {
-    for name in ["llama-tiny", "llama-tiny-untied"] {
+    for name in CHECKPOINTS {
         let (model, expected, tokens) = checkpoint(name);
-        let lengths = vec![tokens.len()];
-        let hidden = model.decoder.hidden(&Packed { tokens, lengths }).unwrap();
-        let off = difference(&model.decoder.logits(&hidden).unwrap(), &expected["logits"]);
-        assert!(off < 1e-4, "{name}: logits differ by {off}");
+        let (batch, _, _) = packed(&expected, tokens);
+        for hidden in [
+            model.decoder.hidden(&batch).unwrap(),
+            model.decoder.hidden_by_operations(&batch).unwrap(),
+        ] {
+            let off = difference(&model.decoder.logits(&hidden).unwrap(), &expected["logits"]);
+            assert!(off < 1e-4, "{name}: logits differ by {off}");
+        }
     }
 }
 
 #[test]
 fn gradients_are_those_of_transformers() {
-    for name in ["llama-tiny", "llama-tiny-untied"] {
+    for name in CHECKPOINTS {
         let (model, expected, tokens) = checkpoint(name);
-        let loss = mean_nll(&model.decoder, &tokens);
-        let off = difference(&loss.reshape(1).unwrap(), &expected["loss"]);
+        let (batch, rows, targets) = packed(&expected, tokens);
+        let loss = |hidden: Tensor| {
+            let log_probs = model.decoder.log_probs(&hidden, &rows, &targets).unwrap();
+            log_probs.mean_all().unwrap().neg().unwrap()
+        };
+        let whole = loss(model.decoder.hidden(&batch).unwrap());
+        let off = difference(&whole.reshape(1).unwrap(), &expected["loss"]);
         assert!(off < 1e-5, "{name}: losses differ by {off}");
-        let gradients = model.decoder.backward(&loss).unwrap();
-        for (parameter, variable) in model.decoder.parameters() {
+        let single = loss(model.decoder.hidden_by_operations(&batch).unwrap());
+        let (whole, single) = (model.decoder.backward(&whole).unwrap(), single.backward().unwrap());
+        let parameters = model.decoder.parameters();
+        let theirs = expected.keys().filter(|key| key.starts_with("grad.")).count();
+        assert_eq!(parameters.len(), theirs, "{name}");
+        for (parameter, variable) in parameters {
             let theirs = &expected[&format!("grad.{parameter}")];
             let scale = theirs.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-            let off = difference(gradients.get(&variable).unwrap(), theirs);
-            assert!(off < 1e-3 * scale, "{name}: {parameter} differs by {off} of {scale}");
+            for gradients in [&whole, &single] {
+                let off = difference(gradients.get(&variable).unwrap(), theirs);
+                assert!(off < 1e-3 * scale, "{name}: {parameter} differs by {off} of {scale}");
+            }
         }
     }
+}
+
+#[test]
+fn what_text_needs_nothing_of_is_left_out_and_said() {
+    let (model, _, _) = checkpoint("gemma3-pictures-tiny");
+    let parts = &model.description.left_out;
+    assert_eq!(parts.len(), 2, "{parts:?}");
+    assert!(parts[0].starts_with("multi_modal_projector: 2 tensors"), "{parts:?}");
+    assert!(parts[1].starts_with("vision_tower: "), "{parts:?}");
+    assert_eq!(model.description.dequantised_from, ["F16"]);
+    let (model, _, _) = checkpoint("qwen2-tiny");
+    assert_eq!(model.description.dequantised_from, ["BF16"]);
+    assert!(model.description.left_out.is_empty());
 }
 
 #[test]
@@ -133,22 +191,38 @@ fn smollm2_tokenises_as_the_tokenizers_library_does() {
 fn save_for_reload() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lm-reload");
     let mut stderr = std::io::stderr();
+    writeln!(stderr, "{}", folder.display()).unwrap();
     let texts = ["to be or not to be".repeat(20)].into_iter();
     let tokenizer = Tokenizer::train(texts, 270, &["<|im_end|>"]).unwrap();
-    let (model, _, tokens) = checkpoint("llama-tiny");
-    let config = DecoderConfig { vocab_size: 270, ..model.decoder.config().clone() };
-    let full = Decoder::random(&config, 3, &Device::Cpu).unwrap();
-    full.save(&folder.join("full"), Some(&tokenizer)).unwrap();
-    let loss = mean_nll(&full, &tokens).to_scalar::<f32>().unwrap();
-    writeln!(stderr, "{}\nfull {loss}", folder.display()).unwrap();
     writeln!(stderr, "tokenizer {:?}", tokenizer.encode("to be or not")).unwrap();
-    let target_modules = vec!["all-linear".to_owned()];
-    let lora = Training::Lora(LoraConfig { r: 4, lora_alpha: 8.0, target_modules });
-    let adapted = load(&folder.join("full"), &lora, 1, &Device::Cpu).unwrap().decoder;
-    for (_, variable) in adapted.parameters() {
-        variable.set(&(variable.as_tensor() + 0.1).unwrap().detach()).unwrap();
+    for name in CHECKPOINTS {
+        let folder = folder.join(name);
+        let (model, _, tokens) = checkpoint(name);
+        let mut say = |what: &str, decoder: &Decoder| {
+            let loss = mean_nll(decoder, &tokens).to_scalar::<f32>().unwrap();
+            writeln!(stderr, "{name} {what} {loss:.5}").unwrap();
+        };
+        model.decoder.save(&folder.join("full"), Some(&tokenizer)).unwrap();
+        say("full", &model.decoder);
+        let target_modules = vec!["all-linear".to_owned()];
+        let lora = Training::Lora(LoraConfig { r: 4, lora_alpha: 8.0, target_modules });
+        let adapted = load_without_tokenizer(&folder.join("full"), &lora);
+        for (_, variable) in adapted.parameters() {
+            variable.set(&(variable.as_tensor() + 0.03).unwrap().detach()).unwrap();
+        }
+        adapted.save(&folder.join("adapter"), None).unwrap();
+        say("adapter", &adapted);
+        let merged = adapted.merged().unwrap();
+        merged.save(&folder.join("merged"), None).unwrap();
+        say("merged", &merged);
     }
-    adapted.save(&folder.join("adapter"), None).unwrap();
-    let loss = mean_nll(&adapted, &tokens).to_scalar::<f32>().unwrap();
-    writeln!(stderr, "adapter {loss}").unwrap();
+}
+
+/// Loads a model whose tokenizer has more ids than the model, which is refused otherwise.
+fn load_without_tokenizer(directory: &Path, training: &Training) -> Decoder {
+    let hidden = directory.join("tokenizer.hidden");
+    std::fs::rename(directory.join("tokenizer.json"), &hidden).unwrap();
+    let model = load(directory, training, 1, &Device::Cpu).unwrap();
+    std::fs::rename(hidden, directory.join("tokenizer.json")).unwrap();
+    model.decoder
 }

@@ -21,6 +21,7 @@ fn smollm2() -> DecoderConfig {
         rms_norm_eps: 1e-5,
         context_length: 8192,
         tie_word_embeddings: true,
+        ..DecoderConfig::default()
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::lm::LmError;
-use crate::lm::config::Fields;
+use crate::lm::fields::Fields;
 
 /// What an unsupported setting is told.
 const SUPPORTED: &str =

@@ -10,12 +10,16 @@
 //!          +-----------------+  then O = P V
 //! ```
 //!
+//! With a window of w a token sees itself and the w - 1 before it: keys that no row of the block
+//! sees are left out of the products, the others get 0. With a cap c the scores become
+//! c tanh(S / c) before the softmax (Gemma 2).
+//!
 //! So no matrix of length x length is ever whole, nor kept: the backward pass computes P of a
 //! block again. With G the gradient of O:
 //!
 //! ```text
-//! dV += P^T G      dP = G V^T      dS = P (dP - rowsum(P dP)) scale      dQ = dS K      dK += dS^T
-//! Q
+//! dV += P^T G      dP = G V^T      dS = P (dP - rowsum(P dP)) scale (1 - tanh^2)
+//! dQ = dS K        dK += dS^T Q
 //! ```
 //!
 //! Heads are independent but for the query heads that share a key head, which one task works off
@@ -26,7 +30,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Storage, Tensor};
 use rayon::prelude::*;
 
-use super::kernels::{for_row_blocks, softmax, sum_of_pairs};
+use super::kernels::{for_row_blocks, soft_cap, softmax, sum_of_pairs, tanh};
 use super::matrix::Matrix;
 use super::storage::{on_cpu, slice};
 
@@ -44,9 +48,35 @@ pub struct Heads {
     pub width: usize,
 }
 
-/// Returns softmax(q k^T / sqrt(width)) v for each head, causal and confined to each sequence:
-/// `query` `[tokens, queries * width]`, `key` and `value` `[tokens, keys * width]`, the result as
-/// `query`; `lengths` sum to the number of tokens.
+/// How scores are made and which tokens are seen.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionForm {
+    /// The heads.
+    pub heads: Heads,
+    /// Factor of the scores.
+    pub scale: f64,
+    /// How many tokens each sees, itself included; all earlier ones without a window.
+    pub window: Option<usize>,
+    /// Bound of the scores, approached by a hyperbolic tangent.
+    pub soft_cap: Option<f64>,
+}
+
+impl AttentionForm {
+    /// Returns the plain form: scores by 1 / sqrt(width), no window, no cap.
+    pub fn plain(heads: Heads) -> AttentionForm {
+        let scale = 1.0 / (heads.width as f64).sqrt();
+        AttentionForm { heads, scale, window: None, soft_cap: None }
+    }
+
+    /// Returns the first token that the token at `position` of a sequence sees.
+    pub(super) fn first_seen(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    }
+}
+
+/// Returns softmax(scale q k^T) v for each head, causal and confined to each sequence: `query`
+/// `[tokens, queries * width]`, `key` and `value` `[tokens, keys * width]`, the result as `query`;
+/// `lengths` sum to the number of tokens.
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -55,18 +85,39 @@ pub fn attention(
     key: &Tensor,
     value: &Tensor,
     lengths: &[usize],
-    heads: Heads,
+    form: AttentionForm,
 ) -> Result<Tensor> {
     if !on_cpu(query) {
-        return super::composed::attention(query, key, value, lengths, heads);
+        return super::composed::attention(query, key, value, lengths, form);
     }
-    let op = Attention { lengths: Arc::new(lengths.to_vec()), heads };
+    let op = Attention { lengths: Arc::new(lengths.to_vec()), form };
     query.contiguous()?.apply_op3(&key.contiguous()?, &value.contiguous()?, op)
 }
 
 struct Attention {
     lengths: Arc<Vec<usize>>,
-    heads: Heads,
+    form: AttentionForm,
+}
+
+/// A block of query rows and the keys that some of them see.
+#[derive(Clone, Copy)]
+struct Block {
+    /// The first query row.
+    start: usize,
+    /// One past the last query row, and past the last key.
+    end: usize,
+    /// The first key.
+    key: usize,
+}
+
+impl Block {
+    fn rows(self) -> usize {
+        self.end - self.start
+    }
+
+    fn keys(self) -> usize {
+        self.end - self.key
+    }
 }
 
 /// A packed matrix `[tokens, heads * width]`.
@@ -113,58 +164,75 @@ impl Attention {
         starts.zip(self.lengths.iter().copied()).collect()
     }
 
-    fn scale(&self) -> f32 {
-        1.0 / (self.heads.width as f32).sqrt()
+    /// Returns the blocks of query rows of a sequence.
+    fn blocks(&self, length: usize) -> impl Iterator<Item = Block> {
+        let form = self.form;
+        (0..length).step_by(BLOCK).map(move |start| {
+            let end = (start + BLOCK).min(length);
+            Block { start, end, key: form.first_seen(start) }
+        })
     }
 
     fn packed<'a>(&self, storage: &'a CpuStorage, layout: &Layout, heads: usize) -> Packed<'a> {
         Packed {
             storage,
             offset: layout.start_offset(),
-            row_width: heads * self.heads.width,
-            head_width: self.heads.width,
+            row_width: heads * self.form.heads.width,
+            head_width: self.form.heads.width,
         }
     }
 
     fn check(&self, query: &Layout, key: &Layout, value: &Layout) -> Result<usize> {
         let tokens: usize = self.lengths.iter().sum();
-        let Heads { queries, keys, width } = self.heads;
+        let Heads { queries, keys, width } = self.form.heads;
         let wide = [tokens, queries * width];
         let narrow = [tokens, keys * width];
         let fits = query.dims() == wide && key.dims() == narrow && value.dims() == narrow;
-        if !fits || keys == 0 || queries % keys != 0 {
+        if !fits || keys == 0 || queries % keys != 0 || self.form.window == Some(0) {
             candle_core::bail!(
                 "attention of {:?}, {:?}, {:?} over {tokens} tokens with {:?}",
                 query.dims(),
                 key.dims(),
                 value.dims(),
-                self.heads
+                self.form
             );
         }
         Ok(tokens)
     }
 
-    /// Returns P for the query rows `start..end`: `[end - start, end]`.
+    /// Returns P of a block, `[rows, keys]`, and with a cap the slope of the capped scores, where
+    /// `want_slopes`.
     fn weights(
         &self,
         query: Matrix<'_>,
         key: Matrix<'_>,
-        start: usize,
-        end: usize,
-    ) -> Result<Vec<f32>> {
-        let mut weights = query.rows(start, end).times(key.rows(0, end).transposed())?;
-        let scale = self.scale();
-        for_row_blocks(&mut weights, end, |first, block| {
-            for (row, weights) in block.chunks_exact_mut(end).enumerate() {
-                let (seen, unseen) = weights.split_at_mut(start + first + row + 1);
-                for weight in seen.iter_mut() {
-                    *weight *= scale;
+        block: Block,
+        want_slopes: bool,
+    ) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
+        let Block { start, end, key: first_key } = block;
+        let keys = block.keys();
+        let mut weights = query.rows(start, end).times(key.rows(first_key, end).transposed())?;
+        let scale = self.form.scale as f32;
+        let cap = self.form.soft_cap.map(|cap| cap as f32);
+        let slopes = cap.filter(|_| want_slopes).map(|cap| slopes(&weights, scale / cap));
+        for_row_blocks(&mut weights, keys, |first, rows| {
+            for (row, weights) in rows.chunks_exact_mut(keys).enumerate() {
+                let position = start + first + row;
+                let (weights, behind) = weights.split_at_mut(position + 1 - first_key);
+                let (before, seen) =
+                    weights.split_at_mut(self.form.first_seen(position) - first_key);
+                match cap {
+                    None => seen.iter_mut().for_each(|weight| *weight *= scale),
+                    Some(cap) => {
+                        seen.iter_mut().for_each(|weight| *weight = soft_cap(*weight * scale, cap));
+                    }
                 }
                 softmax(seen);
-                unseen.fill(0.0);
+                before.fill(0.0);
+                behind.fill(0.0);
             }
         });
-        Ok(weights)
+        Ok((weights, slopes))
     }
 
     /// Returns the output of one head of one sequence, `[length, width]`.
@@ -175,11 +243,10 @@ impl Attention {
         value: Matrix<'_>,
     ) -> Result<Vec<f32>> {
         let mut out = Vec::with_capacity(query.rows * query.columns);
-        for start in (0..query.rows).step_by(BLOCK) {
-            let end = (start + BLOCK).min(query.rows);
-            let weights = CpuStorage::F32(self.weights(query, key, start, end)?);
-            let weights = Matrix::dense(&weights, 0, end - start, end);
-            out.extend(weights.times(value.rows(0, end))?);
+        for block in self.blocks(query.rows) {
+            let weights = CpuStorage::F32(self.weights(query, key, block, false)?.0);
+            let weights = Matrix::dense(&weights, 0, block.rows(), block.keys());
+            out.extend(weights.times(value.rows(block.key, block.end))?);
         }
         Ok(out)
     }
@@ -194,32 +261,49 @@ impl Attention {
         sums: (&mut [f32], &mut [f32]),
     ) -> Result<Vec<f32>> {
         let (d_key, d_value) = sums;
-        let scale = self.scale();
         let mut d_query = Vec::with_capacity(query.rows * query.columns);
-        for start in (0..query.rows).step_by(BLOCK) {
-            let end = (start + BLOCK).min(query.rows);
-            let weights = self.weights(query, key, start, end)?;
+        for block in self.blocks(query.rows) {
+            let Block { start, end, key: first_key } = block;
+            let (weights, slopes) = self.weights(query, key, block, true)?;
             let grad = grad.rows(start, end);
-            let mut d_score = grad.times(value.rows(0, end).transposed())?;
-            for_row_blocks(&mut d_score, end, |first, block| {
-                for (row, d_score) in block.chunks_exact_mut(end).enumerate() {
-                    let at = (first + row) * end;
-                    let weights = &weights[at..at + end];
-                    let sum = sum_of_pairs(weights, d_score, |p, d| p * d);
-                    for (d, p) in d_score.iter_mut().zip(weights) {
-                        *d = p * (*d - sum) * scale;
-                    }
-                }
-            });
+            let mut d_score = grad.times(value.rows(first_key, end).transposed())?;
+            self.score_gradient(&mut d_score, &weights, slopes.as_deref(), block.keys());
             let weights = CpuStorage::F32(weights);
             let d_score = CpuStorage::F32(d_score);
-            let weights = Matrix::dense(&weights, 0, end - start, end);
-            let d_score = Matrix::dense(&d_score, 0, end - start, end);
-            d_query.extend(d_score.times(key.rows(0, end))?);
-            add(d_key, &d_score.transposed().times(query.rows(start, end))?);
-            add(d_value, &weights.transposed().times(grad)?);
+            let weights = Matrix::dense(&weights, 0, block.rows(), block.keys());
+            let d_score = Matrix::dense(&d_score, 0, block.rows(), block.keys());
+            d_query.extend(d_score.times(key.rows(first_key, end))?);
+            let at = first_key * key.columns;
+            add(&mut d_key[at..], &d_score.transposed().times(query.rows(start, end))?);
+            add(&mut d_value[at..], &weights.transposed().times(grad)?);
         }
         Ok(d_query)
+    }
+
+    /// Makes the gradient of the scores, before scale and cap, from that of P.
+    fn score_gradient(
+        &self,
+        d_score: &mut [f32],
+        weights: &[f32],
+        slopes: Option<&[f32]>,
+        keys: usize,
+    ) {
+        let scale = self.form.scale as f32;
+        for_row_blocks(d_score, keys, |first, block| {
+            for (row, d_score) in block.chunks_exact_mut(keys).enumerate() {
+                let at = (first + row) * keys;
+                let weights = &weights[at..at + keys];
+                let sum = sum_of_pairs(weights, d_score, |p, d| p * d);
+                for (d, p) in d_score.iter_mut().zip(weights) {
+                    *d = p * (*d - sum) * scale;
+                }
+                if let Some(slopes) = slopes {
+                    for (d, slope) in d_score.iter_mut().zip(&slopes[at..at + keys]) {
+                        *d *= slope;
+                    }
+                }
+            }
+        });
     }
 
     fn backward_group(
@@ -228,9 +312,9 @@ impl Attention {
         (start, length): (usize, usize),
         key_head: usize,
     ) -> Result<GroupGradient> {
-        let group = self.heads.queries / self.heads.keys;
-        let mut d_key = vec![0f32; length * self.heads.width];
-        let mut d_value = vec![0f32; length * self.heads.width];
+        let group = self.form.heads.queries / self.form.heads.keys;
+        let mut d_key = vec![0f32; length * self.form.heads.width];
+        let mut d_value = vec![0f32; length * self.form.heads.width];
         let mut queries = Vec::with_capacity(group);
         for head in key_head * group..(key_head + 1) * group {
             queries.push(self.backward_head(
@@ -246,7 +330,7 @@ impl Attention {
 
     /// Returns the gradients of query, key and value as packed matrices.
     fn backward(&self, inputs: [Packed<'_>; 4], tokens: usize) -> Result<[Vec<f32>; 3]> {
-        let Heads { queries, keys, width } = self.heads;
+        let Heads { queries, keys, width } = self.form.heads;
         let tasks: Vec<_> = self
             .sequences()
             .into_iter()
@@ -269,6 +353,18 @@ impl Attention {
         }
         Ok([d_query, d_key, d_value])
     }
+}
+
+/// Returns the slope of cap tanh(scale x / cap) over scale, 1 - tanh^2, with `factor` scale / cap.
+fn slopes(scores: &[f32], factor: f32) -> Vec<f32> {
+    let mut slopes = vec![0f32; scores.len()];
+    for_row_blocks(&mut slopes, 1, |at, block| {
+        for (slope, score) in block.iter_mut().zip(&scores[at..]) {
+            let bent = tanh(score * factor);
+            *slope = 1.0 - bent * bent;
+        }
+    });
+    slopes
 }
 
 /// Adds `b` to the beginning of `a`.
@@ -309,7 +405,7 @@ impl CustomOp3 for Attention {
     ) -> Result<(CpuStorage, Shape)> {
         let tokens = self.check(query_layout, key_layout, value_layout)?;
         slice(query, query_layout)?;
-        let Heads { queries, keys, width } = self.heads;
+        let Heads { queries, keys, width } = self.form.heads;
         let query = self.packed(query, query_layout, queries);
         let key = self.packed(key, key_layout, keys);
         let value = self.packed(value, value_layout, keys);
@@ -353,16 +449,16 @@ impl CustomOp3 for Attention {
 pub(in crate::lm) fn attention_backward(
     inputs: [&Tensor; 3],
     lengths: &[usize],
-    heads: Heads,
+    form: AttentionForm,
     grad: &Tensor,
 ) -> Result<[Tensor; 3]> {
-    Attention { lengths: Arc::new(lengths.to_vec()), heads }.gradients(inputs, grad)
+    Attention { lengths: Arc::new(lengths.to_vec()), form }.gradients(inputs, grad)
 }
 
 impl Attention {
     fn gradients(&self, [query, key, value]: [&Tensor; 3], grad: &Tensor) -> Result<[Tensor; 3]> {
         let grad = grad.contiguous()?;
-        let Heads { queries, keys, .. } = self.heads;
+        let Heads { queries, keys, .. } = self.form.heads;
         let (q, q_layout) = query.storage_and_layout();
         let (k, k_layout) = key.storage_and_layout();
         let (v, v_layout) = value.storage_and_layout();

@@ -139,3 +139,33 @@ pub(in crate::lm) fn softmax(row: &mut [f32]) {
         *x *= scale;
     }
 }
+
+/// Returns tanh x to within a few units in the last place, by Eigen's rational function of x on
+/// [-7.9, 7.9]; beyond it the result is 1 in f32. NaN stays NaN.
+#[inline(always)]
+pub(super) fn tanh(x: f32) -> f32 {
+    const END: f32 = 7.905_311;
+    let sign = if x < 0.0 { -1.0 } else { 1.0 };
+    let beyond = x.abs() >= END;
+    let x = if beyond { 0.0 } else { x };
+    let square = x * x;
+    let mut above = -2.760_768_5e-16_f32;
+    above = above * square + 2.000_188e-13;
+    above = above * square - 8.604_672e-11;
+    above = above * square + 5.122_297e-8;
+    above = above * square + 1.485_722_3e-5;
+    above = above * square + 6.372_619e-4;
+    above = above * square + 4.893_524_6e-3;
+    let mut below = 1.198_258_4e-6_f32;
+    below = below * square + 1.185_347e-4;
+    below = below * square + 2.268_434_6e-3;
+    below = below * square + 4.893_525e-3;
+    let inside = x * above / below;
+    if beyond { sign } else { inside }
+}
+
+/// Returns cap tanh(x / cap): x where it is small, and never beyond the cap.
+#[inline(always)]
+pub(super) fn soft_cap(x: f32, cap: f32) -> f32 {
+    cap * tanh(x / cap)
+}

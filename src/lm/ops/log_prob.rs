@@ -8,6 +8,8 @@
 //! ```text
 //! log p(t) = l(t) - log sum exp l      dl = g (1[t] - p)      dh = dl W      dW = dl^T h
 //! ```
+//!
+//! With a cap c the logits are c tanh(l / c), and dl has 1 - tanh^2 as a factor (Gemma 2).
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -16,7 +18,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Storage, Tensor}
 use rayon::prelude::*;
 
 use super::GradientSink;
-use super::kernels::{exp, for_row_blocks, max_of, sum_of};
+use super::kernels::{exp, for_row_blocks, max_of, soft_cap, sum_of, tanh};
 use super::matrix::Matrix;
 use super::storage::{on_cpu, slice};
 
@@ -24,7 +26,8 @@ use super::storage::{on_cpu, slice};
 const CHUNK_LOGITS: usize = 1 << 22;
 
 /// Returns log p(target) for each row: `hidden` `[rows, width]`, the output layer's `weight`
-/// `[vocabulary, width]`, one target per row; the result is `[rows]`.
+/// `[vocabulary, width]`, one target per row, logits softly capped if there is a `cap`; the result
+/// is `[rows]`.
 ///
 /// # Errors
 /// If the shapes do not fit or a target is not in the vocabulary.
@@ -32,6 +35,7 @@ pub fn log_probs(
     hidden: &Tensor,
     weight: &Tensor,
     targets: &[u32],
+    cap: Option<f64>,
     sink: &GradientSink,
 ) -> Result<Tensor> {
     let ((rows, width), (vocabulary, inner)) = (hidden.dims2()?, weight.dims2()?);
@@ -47,10 +51,11 @@ pub fn log_probs(
         candle_core::bail!("target {target} of a vocabulary of {vocabulary}");
     }
     if !on_cpu(hidden) {
-        return super::composed::log_probs(hidden, weight, targets);
+        return super::composed::log_probs(hidden, weight, targets, cap);
     }
     let op = LogProb {
         targets: Arc::new(targets.to_vec()),
+        cap: cap.map(|cap| cap as f32),
         normalizers: OnceLock::new(),
         sink: sink.clone(),
     };
@@ -59,6 +64,8 @@ pub fn log_probs(
 
 struct LogProb {
     targets: Arc<Vec<u32>>,
+    /// Bound of the logits.
+    cap: Option<f32>,
     /// log sum exp of each row, left by the forward pass for the backward pass.
     normalizers: OnceLock<Vec<f32>>,
     sink: GradientSink,
@@ -99,6 +106,35 @@ fn chunks(vocabulary: usize, rows: usize) -> impl Iterator<Item = Range<usize>> 
     (0..vocabulary).step_by(size).map(move |start| start..(start + size).min(vocabulary))
 }
 
+/// Replaces the logits of a row by their gradients; `target` is the place of the target, if it is
+/// among them.
+#[inline(always)]
+fn logit_gradient(
+    logits: &mut [f32],
+    grad: f32,
+    normalizer: f32,
+    target: Option<usize>,
+    cap: Option<f32>,
+) {
+    let Some(cap) = cap else {
+        for logit in logits.iter_mut() {
+            *logit = -grad * exp(*logit - normalizer);
+        }
+        if let Some(target) = target {
+            logits[target] += grad;
+        }
+        return;
+    };
+    let wanted = target.map(|target| (target, 1.0 - tanh(logits[target] / cap).powi(2)));
+    for logit in logits.iter_mut() {
+        let bent = tanh(*logit / cap);
+        *logit = -grad * exp(cap * bent - normalizer) * (1.0 - bent * bent);
+    }
+    if let Some((target, slope)) = wanted {
+        logits[target] += grad * slope;
+    }
+}
+
 impl LogProb {
     /// Returns the gradients of the hidden states and, if wanted, of the weight.
     fn backward(
@@ -119,13 +155,9 @@ impl LogProb {
             for_row_blocks(&mut d_logits, width, |first, block| {
                 for (row, logits) in block.chunks_exact_mut(width).enumerate() {
                     let (grad, normalizer) = (grad[first + row], normalizers[first + row]);
-                    for logit in logits.iter_mut() {
-                        *logit = -grad * exp(*logit - normalizer);
-                    }
                     let target = self.targets[first + row] as usize;
-                    if chunk.contains(&target) {
-                        logits[target - chunk.start] += grad;
-                    }
+                    let target = chunk.contains(&target).then(|| target - chunk.start);
+                    logit_gradient(logits, grad, normalizer, target, self.cap);
                 }
             });
             let d_logits = CpuStorage::F32(d_logits);
@@ -161,7 +193,12 @@ impl CustomOp2 for LogProb {
         let none = Running { max: f32::NEG_INFINITY, sum: 0.0, target: f32::NEG_INFINITY };
         let mut running = vec![none; rows];
         for chunk in chunks(vocabulary, rows) {
-            let logits = hidden.times(weight.rows(chunk.start, chunk.end).transposed())?;
+            let mut logits = hidden.times(weight.rows(chunk.start, chunk.end).transposed())?;
+            if let Some(cap) = self.cap {
+                for_row_blocks(&mut logits, 1, |_, block| {
+                    block.iter_mut().for_each(|logit| *logit = soft_cap(*logit, cap));
+                });
+            }
             running
                 .par_iter_mut()
                 .zip(logits.par_chunks_exact(chunk.len()))

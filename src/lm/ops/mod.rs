@@ -12,7 +12,9 @@
 //! the tests compare with.
 
 mod attention;
+mod bias;
 pub mod composed;
+mod gated;
 mod kernels;
 mod linear;
 mod log_prob;
@@ -22,21 +24,22 @@ mod rope;
 mod rows;
 mod sink;
 mod storage;
-mod swiglu;
 
-pub use attention::{Heads, attention};
+pub use attention::{AttentionForm, Heads, attention};
+pub use bias::add_bias;
+pub use gated::{Activation, gated};
 pub use linear::linear;
 pub use log_prob::log_probs;
 pub use norm::rms_norm;
-pub use rope::{Rotation, rope};
+pub use rope::{Frequencies, Rotation, rope};
 pub use rows::gather_rows;
 pub use sink::GradientSink;
-pub use swiglu::swiglu;
 
 pub(super) use attention::attention_backward;
+pub(super) use bias::column_sums;
+pub(super) use gated::gated_backward;
 pub(super) use kernels::{softmax, sum_of};
 pub(super) use linear::{input_gradient, weight_gradient};
 pub(super) use norm::rms_norm_backward;
 pub(super) use rope::rope_backward;
 pub(super) use storage::{on_cpu, sum};
-pub(super) use swiglu::swiglu_backward;

@@ -1,25 +1,29 @@
 //! Root mean square normalisation.
 
+use std::borrow::Cow;
+
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::kernels::{for_row_blocks, sum_of, sum_of_pairs};
 use super::storage::{on_cpu, slice, with_values};
 
-/// Returns x / sqrt(mean(x^2) + epsilon) * weight for each row of `x`, `[rows, width]`; `weight` is
-/// `[width]` (Zhang and Sennrich 2019).
+/// Returns x / sqrt(mean(x^2) + epsilon) * (offset + weight) for each row of `x`, `[rows, width]`;
+/// `weight` is `[width]` (Zhang and Sennrich 2019). The offset is 0, or 1 where weights are kept as
+/// distances from 1 (Gemma).
 ///
 /// # Errors
 /// If the shapes do not fit.
-pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
+pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64, offset: f32) -> Result<Tensor> {
     if !on_cpu(x) {
-        return super::composed::rms_norm(x, weight, epsilon);
+        return super::composed::rms_norm(x, weight, epsilon, offset);
     }
-    x.contiguous()?.apply_op2(weight, RmsNorm { epsilon: epsilon as f32 })
+    x.contiguous()?.apply_op2(weight, RmsNorm { epsilon: epsilon as f32, offset })
 }
 
 struct RmsNorm {
     epsilon: f32,
+    offset: f32,
 }
 
 impl RmsNorm {
@@ -27,6 +31,14 @@ impl RmsNorm {
     #[inline(always)]
     fn scale(&self, x: &[f32]) -> f32 {
         1.0 / (sum_of(x, |x| x * x) / x.len() as f32 + self.epsilon).sqrt()
+    }
+
+    /// Returns the factors of the normed features.
+    fn factors<'a>(&self, weight: &'a [f32]) -> Cow<'a, [f32]> {
+        match self.offset == 0.0 {
+            true => Cow::Borrowed(weight),
+            false => Cow::Owned(weight.iter().map(|weight| self.offset + weight).collect()),
+        }
     }
 
     /// Returns the gradient of x. With s the scale, n the width and h = g w:
@@ -96,6 +108,7 @@ impl CustomOp2 for RmsNorm {
         if x_layout.dims().last() != Some(&width) {
             candle_core::bail!("rms-norm of {:?} by a weight of {width}", x_layout.dims());
         }
+        let weight = &*self.factors(weight);
         let mut out = vec![0f32; x.len()];
         for_row_blocks(&mut out, width, |first, block| {
             for (row, out) in block.chunks_exact_mut(width).enumerate() {
@@ -134,7 +147,8 @@ impl RmsNorm {
         let (dx, dw) = with_values(x, |x| {
             with_values(weight, |weight| {
                 with_values(grad, |grad| {
-                    let dx = want_x.then(|| self.backward_x(x, weight, grad));
+                    let factors = self.factors(weight);
+                    let dx = want_x.then(|| self.backward_x(x, &factors, grad));
                     Ok((dx, want_weight.then(|| self.backward_weight(x, width, grad))))
                 })
             })
@@ -149,9 +163,9 @@ impl RmsNorm {
 pub(in crate::lm) fn rms_norm_backward(
     x: &Tensor,
     weight: &Tensor,
-    epsilon: f64,
+    (epsilon, offset): (f64, f32),
     grad: &Tensor,
     want: [bool; 2],
 ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-    RmsNorm { epsilon: epsilon as f32 }.backward(x, weight, grad, want)
+    RmsNorm { epsilon: epsilon as f32, offset }.backward(x, weight, grad, want)
 }

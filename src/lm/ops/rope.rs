@@ -8,6 +8,24 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 use super::kernels::for_row_blocks;
 use super::storage::{on_cpu, slice, with_values};
 
+/// How fast each pair of features turns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frequencies {
+    /// Radians per position, `[head_dim / 2]`.
+    pub values: Vec<f32>,
+    /// Factor of the rotated features; 1 but for YaRN.
+    pub magnitude: f64,
+}
+
+impl Frequencies {
+    /// Returns theta^(-2 i / head_dim) for each pair i (Su et al. 2021).
+    pub fn plain(head_dim: usize, theta: f64) -> Frequencies {
+        let exponent = |i: usize| 2.0 * i as f64 / head_dim as f64;
+        let values = (0..head_dim / 2).map(|i| (1.0 / theta.powf(exponent(i))) as f32).collect();
+        Frequencies { values, magnitude: 1.0 }
+    }
+}
+
 /// The angles of a packed batch: one row of cosines and sines per token.
 #[derive(Clone)]
 pub struct Rotation {
@@ -21,19 +39,18 @@ pub struct Rotation {
 
 impl Rotation {
     /// Returns the angles of sequences of the given lengths one after another, each starting at
-    /// position 0: position * theta^(-2 i / head_dim).
+    /// position 0: position * frequency, with sines and cosines multiplied by the magnitude.
     ///
     /// Frequencies and angles are rounded to f32 as transformers does, so that the two agree at
     /// large positions too.
-    pub fn new(lengths: &[usize], head_dim: usize, theta: f64) -> Rotation {
-        let half = head_dim / 2;
+    pub fn new(lengths: &[usize], frequencies: &Frequencies) -> Rotation {
+        let Frequencies { values, magnitude } = frequencies;
+        let half = values.len();
         let longest = lengths.iter().copied().max().unwrap_or(0);
-        let frequency: Vec<f32> = (0..half)
-            .map(|i| (1.0 / theta.powf(2.0 * i as f64 / head_dim as f64)) as f32)
-            .collect();
         let angles: Vec<(f64, f64)> = (0..longest)
-            .flat_map(|position| frequency.iter().map(move |f| position as f32 * f))
+            .flat_map(|position| values.iter().map(move |f| position as f32 * f))
             .map(|angle| f64::from(angle).sin_cos())
+            .map(|(sine, cosine)| (sine * magnitude, cosine * magnitude))
             .collect();
         let tokens = lengths.iter().sum();
         let mut cosine = Vec::with_capacity(tokens * half);
@@ -116,7 +133,8 @@ impl CustomOp1 for Rope {
     }
 }
 
-/// Returns the gradient of x of [`rope`]: a rotation's transpose is that by the negative angle.
+/// Returns the gradient of x of [`rope`]: a rotation's transpose is that by the negative angle, and
+/// the magnitude is a factor of both.
 pub(in crate::lm) fn rope_backward(rotation: &Rotation, grad: &Tensor) -> Result<Tensor> {
     let width = grad.dim(1)?;
     let dx = with_values(grad, |grad| Ok(rotation.rotate(grad, width, -1.0)))?;
