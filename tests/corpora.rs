@@ -412,3 +412,21 @@ fn a_changed_byte_of_an_index_is_found_when_it_is_opened() {
         assert_ne!(fs::read(&path).unwrap(), bytes, "{} was not made again", path.display());
     }
 }
+
+#[test]
+fn what_is_saved_is_described_by_its_two_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = open(folder.path(), OPTIONS);
+    create(&session, "the sea", &[write_lines(folder.path(), "sea.jsonl", LINES)]);
+    let described = rows(&session, "DESCRIBE corpus.\"the sea\"");
+    assert_eq!(described[0], "id,text,the document's id");
+    assert_eq!(rows(&session, "SHOW COLUMNS FROM corpus.\"the sea\""), described);
+    for (text, expected) in [
+        ("DESCRIBE corpus.see", "unknown corpus 'see'"),
+        ("DESCRIBE dataset.good", "unknown dataset 'good'"),
+        ("DESCRIBE corpse.sea", "dataset.NAME and corpus.NAME"),
+    ] {
+        let wrong = super::session::mistake(&session, text);
+        assert!(wrong.contains(expected), "{text}: {wrong}");
+    }
+}

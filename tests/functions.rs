@@ -111,3 +111,29 @@ fn functions_of_other_systems_are_taught() {
         }
     }
 }
+
+#[test]
+fn functions_that_make_much_of_little_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = world(folder.path());
+    for call in [
+        "repeat('x', 1000000000)",
+        "lpad('x', 2000000000, 'y')",
+        "rpad(tool, 2000000000)",
+        "array_repeat(step, 1000000000)",
+        "list_repeat(tool, 1000000000)",
+        "range(0, 100000000000)",
+        "generate_series(DATE '1900-01-01', DATE '2100-01-01', INTERVAL '1 millisecond')",
+    ] {
+        let wrong = mistake(&session, &format!("FROM steps |> SELECT length({call}::text)"));
+        assert!(wrong.contains("MiB"), "{call}: {wrong}");
+    }
+    for (call, expected) in [
+        ("repeat('ab', 3)", "ababab"),
+        ("lpad('7', 3, '0')", "007"),
+        ("array_to_string(range(1, 10, 3), ',')", "1,4,7"),
+        ("array_to_string(array_repeat(2, 3), ',')", "2,2,2"),
+    ] {
+        assert!(table(&session, &format!("SELECT {call}")).contains(expected), "{call}");
+    }
+}
