@@ -4,6 +4,7 @@
 
 mod config;
 mod decoder;
+mod divergence;
 mod families;
 mod files;
 mod ops;

@@ -443,9 +443,8 @@ fn statements_know_their_place_and_kind() {
     assert_eq!((stages[0].0, &text[stages[0].1.start..stages[0].1.end]), ("LIMIT", "LIMIT 2"));
     assert!(matches!(&statements[2].kind,
         StatementKind::Show(ShowWhat::Columns { table, .. }) if table.text == "steps"));
-    assert!(
-        matches!(&statements[3].kind, StatementKind::Describe { table, .. } if table.text == "Steps")
-    );
+    assert!(matches!(&statements[3].kind,
+        StatementKind::Describe { table, .. } if table.text == "Steps"));
     assert!(matches!(&statements[4].kind, StatementKind::Explain { analyze: true, .. }));
     assert!(matches!(&statements[5].kind,
         StatementKind::Show(ShowWhat::Dataset { name }) if name.text == "good"));

@@ -2,8 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
+mod best;
 mod formulas;
+mod gradients;
+mod labels;
 mod options;
+mod pairs;
+mod peers;
+mod policies;
 mod runs;
 mod sequences;
 
@@ -80,7 +86,7 @@ fn trajectory(number: u64) -> Trajectory {
 }
 
 fn example(number: u64, weights: &[(u32, f64)]) -> Example {
-    let steps = weights.iter().map(|(step, weight)| ChosenStep { step: *step, weight: *weight });
+    let steps = weights.iter().map(|(step, weight)| ChosenStep::new(*step, *weight));
     Example { key: number, trajectory: Arc::new(trajectory(number)), steps: steps.collect() }
 }
 

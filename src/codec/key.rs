@@ -178,6 +178,19 @@ pub enum Key {
     Run(String),
     /// `metric`: run, training step, name.
     Metric(String, u64, String),
+    /// `example`: run, epoch, then whose action it is.
+    Example {
+        /// The run.
+        run: String,
+        /// The epoch, from 0.
+        epoch: u64,
+        /// The trajectory's ordinal.
+        trajectory: u64,
+        /// The step, from 1.
+        step: u32,
+        /// The pair that it is a side of, from 1; 0 for none.
+        pair: u64,
+    },
     /// `recording`: cassette, key of the call.
     Recording(String, [u8; 32]),
     /// `corpus`: name.
@@ -202,6 +215,7 @@ impl Key {
             Key::Dataset(..) => Family::Dataset,
             Key::Run(_) => Family::Run,
             Key::Metric(..) => Family::Metric,
+            Key::Example { .. } => Family::Example,
             Key::Recording(..) => Family::Recording,
             Key::Corpus(_) => Family::Corpus,
             Key::Document(..) => Family::Document,
@@ -255,6 +269,13 @@ impl Key {
                 put_text(&mut out, run);
                 out.extend_from_slice(&step.to_be_bytes());
                 put_text(&mut out, name);
+            }
+            Key::Example { run, epoch, trajectory, step, pair } => {
+                put_text(&mut out, run);
+                out.extend_from_slice(&epoch.to_be_bytes());
+                out.extend_from_slice(&trajectory.to_be_bytes());
+                out.extend_from_slice(&step.to_be_bytes());
+                out.extend_from_slice(&pair.to_be_bytes());
             }
         }
         out
@@ -321,7 +342,14 @@ impl KeyBytes<'_> {
             Family::Recording => Key::Recording(self.text()?, self.array()?),
             Family::Corpus => Key::Corpus(self.text()?),
             Family::Document => Key::Document(self.text()?, self.text()?),
-            Family::Tombstone | Family::Sample | Family::Example => return None,
+            Family::Example => Key::Example {
+                run: self.text()?,
+                epoch: self.u64()?,
+                trajectory: self.u64()?,
+                step: self.u32()?,
+                pair: self.u64()?,
+            },
+            Family::Tombstone | Family::Sample => return None,
         })
     }
 

@@ -19,9 +19,9 @@ pub use dataset::{DatasetRecord, DatasetRow, Horizon};
 pub use error::{CodecError, FORMAT_VERSION};
 pub use key::{Family, Key, TableId};
 pub use record::{
-    BodyPlacer, Catalogue, ChunkEntry, ColumnEntry, Delta, HeaderRecord, INLINE_BYTES_MAX,
-    IdRecord, JudgeRecord, LabelCell, LabelColumn, LabelRecord, Manifest, MessageRecord,
-    MetricRecord, Record, RunRecord, RunStatus, StepRecord, Text, body_texts,
+    BodyPlacer, Catalogue, ChunkEntry, ColumnEntry, Delta, ExampleRecord, HeaderRecord,
+    INLINE_BYTES_MAX, IdRecord, JudgeRecord, LabelCell, LabelColumn, LabelRecord, Manifest,
+    MessageRecord, MetricRecord, Record, RunRecord, RunStatus, StepRecord, Text, body_texts,
 };
 pub use recording::RecordingRecord;
 pub use rows::{StepRows, TrajectoryRows, call_error};

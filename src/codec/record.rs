@@ -630,3 +630,24 @@ pub struct MetricRecord {
 impl Record for MetricRecord {
     const WHAT: &'static str = "metric record";
 }
+
+/// What a training run made of an action in one epoch; which one is in its key.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct ExampleRecord {
+    /// Its reward or label as it was handed in; of a pair 1 (chosen) and 0.
+    pub weight: f64,
+    /// What the loss made of it: reward less baseline, or advantage; of a pair 1 and -1.
+    pub advantage: f64,
+    /// Its tokens, the end of turn included.
+    pub tokens: u32,
+    /// The optimiser step that it was part of, from 1.
+    pub training_step: u64,
+    /// The log-probability of the whole action when the epoch came to it, before the update.
+    pub log_prob_start: Option<f64>,
+    /// The same at the end of the epoch, where the run took it.
+    pub log_prob_end: Option<f64>,
+}
+
+impl Record for ExampleRecord {
+    const WHAT: &'static str = "example record";
+}

@@ -29,7 +29,7 @@ pub struct Decoder {
     /// Where the base weights came from, for the adapter's own description.
     base: Option<String>,
     device: Device,
-    sink: GradientSink,
+    pub(super) sink: GradientSink,
 }
 
 impl Decoder {
@@ -222,7 +222,7 @@ impl Decoder {
         })
     }
 
-    fn head(&self) -> &Tensor {
+    pub(super) fn head(&self) -> &Tensor {
         self.weights.head.as_ref().unwrap_or(&self.weights.embedding).tensor()
     }
 

@@ -111,9 +111,11 @@ struct Applied {
 
 impl Projection {
     fn is_trained(&self) -> bool {
+        let adapter = self.adapter.as_ref();
+        // A detached decoder has adapters too, which are not trained.
         self.weight.is_trained()
             || self.bias.as_ref().is_some_and(Weight::is_trained)
-            || self.adapter.is_some()
+            || adapter.is_some_and(|a| a.a.is_trained() || a.b.is_trained())
     }
 
     /// Returns the product with `x` without a graph.

@@ -4,6 +4,7 @@
 mod checkpoint;
 mod config;
 mod decoder;
+mod divergence;
 mod encoder;
 mod error;
 mod fields;

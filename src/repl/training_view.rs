@@ -44,6 +44,8 @@ impl TrainingView {
             Event::Checkpoint { step, path } => {
                 self.line(&format!("step {step}: checkpoint {}", path.display()));
             }
+            // For tables, not for people to watch.
+            Event::StartPolicy { .. } | Event::Examples { .. } => {}
             Event::Finished(_) => self.end(),
         }
     }

@@ -24,7 +24,7 @@ use super::describe::{token_listing, train_plan};
 use super::error::SessionError;
 use super::select::select;
 use super::statement::{Session, Sink, draft, mistake};
-use crate::codec::{DatasetRow, RunRecord, RunStatus};
+use crate::codec::{DatasetRow, ExampleRecord, RunRecord, RunStatus};
 use crate::db::NewRow;
 use crate::diag::{Diagnostic, did_you_mean, list_some};
 use crate::lm::{self, LoadedModel};
@@ -34,8 +34,8 @@ use crate::query::parameters::with_values;
 use crate::query::syntax::{Literal, QueryStatement, Statement, WithOption};
 use crate::store::View;
 use crate::train::{
-    ChosenStep, ConfigError, Event, Example, Objective, OptionValue, Prepared, Run, TrainConfig,
-    TrainPlan, prepare, train as run_training,
+    ChosenStep, ConfigError, Event, Example, ExampleReport, Moment, Objective, OptionValue,
+    Prepared, Run, TrainConfig, TrainPlan, prepare, train as run_training,
 };
 
 /// Trajectories fetched together.
@@ -246,6 +246,11 @@ fn request(options: &[WithOption], text: &str) -> Result<Request, SessionError> 
         }
         ConfigError::Combination(_) => fail(error.to_string(), None),
     })?;
+    if options_of_trainer.objective == Objective::Dpo {
+        let message = "'dpo' takes pairs of actions, which a selection of steps does not have; \
+                       'kto' takes steps, reward = 'process' saying which are good";
+        return Err(fail(message.to_owned(), at("objective")));
+    }
     let uses_reward = options_of_trainer.objective != Objective::Sft;
     if uses_reward && reward.is_none() && !resume {
         let message = "this objective needs reward = '<SQL expression>', such as \
@@ -314,7 +319,7 @@ fn examples(view: &View, rows: &[NewRow]) -> Result<Vec<Example>, SessionError> 
             let of_row = |row: &&NewRow| {
                 let weight = row.reward.unwrap_or(1.0);
                 let steps = row.step.map_or(all.clone(), |step| step..=step);
-                steps.map(move |step| ChosenStep { step, weight }).collect::<Vec<_>>()
+                steps.map(move |step| ChosenStep::new(step, weight)).collect::<Vec<_>>()
             };
             let rows = chosen.get(key).into_iter().flatten();
             let mut steps: Vec<ChosenStep> = rows.flat_map(of_row).collect();
@@ -538,7 +543,28 @@ impl Recorder<'_, '_> {
                 let metrics = [(loss_name.as_str(), *loss), (log_prob_name.as_str(), *log_prob)];
                 store.put_metrics(self.run, *step, &metrics)?;
             }
-            Event::Started { .. } | Event::Checkpoint { .. } | Event::Finished(_) => {}
+            Event::Examples { epoch, step, moment, examples } => {
+                let is_start = *moment == Moment::Step;
+                let example = |report: &ExampleReport| {
+                    let log_prob = Some(report.log_prob);
+                    let record = ExampleRecord {
+                        weight: report.weight,
+                        advantage: report.advantage,
+                        tokens: report.tokens as u32,
+                        training_step: *step,
+                        log_prob_start: log_prob.filter(|_| is_start),
+                        log_prob_end: log_prob.filter(|_| !is_start),
+                    };
+                    let pair = report.pair.map_or(0, |pair| pair + 1);
+                    ((report.row.key, report.row.step, pair), record)
+                };
+                let examples: Vec<_> = examples.iter().map(example).collect();
+                store.put_examples(self.run, *epoch, &examples)?;
+            }
+            Event::Started { .. }
+            | Event::StartPolicy { .. }
+            | Event::Checkpoint { .. }
+            | Event::Finished(_) => {}
         }
         Ok(())
     }

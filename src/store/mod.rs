@@ -27,6 +27,7 @@ mod catalogue;
 mod corpus;
 mod engine;
 mod error;
+mod example;
 mod fold;
 mod label;
 mod open;

@@ -50,6 +50,18 @@ impl<'a> Batch<'a> {
         Ok(decoder.log_probs(&hidden, &self.rows, &self.targets)?)
     }
 
+    /// Returns the log-probability of every action token and the divergence of the distribution
+    /// there from that of `reference`, each `[action tokens]` in f32.
+    pub(super) fn log_probs_and_divergence(
+        &self,
+        decoder: &Decoder,
+        reference: &Decoder,
+    ) -> Result<(Tensor, Tensor), TrainError> {
+        let (hidden, other) = (decoder.hidden(&self.packed)?, reference.hidden(&self.packed)?);
+        let (rows, targets) = (&self.rows, &self.targets);
+        Ok(decoder.log_probs_and_divergence(&hidden, rows, targets, reference, &other)?)
+    }
+
     /// Returns each action (sequence, index in it, span) with its part of `values`, which has one
     /// number for each action token.
     pub(super) fn split<'v>(

@@ -9,7 +9,8 @@
 //!
 //! The folder is written under a name that begins with a dot, every file and the folder itself are
 //! forced to disk, and only then it is renamed: a kill at any moment leaves the last good one.
-//! Randomness needs no state, since order is a function of seed and epoch.
+//! Randomness needs no state, since order is a function of seed and epoch. The best checkpoint,
+//! where one is looked for, outlives newer ones.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -22,6 +23,7 @@ use crate::lm::{Decoder, Tokenizer};
 use super::config::TrainConfig;
 use super::error::TrainError;
 use super::optimizer::AdamW;
+use super::watch::Watched;
 
 const STATE: &str = "state.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -29,8 +31,10 @@ const PREFIX: &str = "checkpoint-";
 const UNFINISHED: &str = ".unfinished-";
 const VERSION: u32 = 1;
 
-/// Options that may differ between a run and its continuation: they change no weight.
-const FREE: [&str; 4] = ["save_steps", "save_total_limit", "logging_steps", "eval_steps"];
+/// Options that may differ between a run and its continuation: they change no weight. When to
+/// evaluate does where evaluations decide what the run ends with.
+const FREE: [&str; 5] =
+    ["save_steps", "save_total_limit", "logging_steps", "log_examples", "eval_steps"];
 
 /// What a run is of; two runs with equal identities make the same weights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +73,9 @@ struct State {
     config: TrainConfig,
     /// BLAKE3 of each file that is read again.
     files: BTreeMap<String, String>,
+    /// What is known of the best state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    watched: Option<Watched>,
 }
 
 /// The folder of a run's checkpoints.
@@ -112,10 +119,17 @@ impl Checkpoints<'_> {
         Ok(all)
     }
 
-    /// Writes the checkpoint of a position and removes the oldest beyond the limit.
+    /// Returns the folder of the checkpoint after `step` steps.
+    pub(super) fn path(&self, step: u64) -> PathBuf {
+        self.directory.join(format!("{PREFIX}{step}"))
+    }
+
+    /// Writes the checkpoint of a position and removes the oldest beyond the limit, the best one
+    /// spared.
     pub(super) fn save(
         &self,
         position: Position,
+        watched: Option<Watched>,
         decoder: &Decoder,
         tokenizer: &Tokenizer,
         optimizer: &AdamW,
@@ -136,6 +150,7 @@ impl Checkpoints<'_> {
             identity: self.identity.clone(),
             config: self.config.clone(),
             files,
+            watched,
         };
         let text = serde_json::to_string_pretty(&state).map_err(std::io::Error::from);
         let file = unfinished.join(STATE);
@@ -149,8 +164,11 @@ impl Checkpoints<'_> {
         sync_directory(self.directory)?;
         let all = self.all()?;
         let keep = usize::try_from(self.config.save_total_limit).unwrap_or(usize::MAX);
-        for (_, old) in &all[..all.len().saturating_sub(keep)] {
-            self.remove(old)?;
+        let best = watched.map(|watched| watched.step);
+        for (step, old) in &all[..all.len().saturating_sub(keep)] {
+            if Some(*step) != best {
+                self.remove(old)?;
+            }
         }
         Ok(path)
     }
@@ -165,7 +183,8 @@ impl Checkpoints<'_> {
         fs::remove_dir_all(&doomed).map_err(at(&doomed))
     }
 
-    /// Reads a checkpoint into decoder and optimiser and returns its position.
+    /// Reads a checkpoint into decoder and optimiser and returns its position, and what is known
+    /// of the best state.
     ///
     /// # Errors
     /// A checkpoint of another run, naming what differs; a damaged one.
@@ -174,7 +193,25 @@ impl Checkpoints<'_> {
         path: &Path,
         decoder: &Decoder,
         optimizer: &mut AdamW,
-    ) -> Result<Position, TrainError> {
+    ) -> Result<(Position, Option<Watched>), TrainError> {
+        let state = self.load_weights(path, decoder)?;
+        optimizer.load(&path.join(OPTIMIZER), state.position.step).map_err(|error| {
+            let message = format!("{OPTIMIZER} does not fit: {error}");
+            TrainError::Damaged { path: path.to_owned(), message }
+        })?;
+        Ok((state.position, state.watched))
+    }
+
+    /// Reads a checkpoint's weights into the decoder.
+    ///
+    /// # Errors
+    /// As [`Checkpoints::load`].
+    pub(super) fn load_best(&self, step: u64, decoder: &Decoder) -> Result<(), TrainError> {
+        self.load_weights(&self.path(step), decoder).map(drop)
+    }
+
+    /// Reads a checkpoint's weights into the decoder, all its files being whole and of this run.
+    fn load_weights(&self, path: &Path, decoder: &Decoder) -> Result<State, TrainError> {
         let damaged = |message: String| TrainError::Damaged { path: path.to_owned(), message };
         let file = path.join(STATE);
         let text = fs::read_to_string(&file).map_err(at(&file))?;
@@ -191,10 +228,7 @@ impl Checkpoints<'_> {
             }
         }
         decoder.load_parameters(&path.join(weights_file(path)?))?;
-        optimizer
-            .load(&path.join(OPTIMIZER), state.position.step)
-            .map_err(|error| damaged(format!("{OPTIMIZER} does not fit: {error}")))?;
-        Ok(state.position)
+        Ok(state)
     }
 
     /// Names the first thing in which a checkpoint is of another run.
@@ -214,7 +248,8 @@ impl Checkpoints<'_> {
             let found = fields(found);
             for (name, expected) in fields(expected) {
                 let other = found.get(&name).cloned().unwrap_or_default();
-                if other != expected && !FREE.contains(&name.as_str()) {
+                let decides = name == "eval_steps" && self.config.watches();
+                if other != expected && (decides || !FREE.contains(&name.as_str())) {
                     let what = format!("{kind} {name}");
                     return differs(what, other.to_string(), expected.to_string());
                 }

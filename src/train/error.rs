@@ -25,6 +25,74 @@ pub enum TrainError {
         /// The weight.
         weight: f64,
     },
+    /// A label of `kto` is neither 1 nor 0.
+    #[error(
+        "{row} has the label {label}: objective 'kto' takes 1 (desirable) and 0; make them of the \
+         reward by a comparison"
+    )]
+    Label {
+        /// The row.
+        row: Row,
+        /// The label.
+        label: f64,
+    },
+    /// A row of `dpo` has no partner.
+    #[error(
+        "{row} has no {missing}: objective 'dpo' takes pairs of a chosen and a rejected action"
+    )]
+    Unpaired {
+        /// The row.
+        row: Row,
+        /// What it lacks.
+        missing: &'static str,
+    },
+    /// A pair has two actions on one side.
+    #[error("{row} is the second action of pair {pair} on its side: a pair has one on each")]
+    PairSide {
+        /// The row.
+        row: Row,
+        /// The pair.
+        pair: u64,
+    },
+    /// The actions of a pair were taken at different states.
+    #[error(
+        "pair {pair} compares {chosen} with {rejected}, whose states differ from token {position} \
+         on (of {} and {}): objective 'dpo' takes actions at one state, such as samples of it",
+        .lengths.0, .lengths.1
+    )]
+    PairStates {
+        /// The pair.
+        pair: u64,
+        /// The action that is preferred.
+        chosen: Row,
+        /// The other.
+        rejected: Row,
+        /// The first token in which they differ.
+        position: usize,
+        /// The lengths of the states in tokens.
+        lengths: (usize, usize),
+    },
+    /// A token that the model does not have.
+    #[error(
+        "{row} has the token {token} ({text:?}), and the model's vocabulary is {vocabulary}: the \
+         tokenizer is not this model's"
+    )]
+    Vocabulary {
+        /// The row, or the first of its sequence.
+        row: Row,
+        /// The token.
+        token: u32,
+        /// Its text.
+        text: String,
+        /// The tokens of the model.
+        vocabulary: usize,
+    },
+    /// The metric that decides what is best is not measured.
+    #[error("metric_for_best_model: {message}")]
+    Metric {
+        /// What was found and expected.
+        message: String,
+    },
     /// A row is chosen twice.
     #[error("{row} is chosen twice: choose each step once")]
     Twice {
@@ -34,8 +102,8 @@ pub enum TrainError {
     /// Weights below zero and nothing that bounds the loss.
     #[error(
         "{rows} rows have a weight below zero (the first: {row}), and their loss has no lower \
-         bound: set epsilon (ratio clipping) or kl_loss_coef, or choose rows with rewards from \
-         zero on"
+         bound: set epsilon (ratio clipping) or kl_loss_coef with kl_loss_type 'k2' or 'k3', or \
+         choose rows with rewards from zero on"
     )]
     Unbounded {
         /// How many.

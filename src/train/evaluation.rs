@@ -6,7 +6,7 @@ use super::batch::Batch;
 use super::error::TrainError;
 use super::example::Row;
 use super::order::cut_by_tokens;
-use super::sequence::Sequence;
+use super::sequence::{ActionSpan, Sequence};
 
 /// The score of one action.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +70,7 @@ pub fn evaluate(
     for indexes in cut_by_tokens(sequences, &order, tokens_per_batch) {
         let batch = Batch::new(sequences, &indexes);
         let values: Vec<f32> = batch.log_probs(&decoder)?.to_vec1()?;
-        let score = |(_, _, span, own): (_, _, &super::sequence::ActionSpan, &[f32])| ActionScore {
+        let score = |(_, _, span, own): (_, _, &ActionSpan, &[f32])| ActionScore {
             row: span.row.clone(),
             log_probs: own.to_vec(),
         };

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::example::Row;
 use super::plan::TrainPlan;
 
 /// Hears what a run does, and may stop it.
@@ -29,8 +30,29 @@ pub enum Event {
         /// Steps made by earlier runs that it goes on from; 0 for a fresh run.
         resumed_at: u64,
     },
+    /// The log-probabilities under the start policy are known, for an objective that needs them.
+    StartPolicy {
+        /// Each trained action with a number for each of its tokens, the end of turn included.
+        actions: Vec<(Row, Vec<f32>)>,
+        /// Actions whose stored log-probabilities were used.
+        stored: usize,
+        /// Actions with stored ones that were not, since they are of another policy.
+        foreign: usize,
+    },
     /// An optimiser step is done.
     Step(StepReport),
+    /// Trained actions were scored: those of a step on its way, before its update, or all of them
+    /// after an epoch.
+    Examples {
+        /// The epoch, from 0.
+        epoch: u64,
+        /// Optimiser steps made so far, that one included.
+        step: u64,
+        /// When they were scored.
+        moment: Moment,
+        /// The actions.
+        examples: Vec<ExampleReport>,
+    },
     /// A held-out set was scored.
     Evaluated {
         /// Optimiser steps made so far.
@@ -57,6 +79,33 @@ pub enum Event {
     Finished(Outcome),
 }
 
+/// When an action was scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// In the forward pass of its optimiser step: what the epoch found.
+    Step,
+    /// After the last step of the epoch, or of the run: what the epoch left. Only where the option
+    /// `log_examples` asks for it.
+    EpochEnd,
+}
+
+/// A trained action in numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExampleReport {
+    /// Which sub-trajectory it is.
+    pub row: Row,
+    /// Its pair, for `dpo`.
+    pub pair: Option<u64>,
+    /// Its reward or label as it was handed in; of a pair 1 (chosen) and 0.
+    pub weight: f64,
+    /// What the loss makes of it: reward less baseline, or advantage; of a pair 1 and -1.
+    pub advantage: f64,
+    /// Its tokens, the end of turn included.
+    pub tokens: usize,
+    /// The log-probability of the whole action.
+    pub log_prob: f64,
+}
+
 /// One optimiser step in numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepReport {
@@ -70,8 +119,8 @@ pub struct StepReport {
     pub loss: f64,
     /// The mean over action tokens of the negative log-probability, whatever the objective.
     pub nll: f64,
-    /// The mean over action tokens of the estimated divergence from the start policy; 0 where it
-    /// is not needed.
+    /// The mean over action tokens of the divergence from the start policy, as `kl_loss_type` has
+    /// it; 0 where it is not needed.
     pub kl: f64,
     /// The part of action tokens whose loss was clipped.
     pub clip_fraction: f64,
@@ -95,6 +144,19 @@ pub struct StepReport {
     pub tokens_per_s: f64,
     /// Whether the options ask for this step in the log.
     pub log: bool,
+    /// Numbers of the objective under TRL's names, such as `rewards/margins`.
+    pub metrics: Vec<(&'static str, f64)>,
+}
+
+/// The best state of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Best {
+    /// Optimiser steps made then.
+    pub step: u64,
+    /// The metric.
+    pub value: f64,
+    /// Its checkpoint.
+    pub checkpoint: PathBuf,
 }
 
 /// How a run ended.
@@ -102,8 +164,13 @@ pub struct StepReport {
 pub struct Outcome {
     /// Optimiser steps made, those of earlier runs included.
     pub steps: u64,
-    /// Whether all of them were made; otherwise the observer stopped the run.
+    /// Whether the run came to its end; otherwise the observer stopped it.
     pub complete: bool,
+    /// Whether it ended before its last step, for want of improvement.
+    pub stopped_early: bool,
+    /// The best state, where it was looked for. With `load_best_model_at_end` and a complete run
+    /// the decoder has its weights.
+    pub best: Option<Best>,
     /// The last checkpoint.
     pub checkpoint: PathBuf,
     /// The loss of the last step; `None` if none was made now.

@@ -10,6 +10,7 @@
 //! Invariant: what a run does is a function of model, examples and options. Order comes from the
 //! seed by hashing, sums do not depend on the number of threads, the clock only measures.
 
+mod advantage;
 mod batch;
 mod checkpoint;
 mod config;
@@ -18,29 +19,38 @@ mod evaluation;
 mod event;
 mod example;
 mod gradients;
+mod identity;
 mod objective;
 mod optimizer;
 mod order;
+mod pairs;
 mod plan;
 mod run;
 mod schedule;
 mod sequence;
+mod start;
 mod thread;
+mod trainer;
+mod watch;
 
 pub use config::{
-    Baseline, BatchBy, ConfigError, KlType, LossAggregation, Objective, OptionValue, Scheduler,
-    TrainConfig, Truncation,
+    AdvEstimator, Baseline, BatchBy, ConfigError, KlType, LossAggregation, LossType, Objective,
+    OptionValue, ScaleRewards, Scheduler, TrainConfig, Truncation,
 };
 pub use error::{Kept, TrainError};
 pub use evaluation::{ActionScore, Evaluation, evaluate};
-pub use event::{Event, Observer, Outcome, StepReport};
-pub use example::{ChosenStep, Example, Row};
+pub use event::{Best, Event, ExampleReport, Moment, Observer, Outcome, StepReport};
+pub use example::{ChosenStep, Example, Pair, Row, SamplingPolicy};
 pub use gradients::Gradients;
-pub use objective::{ActionLogProbs, ActionLoss, Counts, Loss};
+pub use objective::{
+    ActionLogProbs, ActionLoss, Clip, Counts, Criterion, LabelLoss, PairLoss, PolicyLoss,
+    PreferenceLoss, RewardSums, reference_point,
+};
 pub use optimizer::{AdamConfig, AdamW};
 pub use order::{Course, cut_by_tokens, epoch_order};
 pub use plan::{Prepared, TokenLine, TrainPlan, prepare};
 pub use run::{Run, train};
 pub use schedule::Schedule;
 pub use sequence::{ActionSpan, Encoder, Encoding, Sequence, vocabulary_of};
+pub use start::policy_fingerprint;
 pub use thread::run_on_large_stack;

@@ -3,6 +3,8 @@
 //! The order of an epoch is the order of BLAKE3(seed, epoch, key) over its sequences. Nothing is
 //! carried from epoch to epoch, so a position is two numbers and a resumed run needs no state of
 //! a generator; and no library's shuffle can change the order of an old run.
+//!
+//! The two sequences of a pair have one place in it, and nothing is cut between them.
 
 use super::sequence::Sequence;
 
@@ -13,7 +15,11 @@ pub fn epoch_order(sequences: &[Sequence], seed: u64, epoch: u64) -> Vec<usize> 
         let first = sequence.actions.first().map_or(0, |action| action.row.step);
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"swirldb training order 1");
-        for number in [seed, epoch, sequence.key, u64::from(first)] {
+        let (key, first) = match sequence.pair {
+            Some(pair) => (pair, u64::MAX),
+            None => (sequence.key, u64::from(first)),
+        };
+        for number in [seed, epoch, key, first] {
             hasher.update(&number.to_le_bytes());
         }
         (*hasher.finalize().as_bytes(), *index)
@@ -23,19 +29,20 @@ pub fn epoch_order(sequences: &[Sequence], seed: u64, epoch: u64) -> Vec<usize> 
     order
 }
 
-/// Cuts an order into runs of at most `budget` tokens, each of at least one sequence.
+/// Cuts an order into runs of at most `budget` tokens, each of at least one sequence, or one pair.
 pub fn cut_by_tokens(sequences: &[Sequence], order: &[usize], budget: u64) -> Vec<Vec<usize>> {
     let mut runs: Vec<Vec<usize>> = Vec::new();
     let mut tokens = 0u64;
-    for index in order {
-        let length = sequences[*index].tokens.len() as u64;
+    let pair = |index: &usize| sequences[*index].pair;
+    for unit in order.chunk_by(|a, b| pair(a).is_some() && pair(a) == pair(b)) {
+        let length: u64 = unit.iter().map(|index| sequences[*index].tokens.len() as u64).sum();
         match runs.last_mut() {
             Some(run) if tokens + length <= budget => {
-                run.push(*index);
+                run.extend_from_slice(unit);
                 tokens += length;
             }
             _ => {
-                runs.push(vec![*index]);
+                runs.push(unit.to_vec());
                 tokens = length;
             }
         }

@@ -1,6 +1,6 @@
 //! What a run will do, worked out before its first step.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde::Serialize;
 
@@ -8,11 +8,14 @@ use crate::lm::{Decoder, Tokenizer};
 use crate::model::Trajectory;
 use crate::render::{Renderer, RendererChoice};
 
-use super::config::{Baseline, KlType, Objective, TrainConfig};
+use super::advantage::Weighed;
+use super::config::{KlType, LossType, Objective, TrainConfig};
 use super::error::TrainError;
-use super::example::{ChosenStep, Example, Row};
+use super::example::{Example, SamplingPolicy};
 use super::order::Course;
+use super::pairs::Pairs;
 use super::sequence::{ActionSpan, Encoder, Encoding, Sequence, vocabulary_of};
+use super::watch::Watch;
 
 /// A run before its first step, for people to look at.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,6 +28,8 @@ pub struct TrainPlan {
     pub rows: usize,
     /// Actions that will be trained on.
     pub actions: usize,
+    /// Pairs of actions; 0 where the objective has none.
+    pub pairs: usize,
     /// Sequences.
     pub sequences: usize,
     /// Their tokens.
@@ -60,8 +65,15 @@ pub struct Prepared {
     pub renderer: Renderer,
     /// The sequences.
     pub sequences: Vec<Sequence>,
-    /// For each sequence the weights of its actions: reward less baseline.
+    /// For each sequence the rewards of its actions, as they were handed in; of a pair 1 and 0.
+    pub rewards: Vec<Vec<f64>>,
+    /// For each sequence the weights of its actions: reward less baseline, or advantage; of labels
+    /// 1 and 0, of a pair 1 and -1.
     pub weights: Vec<Vec<f64>>,
+    /// The model's chat template, where it is the renderer.
+    pub template: Option<String>,
+    /// Log-probabilities that the source stored with tokens that are used, by key and step.
+    pub(super) stored: HashMap<(u64, u32), (SamplingPolicy, Vec<f32>)>,
     /// Sequences that are scored and not trained on, by name.
     pub held_out: Vec<(String, Vec<Sequence>)>,
 }
@@ -94,15 +106,18 @@ pub fn prepare(
     held_out: &[(String, Vec<Example>)],
 ) -> Result<Prepared, TrainError> {
     config.validate()?;
-    let weighed = Weighed::new(config, examples)?;
+    let chosen = Chosen::new(config, examples)?;
     let scored = held_out.iter().flat_map(|(_, examples)| examples);
     let rows: Vec<(&Trajectory, Vec<u32>)> =
-        weighed.examples.iter().chain(scored).map(row_steps).collect();
+        chosen.examples().iter().chain(scored).map(row_steps).collect();
     let (renderer, renderer_reason) =
         Renderer::choose(config.renderer, chat_template, &vocabulary_of(tokenizer), &rows)
             .map_err(TrainError::Renderer)?;
     let encoder = Encoder::new(&renderer, tokenizer, config, decoder.config().context_length)?;
-    let (sequences, encoding) = encoder.encode(&weighed.examples)?;
+    let (sequences, encoding) = match &chosen {
+        Chosen::Rows(weighed) => encoder.encode(&weighed.examples)?,
+        Chosen::Pairs(pairs) => pairs.encode(&encoder)?,
+    };
     let held_out = held_out
         .iter()
         .map(|(name, examples)| Ok((name.clone(), encoder.encode(examples)?.0)))
@@ -111,14 +126,101 @@ pub fn prepare(
         let reason = format!("all {} rows left are longer than max_length", encoding.dropped);
         return Err(TrainError::Empty(reason));
     }
-    let weights = sequences.iter().map(|s| weighed.weights_of(s)).collect();
-    let plan = plan_of(config, &weighed, &sequences, encoding, &renderer, renderer_reason);
-    Ok(Prepared { plan, renderer, sequences, weights, held_out })
+    let all = sequences.iter().chain(held_out.iter().flat_map(|(_, sequences)| sequences));
+    check_vocabulary(all, tokenizer, decoder.config().vocab_size)?;
+    Watch::new(config, &held_out)?;
+    let (rewards, weights) = match &chosen {
+        Chosen::Rows(weighed) => weighed.weights(config, &sequences)?,
+        Chosen::Pairs(_) => {
+            let sides = |of: [f64; 2]| (0..sequences.len()).map(|at| vec![of[at % 2]]).collect();
+            (sides([1.0, 0.0]), sides([1.0, -1.0]))
+        }
+    };
+    let plan = plan_of(config, &chosen, &sequences, encoding, &renderer, renderer_reason);
+    let is_template = matches!(renderer, Renderer::Template(_));
+    let template = chat_template.filter(|_| is_template).map(str::to_owned);
+    let stored = stored(chosen.examples(), &sequences);
+    Ok(Prepared { plan, renderer, sequences, rewards, weights, template, stored, held_out })
+}
+
+/// What is trained on: rows, each for itself, or pairs of them.
+enum Chosen {
+    Rows(Weighed),
+    Pairs(Pairs),
+}
+
+impl Chosen {
+    fn new(config: &TrainConfig, examples: &[Example]) -> Result<Chosen, TrainError> {
+        match config.objective {
+            Objective::Dpo => Ok(Chosen::Pairs(Pairs::new(examples)?)),
+            _ => Ok(Chosen::Rows(Weighed::new(config, examples)?)),
+        }
+    }
+
+    fn examples(&self) -> &[Example] {
+        match self {
+            Chosen::Rows(weighed) => &weighed.examples,
+            Chosen::Pairs(pairs) => &pairs.examples,
+        }
+    }
+
+    /// Returns the numbers of rows handed in, without weight, and without a baseline.
+    fn counts(&self) -> (usize, usize, usize) {
+        match self {
+            Chosen::Rows(weighed) => (weighed.rows, weighed.zero_weight, weighed.no_baseline),
+            Chosen::Pairs(pairs) => (pairs.examples.len(), 0, 0),
+        }
+    }
+}
+
+/// Checks that the model has every token.
+fn check_vocabulary<'a>(
+    sequences: impl Iterator<Item = &'a Sequence>,
+    tokenizer: &Tokenizer,
+    vocabulary: usize,
+) -> Result<(), TrainError> {
+    for sequence in sequences {
+        let Some(at) = sequence.tokens.iter().position(|t| *t as usize >= vocabulary) else {
+            continue;
+        };
+        let mut after = sequence.actions.iter().filter(|action| at < action.end);
+        if let Some(action) = after.next() {
+            let (row, token) = (action.row.clone(), sequence.tokens[at]);
+            let text = tokenizer.decode(&[token]);
+            return Err(TrainError::Vocabulary { row, token, text, vocabulary });
+        }
+    }
+    Ok(())
+}
+
+/// Returns the stored log-probabilities of the actions whose stored tokens are used, where there is
+/// one for each token and the caller says whose they are.
+fn stored(
+    examples: &[Example],
+    sequences: &[Sequence],
+) -> HashMap<(u64, u32), (SamplingPolicy, Vec<f32>)> {
+    let spans = sequences.iter().flat_map(|s| &s.actions).filter(|action| action.stored);
+    let lengths: HashMap<(u64, u32), usize> =
+        spans.map(|a| ((a.row.key, a.row.step), a.end - a.start)).collect();
+    let mut all = HashMap::new();
+    for example in examples {
+        for chosen in &example.steps {
+            let key = (example.key, chosen.step);
+            let step = example.trajectory.steps.get(chosen.step.saturating_sub(1) as usize);
+            let log_probs = step.and_then(|step| step.logprobs.as_ref());
+            let (Some(policy), Some(log_probs)) = (&chosen.policy, log_probs) else { continue };
+            let is_probability = |l: &f32| l.is_finite() && *l <= 0.0;
+            if lengths.get(&key) == Some(&log_probs.len()) && log_probs.iter().all(is_probability) {
+                all.insert(key, (policy.clone(), log_probs.clone()));
+            }
+        }
+    }
+    all
 }
 
 fn plan_of(
     config: &TrainConfig,
-    weighed: &Weighed,
+    chosen: &Chosen,
     sequences: &[Sequence],
     encoding: Encoding,
     renderer: &Renderer,
@@ -127,7 +229,15 @@ fn plan_of(
     let course = course(config, sequences);
     let lengths = || sequences.iter().map(|s| s.tokens.len());
     let spans = || sequences.iter().flat_map(|s| &s.actions);
+    let (rows, zero_weight, no_baseline) = chosen.counts();
     let mut warnings = Vec::new();
+    if config.objective == Objective::Kto && config.loss() == LossType::Kto {
+        warnings.push(
+            "loss_type = 'kto': its reference point is the mean log-ratio of a step's own actions, \
+             not of mismatched ones, so it leans with the labels of the data"
+                .to_owned(),
+        );
+    }
     if config.kl_loss_type == Some(KlType::K3) {
         warnings.push(
             "kl_loss_type = 'k3': its gradient is the divergence's only for actions sampled from \
@@ -143,8 +253,9 @@ fn plan_of(
     TrainPlan {
         renderer: renderer.name().to_owned(),
         renderer_reason,
-        rows: weighed.rows,
+        rows,
         actions: spans().count(),
+        pairs: sequences.iter().filter(|s| s.pair.is_some()).count() / 2,
         sequences: sequences.len(),
         tokens: lengths().map(|n| n as u64).sum(),
         action_tokens: spans().map(|a| (a.end - a.start) as u64).sum(),
@@ -152,8 +263,8 @@ fn plan_of(
         truncated: encoding.truncated,
         dropped: encoding.dropped,
         apart: encoding.apart,
-        zero_weight: weighed.zero_weight,
-        no_baseline: weighed.no_baseline,
+        zero_weight,
+        no_baseline,
         stored_tokens: encoding.stored,
         steps_total: course.steps_total,
         warnings,
@@ -190,156 +301,4 @@ impl Prepared {
 
 fn row_steps(example: &Example) -> (&Trajectory, Vec<u32>) {
     (&*example.trajectory, example.steps.iter().map(|chosen| chosen.step).collect())
-}
-
-/// The rows that are left after weighing, and how many went.
-struct Weighed {
-    examples: Vec<Example>,
-    /// The weight of each row left, by key and step.
-    weights: HashMap<(u64, u32), f64>,
-    rows: usize,
-    zero_weight: usize,
-    no_baseline: usize,
-}
-
-impl Weighed {
-    fn new(config: &TrainConfig, examples: &[Example]) -> Result<Weighed, TrainError> {
-        let rows: usize = examples.iter().map(|e| e.steps.len()).sum();
-        if rows == 0 {
-            return Err(TrainError::Empty("the selection holds no row".to_owned()));
-        }
-        check_rows(examples)?;
-        let mut weighed = Weighed {
-            examples: Vec::new(),
-            weights: HashMap::new(),
-            rows,
-            zero_weight: 0,
-            no_baseline: 0,
-        };
-        let baseline = Baselines::new(config.baseline.unwrap_or_default(), examples);
-        for example in examples {
-            let mut steps = Vec::new();
-            for chosen in &example.steps {
-                match baseline.of(example) {
-                    None => weighed.no_baseline += 1,
-                    // A divergence acts on rows of weight zero too.
-                    Some(base) if chosen.weight - base == 0.0 && config.kl() == 0.0 => {
-                        weighed.zero_weight += 1;
-                    }
-                    Some(base) => {
-                        steps.push(ChosenStep { step: chosen.step, weight: chosen.weight - base })
-                    }
-                }
-            }
-            if !steps.is_empty() {
-                steps.sort_by_key(|chosen| chosen.step);
-                let weights = steps.iter().map(|s| ((example.key, s.step), s.weight));
-                weighed.weights.extend(weights);
-                weighed.examples.push(Example { steps, ..example.clone() });
-            }
-        }
-        weighed.check(config)?;
-        Ok(weighed)
-    }
-
-    fn check(&self, config: &TrainConfig) -> Result<(), TrainError> {
-        if self.examples.is_empty() {
-            let (zero, lone) = (self.zero_weight, self.no_baseline);
-            let reason = format!(
-                "of {} rows {zero} have a weight of zero and {lone} have no baseline",
-                self.rows
-            );
-            return Err(TrainError::Empty(reason));
-        }
-        let all = self.examples.iter().flat_map(|e| e.steps.iter().map(move |s| (e, s)));
-        let negative: Vec<Row> =
-            all.filter(|(_, s)| s.weight < 0.0).map(|(e, s)| Row::of(e, s.step)).collect();
-        let bounded = config.objective == Objective::Reinforce && config.needs_start_policy();
-        match negative.first() {
-            Some(row) if !bounded => {
-                Err(TrainError::Unbounded { rows: negative.len(), row: row.clone() })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Returns the weights of a sequence's actions.
-    fn weights_of(&self, sequence: &Sequence) -> Vec<f64> {
-        let weight =
-            |row: &Row| self.weights.get(&(row.key, row.step)).copied().unwrap_or_default();
-        sequence.actions.iter().map(|action| weight(&action.row)).collect()
-    }
-}
-
-/// Checks weights, and that every row is chosen once and every key belongs to one example.
-fn check_rows(examples: &[Example]) -> Result<(), TrainError> {
-    let mut seen = HashSet::new();
-    for example in examples {
-        for chosen in &example.steps {
-            let row = || Row::of(example, chosen.step);
-            if !chosen.weight.is_finite() {
-                return Err(TrainError::Weight { row: row(), weight: chosen.weight });
-            }
-            if !seen.insert((example.key, chosen.step)) {
-                return Err(TrainError::Twice { row: row() });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The baselines of a run.
-enum Baselines {
-    None,
-    Mean(f64),
-    /// By question: for each trajectory the sum and number of its rewards.
-    Others(HashMap<String, Vec<(u64, f64, usize)>>),
-}
-
-impl Baselines {
-    fn new(kind: Baseline, examples: &[Example]) -> Baselines {
-        let sum = |e: &Example| e.steps.iter().map(|s| s.weight).sum::<f64>();
-        match kind {
-            Baseline::None => Baselines::None,
-            Baseline::Mean => {
-                let rows: usize = examples.iter().map(|e| e.steps.len()).sum();
-                Baselines::Mean(examples.iter().map(sum).sum::<f64>() / rows as f64)
-            }
-            Baseline::LeaveOneOut => {
-                let mut groups = HashMap::new();
-                for example in examples {
-                    let group: &mut Vec<_> = groups.entry(question_of(example)).or_default();
-                    group.push((example.key, sum(example), example.steps.len()));
-                }
-                Baselines::Others(groups)
-            }
-        }
-    }
-
-    /// Returns what is subtracted from an example's rewards; `None` if there is nothing to
-    /// compare with.
-    fn of(&self, example: &Example) -> Option<f64> {
-        match self {
-            Baselines::None => Some(0.0),
-            Baselines::Mean(mean) => Some(*mean),
-            Baselines::Others(groups) => {
-                let group = groups.get(&question_of(example))?;
-                let others = group.iter().filter(|(key, _, _)| *key != example.key);
-                let (sum, rows) =
-                    others.fold((0.0, 0), |(sum, rows), (_, s, n)| (sum + s, rows + n));
-                (rows > 0).then(|| sum / rows as f64)
-            }
-        }
-    }
-}
-
-/// Returns the question that an example answers: its id, else its text; without either the
-/// example is a group of its own.
-fn question_of(example: &Example) -> String {
-    let of = &example.trajectory;
-    match (&of.question_id, &of.question) {
-        (Some(id), _) => format!("id {} {id}", of.source),
-        (None, Some(question)) => format!("text {question}"),
-        (None, None) => format!("key {}", example.key),
-    }
 }

@@ -21,6 +21,8 @@ pub struct Sequence {
     pub tokens: Vec<u32>,
     /// The chosen actions, in order.
     pub actions: Vec<ActionSpan>,
+    /// The pair that its one action belongs to: the two stay together in steps and batches.
+    pub pair: Option<u64>,
 }
 
 /// Where a chosen action stands in a sequence.
@@ -102,7 +104,7 @@ impl<'a> Encoder<'a> {
             end_of_turn,
             max_length,
             truncation: config.truncation,
-            batch_by: config.batch_by,
+            batch_by: config.shuffled(),
         })
     }
 
@@ -111,19 +113,31 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// The first row, in order, that cannot be rendered or is too long.
     pub fn encode(&self, examples: &[Example]) -> Result<(Vec<Sequence>, Encoding), TrainError> {
+        let (each, sum) = self.encode_each(examples)?;
+        Ok((each.into_iter().flatten().collect(), sum))
+    }
+
+    /// Returns the sequences of each example, in order, and what became of their rows.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    pub fn encode_each(
+        &self,
+        examples: &[Example],
+    ) -> Result<(Vec<Vec<Sequence>>, Encoding), TrainError> {
         let all: Vec<Result<(Vec<Sequence>, Encoding), TrainError>> =
             examples.par_iter().map(|example| self.encode_one(example)).collect();
-        let mut sequences = Vec::new();
+        let mut each = Vec::with_capacity(all.len());
         let mut sum = Encoding::default();
         for one in all {
-            let (more, encoding) = one?;
-            sequences.extend(more);
+            let (sequences, encoding) = one?;
+            each.push(sequences);
             sum.truncated += encoding.truncated;
             sum.dropped += encoding.dropped;
             sum.apart += encoding.apart;
             sum.stored += encoding.stored;
         }
-        Ok((sequences, sum))
+        Ok((each, sum))
     }
 
     fn encode_one(&self, example: &Example) -> Result<(Vec<Sequence>, Encoding), TrainError> {
@@ -214,7 +228,8 @@ impl<'a> Encoder<'a> {
 
     /// Returns a rendered transcript as tokens.
     fn tokens(&self, example: &Example, rendered: &RenderedSequence) -> Sequence {
-        let mut sequence = Sequence { key: example.key, tokens: Vec::new(), actions: Vec::new() };
+        let mut sequence =
+            Sequence { key: example.key, tokens: Vec::new(), actions: Vec::new(), pair: None };
         for pieces in rendered.segments.chunk_by(|a, b| a.step == b.step) {
             let Some(step) = pieces[0].step else {
                 self.push(&mut sequence.tokens, pieces);

@@ -2,12 +2,12 @@
 
 use candle_core::{Device, Tensor, Var};
 use swirldb::train::{
-    ActionLogProbs, AdamConfig, AdamW, Counts, Gradients, KlType, Loss, LossAggregation, Schedule,
-    Scheduler, TrainConfig,
+    ActionLogProbs, AdamConfig, AdamW, Clip, Counts, Gradients, KlType, LossAggregation,
+    PolicyLoss, Schedule, Scheduler, TrainConfig,
 };
 
-fn loss(aggregation: LossAggregation) -> Loss {
-    Loss { aggregation, epsilon: None, kl_coef: 0.0, kl_type: KlType::K2 }
+fn loss(aggregation: LossAggregation) -> PolicyLoss {
+    PolicyLoss { aggregation, clip: None, kl_coef: 0.0, kl_type: KlType::K2 }
 }
 
 fn close(found: f64, expected: f64) {
@@ -20,7 +20,8 @@ fn the_policy_gradient_is_its_formula() {
     let (a, b) = ([-1.0f32, -3.0], [-0.5f32]);
     let counts = Counts { actions: 2, tokens: 3 };
     let of = |aggregation, weight, now| {
-        loss(aggregation).of_action(ActionLogProbs { weight, now, start: None }, counts)
+        loss(aggregation)
+            .of_action(ActionLogProbs { weight, now, start: None, divergence: None }, counts)
     };
     for (aggregation, by_hand, scale) in [
         (LossAggregation::TokenMean, (0.5 * 4.0 - 2.0 * 0.5) / 3.0, 1.0 / 3.0),
@@ -39,12 +40,13 @@ fn the_policy_gradient_is_its_formula() {
 fn clipping_and_divergence_are_their_formulas() {
     let counts = Counts { actions: 1, tokens: 1 };
     let mut objective = loss(LossAggregation::TokenMean);
-    let of = |objective: Loss, weight: f64, log_ratio: f32| {
-        let action = ActionLogProbs { weight, now: &[log_ratio - 2.0], start: Some(&[-2.0]) };
+    let of = |objective: PolicyLoss, weight: f64, log_ratio: f32| {
+        let (now, start) = ([log_ratio - 2.0], [-2.0]);
+        let action = ActionLogProbs { weight, now: &now, start: Some(&start), divergence: None };
         let action = objective.of_action(action, counts);
         (action.loss, f64::from(action.derivatives[0]), action.clipped)
     };
-    objective.epsilon = Some(0.2);
+    objective.clip = Some(Clip { low: 0.2, high: 0.2, dual: None });
     let ratio = f64::from(0.1f32).exp();
     for (weight, log_ratio, value, derivative, clipped) in [
         (1.0, 0.1, -ratio, -ratio, 0),
@@ -58,7 +60,7 @@ fn clipping_and_divergence_are_their_formulas() {
         close(found.1, derivative);
         assert_eq!(found.2, clipped, "{weight} {log_ratio}");
     }
-    objective.epsilon = None;
+    objective.clip = None;
     objective.kl_coef = 0.1;
     // d = 0.5: k2 = 0.125 with slope 0.5; k3 = exp(-0.5) - 0.5 with slope 1 - exp(-0.5).
     let found = of(objective, 2.0, 0.5);
@@ -75,12 +77,13 @@ fn derivatives_agree_with_differences() {
     let counts = Counts { actions: 3, tokens: 7 };
     let start = [-1.0f32, -2.0, -0.25];
     for kl_type in [KlType::K2, KlType::K3] {
-        for epsilon in [None, Some(0.3)] {
+        for clip in [None, Some(Clip { low: 0.3, high: 0.4, dual: Some(1.5) })] {
             for aggregation in [LossAggregation::TokenMean, LossAggregation::SeqMeanTokenMean] {
-                let objective = Loss { aggregation, epsilon, kl_coef: 0.7, kl_type };
+                let objective = PolicyLoss { aggregation, clip, kl_coef: 0.7, kl_type };
                 let of = |now: &[f32]| {
                     let start = Some(&start[..]);
-                    objective.of_action(ActionLogProbs { weight: -1.5, now, start }, counts)
+                    let action = ActionLogProbs { weight: -1.5, now, start, divergence: None };
+                    objective.of_action(action, counts)
                 };
                 let now = [-1.125f32, -1.875, -0.5];
                 for (index, derivative) in of(&now).derivatives.iter().enumerate() {

@@ -1,7 +1,9 @@
 //! Options by name, and what is refused.
 
 use swirldb::lm::Training;
-use swirldb::train::{ConfigError, LossAggregation, Objective, OptionValue, TrainConfig};
+use swirldb::train::{
+    ConfigError, LossAggregation, LossType, Objective, OptionValue, ScaleRewards, TrainConfig,
+};
 
 fn options(pairs: &[(&str, OptionValue)]) -> Result<TrainConfig, ConfigError> {
     let pairs: Vec<_> = pairs.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect();
@@ -40,14 +42,15 @@ fn options_that_make_no_sense_are_refused() {
     let text = |t: &str| Text(t.to_owned());
     let learning = error(&[("learning_rat", Number(1.0))]);
     assert!(learning.contains("'learning_rat', did you mean 'learning_rate'?"), "{learning}");
-    let ppo = error(&[("objective", text("ppo"))]);
-    assert!(ppo.contains("option 'objective'") && ppo.contains("sft"), "{ppo}");
+    let gae = error(&[("objective", text("gae"))]);
+    assert!(gae.contains("option 'objective'") && gae.contains("sft"), "{gae}");
     assert!(error(&[("r", Number(1.5))]).contains("option 'r'"));
     assert!(error(&[("r", Number(1.0)), ("r", Number(2.0))]).contains("twice"));
     assert!(error(&[("seed", Number(1e300))]).contains("2^53"));
     assert!(error(&[("seed", Number(-1.0))]).contains("option 'seed'"));
     assert!(error(&[("learning_rate", Number(0.0))]).contains("expected a number above 0"));
-    assert!(error(&[("epsilon", Number(0.2))]).contains("no effect on sft"));
+    let epsilon = error(&[("epsilon", Number(0.2))]);
+    assert!(epsilon.contains("no effect on sft") && epsilon.contains("'reinforce' or 'ppo'"));
     assert!(error(&[("full", Bool(true)), ("r", Number(8.0))]).contains("full = true"));
     let reinforce = ("objective", text("reinforce"));
     let kl = |kind: &str| [reinforce.clone(), ("kl_loss_type", text(kind))];
@@ -57,4 +60,89 @@ fn options_that_make_no_sense_are_refused() {
     assert!(error(&both).contains("give one of them"));
     let json = serde_json::from_str::<TrainConfig>("{\"lerning_rate\": 1}");
     assert!(json.unwrap_err().to_string().contains("lerning_rate"));
+}
+
+#[test]
+fn names_of_other_trainers_are_understood() {
+    use OptionValue::{Number, Text};
+    let ppo = ("objective", Text("ppo".into()));
+    let config = options(&[
+        ppo.clone(),
+        ("clip_ratio_low", Number(0.1)),
+        ("clip_ratio_high", Number(0.3)),
+        ("clip_ratio_c", Number(2.0)),
+    ])
+    .unwrap();
+    assert_eq!((config.epsilon, config.epsilon_high), (Some(0.1), Some(0.3)));
+    assert_eq!(config.scaling(), ScaleRewards::Group);
+    assert_eq!(config.aggregation(), LossAggregation::TokenMean);
+    let twice = options(&[ppo, ("clip_ratio", Number(0.1)), ("epsilon", Number(0.1))]);
+    assert!(twice.unwrap_err().to_string().contains("option 'epsilon' is given twice"));
+    let json = r#"{"objective": "ppo", "clip_ratio": 0.1}"#;
+    assert_eq!(serde_json::from_str::<TrainConfig>(json).unwrap().epsilon, Some(0.1));
+    let kto = TrainConfig { objective: Objective::Kto, ..TrainConfig::default() };
+    assert_eq!((kto.loss(), kto.log_ratio_scale()), (LossType::ApoZeroUnpaired, 0.1));
+}
+
+/// Every option of an objective is refused on all others, and where another one makes it idle.
+#[test]
+fn options_without_effect_are_refused() {
+    use OptionValue::{Bool, Number, Text};
+    let text = |t: &str| Text(t.to_owned());
+    let of = |objective: &str, more: &[(&str, OptionValue)]| {
+        let all: Vec<_> = [("objective", text(objective))].iter().chain(more).cloned().collect();
+        options(&all).map_err(|error| error.to_string())
+    };
+    let all = ["sft", "reinforce", "ppo", "dpo", "kto"];
+    for (option, value, takes) in [
+        ("loss_agg_mode", text("token-mean"), "sft reinforce ppo"),
+        ("baseline", text("mean"), "reinforce"),
+        ("adv_estimator", text("rloo"), "ppo"),
+        ("scale_rewards", text("none"), "ppo"),
+        ("kl_loss_coef", Number(0.1), "reinforce ppo"),
+        ("epsilon", Number(0.1), "reinforce ppo"),
+        ("clip_ratio_c", Number(4.0), "ppo"),
+        ("beta", Number(0.3), "dpo kto"),
+        ("label_smoothing", Number(0.1), "dpo"),
+        ("precompute_ref_log_probs", Bool(true), "dpo kto"),
+        ("desirable_weight", Number(2.0), "kto"),
+        ("undesirable_weight", Number(2.0), "kto"),
+    ] {
+        for objective in all {
+            let found = of(objective, &[(option, value.clone())]);
+            match takes.split(' ').any(|taker| taker == objective) {
+                true => assert!(found.is_ok(), "{option} on {objective}: {found:?}"),
+                false => {
+                    let expected = format!("{option} has no effect on {objective}");
+                    assert!(found.unwrap_err().starts_with(&expected), "{option}");
+                }
+            }
+        }
+    }
+    for (objective, more, expected) in [
+        ("dpo", ("loss_type", text("kto")), "is a loss of 'kto'"),
+        ("kto", ("loss_type", text("hinge")), "is a loss of 'dpo'"),
+        ("sft", ("loss_type", text("ipo")), "no effect on sft"),
+        ("dpo", ("loss_type", text("robust")), "unless label_smoothing"),
+        ("dpo", ("label_smoothing", Number(0.5)), "to below 0.5"),
+        ("dpo", ("precompute_ref_log_probs", Bool(false)), "always computed once"),
+        ("kto", ("desirable_weight", Number(0.0)), "a number above 0"),
+        ("ppo", ("clip_ratio_c", Number(1.0)), "a number above 1"),
+        ("ppo", ("adv_estimator", text("gae")), "option 'adv_estimator'"),
+        ("reinforce", ("epsilon_high", Number(0.3)), "without epsilon"),
+        ("reinforce", ("kl_loss_type", text("full")), "without kl_loss_coef"),
+        ("sft", ("early_stopping_patience", Number(2.0)), "set eval_steps"),
+        ("sft", ("early_stopping_threshold", Number(0.1)), "without early_stopping_patience"),
+        ("sft", ("metric_for_best_model", text("loss")), "have no effect without"),
+        ("sft", ("greater_is_better", Bool(true)), "have no effect without"),
+        ("sft", ("load_best_model_at_end", Bool(true)), "set eval_steps"),
+    ] {
+        let error = of(objective, &[more]).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+    let smoothed = [("loss_type", text("ipo")), ("label_smoothing", Number(0.1))];
+    assert!(of("dpo", &smoothed).unwrap_err().contains("'sigmoid' and 'robust' only"));
+    let whitened =
+        [("adv_estimator", text("reinforce_plus_plus_baseline")), ("scale_rewards", text("batch"))];
+    assert!(of("ppo", &whitened).unwrap_err().contains("whitens over all tokens"));
 }

@@ -101,7 +101,7 @@ impl Running {
 }
 
 /// Returns the parts of the vocabulary that are worked off at a time.
-fn chunks(vocabulary: usize, rows: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn chunks(vocabulary: usize, rows: usize) -> impl Iterator<Item = Range<usize>> {
     let size = (CHUNK_LOGITS / rows.max(1)).clamp(256, 1 << 14);
     (0..vocabulary).step_by(size).map(move |start| start..(start + size).min(vocabulary))
 }

@@ -14,6 +14,7 @@
 mod attention;
 mod bias;
 pub mod composed;
+pub mod divergence;
 mod gated;
 mod kernels;
 mod linear;
@@ -27,6 +28,7 @@ mod storage;
 
 pub use attention::{AttentionForm, Heads, attention};
 pub use bias::add_bias;
+pub use divergence::{Reference, log_probs_and_divergence};
 pub use gated::{Activation, gated};
 pub use linear::linear;
 pub use log_prob::log_probs;

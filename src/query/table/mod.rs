@@ -7,6 +7,7 @@
 mod branches;
 mod columns;
 mod corpora;
+mod examples;
 mod found;
 mod grouped;
 mod prune;

@@ -1,4 +1,5 @@
-//! Tables that are streamed: calls, labels, judges, datasets, runs, metrics, corpora, recordings.
+//! Tables that are streamed: calls, labels, judges, datasets, runs and what they measured, corpora,
+//! recordings.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 
 use super::columns::LabelNames;
 use super::corpora::{CORPORA, RECORDINGS, write_corpora, write_recordings};
+use super::examples::{EXAMPLES, write_examples};
 use super::reading::external;
 use crate::codec::{ColumnType, TableId, call_error};
 use crate::diag::hexadecimal;
@@ -39,6 +41,8 @@ pub enum StreamedTable {
     Runs,
     /// A row a number measured by a run.
     Metrics,
+    /// A row an action that a run was trained on, in each epoch.
+    Examples,
     /// A row a corpus.
     Corpora,
     /// A row a recorded call.
@@ -122,13 +126,14 @@ const METRICS: &[Spec] = &[
 
 impl StreamedTable {
     /// Every streamed table.
-    pub const ALL: [StreamedTable; 8] = [
+    pub const ALL: [StreamedTable; 9] = [
         StreamedTable::ToolCalls,
         StreamedTable::Labels,
         StreamedTable::Judges,
         StreamedTable::Datasets,
         StreamedTable::Runs,
         StreamedTable::Metrics,
+        StreamedTable::Examples,
         StreamedTable::Corpora,
         StreamedTable::Recordings,
     ];
@@ -142,6 +147,7 @@ impl StreamedTable {
             StreamedTable::Datasets => "datasets",
             StreamedTable::Runs => "runs",
             StreamedTable::Metrics => "metrics",
+            StreamedTable::Examples => "examples",
             StreamedTable::Corpora => "corpora",
             StreamedTable::Recordings => "recordings",
         }
@@ -156,6 +162,7 @@ impl StreamedTable {
             StreamedTable::Datasets => DATASETS,
             StreamedTable::Runs => RUNS,
             StreamedTable::Metrics => METRICS,
+            StreamedTable::Examples => EXAMPLES,
             StreamedTable::Corpora => CORPORA,
             StreamedTable::Recordings => RECORDINGS,
         }
@@ -169,6 +176,7 @@ impl StreamedTable {
             StreamedTable::Datasets => write_datasets(view, rows),
             StreamedTable::Runs => write_runs(view, rows),
             StreamedTable::Metrics => write_metrics(view, rows),
+            StreamedTable::Examples => write_examples(view, rows),
             StreamedTable::Corpora => write_corpora(view, rows),
             StreamedTable::Recordings => write_recordings(view, rows),
         }

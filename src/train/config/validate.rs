@@ -1,0 +1,149 @@
+//! Ranges, and options that cannot stand together.
+
+use super::error::ConfigError;
+use super::options::{AdvEstimator, KlType, LossType, Objective};
+use super::table;
+use super::train_config::TrainConfig;
+
+fn refuse(message: &str) -> Result<(), ConfigError> {
+    Err(ConfigError::Combination(message.to_owned()))
+}
+
+impl TrainConfig {
+    /// Checks ranges and that every option given has an effect.
+    ///
+    /// # Errors
+    /// The first option that is out of range or without effect.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_ranges()?;
+        if self.warmup_ratio.is_some() && self.warmup_steps.is_some() {
+            return refuse("warmup_ratio and warmup_steps both set the warm-up: give one of them");
+        }
+        let lora = self.r.is_some() || self.lora_alpha.is_some() || self.target_modules.is_some();
+        if self.full && lora {
+            return refuse(
+                "r, lora_alpha and target_modules set up adapters, and full = true trains the \
+                 weights themselves: leave out one side",
+            );
+        }
+        table::check(self)?;
+        self.validate_objective()?;
+        self.validate_watching()
+    }
+
+    /// Checks options that only act together with another one of the objective.
+    fn validate_objective(&self) -> Result<(), ConfigError> {
+        if self.kl_loss_type == Some(KlType::K1) {
+            return refuse(
+                "kl_loss_type = 'k1' as a loss has zero expected gradient, so it holds nothing \
+                 back: use 'k2', 'k3' or 'full'",
+            );
+        }
+        if self.kl_loss_type.is_some() && self.kl() == 0.0 {
+            return refuse("kl_loss_type has no effect without kl_loss_coef above 0");
+        }
+        let clips = self.objective == Objective::Ppo || self.epsilon.is_some();
+        if self.epsilon_high.is_some() && !clips {
+            return refuse("epsilon_high has no effect without epsilon: set both");
+        }
+        if self.adv_estimator == Some(AdvEstimator::ReinforcePlusPlusBaseline)
+            && self.scale_rewards.is_some()
+        {
+            return refuse(
+                "scale_rewards has no effect on adv_estimator = 'reinforce_plus_plus_baseline', \
+                 which whitens over all tokens: leave it out",
+            );
+        }
+        let smooth = matches!(self.loss(), LossType::Sigmoid | LossType::Robust);
+        if self.label_smoothing.is_some() && !smooth {
+            return refuse(
+                "label_smoothing has an effect on loss_type 'sigmoid' and 'robust' only",
+            );
+        }
+        let smoothing = self.label_smoothing.unwrap_or(0.0);
+        if self.loss_type == Some(LossType::Robust) && smoothing == 0.0 {
+            return refuse("loss_type = 'robust' is 'sigmoid' unless label_smoothing is above 0");
+        }
+        if self.precompute_ref_log_probs == Some(false) {
+            return refuse(
+                "precompute_ref_log_probs = false: log-probabilities under the start policy are \
+                 always computed once, before the first step; leave it out",
+            );
+        }
+        Ok(())
+    }
+
+    /// Checks the options about the best state of the model.
+    fn validate_watching(&self) -> Result<(), ConfigError> {
+        if self.early_stopping_threshold.is_some() && self.early_stopping_patience.is_none() {
+            return refuse(
+                "early_stopping_threshold has no effect without early_stopping_patience",
+            );
+        }
+        let about_best = self.metric_for_best_model.is_some() || self.greater_is_better.is_some();
+        if about_best && !self.watches() {
+            return refuse(
+                "metric_for_best_model and greater_is_better have no effect without \
+                 early_stopping_patience or load_best_model_at_end",
+            );
+        }
+        if self.watches() && self.eval_steps.is_none() {
+            return refuse(
+                "early_stopping_patience and load_best_model_at_end look at evaluations while \
+                 training: set eval_steps",
+            );
+        }
+        Ok(())
+    }
+
+    fn validate_ranges(&self) -> Result<(), ConfigError> {
+        let check = |name: &str, holds: bool, expected: &str| match holds {
+            true => Ok(()),
+            false => Err(ConfigError::Value {
+                name: name.to_owned(),
+                message: format!("expected {expected}"),
+            }),
+        };
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        let unit = |value: f64| (0.0..1.0).contains(&value);
+        let least = |value: f64| value.is_finite() && value >= 0.0;
+        let some = |value: Option<u64>| value.is_none_or(|v| v > 0);
+        check("learning_rate", self.learning_rate.is_none_or(positive), "a number above 0")?;
+        check("warmup_ratio", self.warmup_ratio.is_none_or(unit), "a number from 0 to below 1")?;
+        check("weight_decay", least(self.weight_decay), "a number from 0 on")?;
+        check("adam_beta1", unit(self.adam_beta1), "a number from 0 to below 1")?;
+        check("adam_beta2", unit(self.adam_beta2), "a number from 0 to below 1")?;
+        check("adam_epsilon", positive(self.adam_epsilon), "a number above 0")?;
+        check("max_grad_norm", least(self.max_grad_norm), "a number from 0 on")?;
+        check("num_train_epochs", self.num_train_epochs > 0, "a whole number above 0")?;
+        check("max_steps", some(self.max_steps), "a whole number above 0")?;
+        check("tokens_per_step", self.tokens_per_step > 0, "a whole number above 0")?;
+        check("tokens_per_batch", self.tokens_per_batch > 0, "a whole number above 0")?;
+        check("max_length", some(self.max_length), "a whole number above 0")?;
+        check("r", some(self.r), "a whole number above 0")?;
+        check("lora_alpha", self.lora_alpha.is_none_or(positive), "a number above 0")?;
+        let named = self.target_modules.as_ref().is_none_or(|m| !m.is_empty());
+        check("target_modules", named, "at least one name")?;
+        check("save_steps", some(self.save_steps), "a whole number above 0")?;
+        check("save_total_limit", self.save_total_limit > 0, "a whole number above 0")?;
+        check("logging_steps", self.logging_steps > 0, "a whole number above 0")?;
+        check("eval_steps", some(self.eval_steps), "a whole number above 0")?;
+        check("kl_loss_coef", self.kl_loss_coef.is_none_or(least), "a number from 0 on")?;
+        check("epsilon", self.epsilon.is_none_or(|e| positive(e) && e < 1.0), "above 0, below 1")?;
+        check("epsilon_high", self.epsilon_high.is_none_or(positive), "a number above 0")?;
+        let above_one = |c: f64| c.is_finite() && c > 1.0;
+        check("clip_ratio_c", self.clip_ratio_c.is_none_or(above_one), "a number above 1")?;
+        check("beta", self.beta.is_none_or(positive), "a number above 0")?;
+        let half = |part: f64| (0.0..0.5).contains(&part);
+        let smoothing = self.label_smoothing.is_none_or(half);
+        check("label_smoothing", smoothing, "a number from 0 to below 0.5")?;
+        let weights = [self.desirable_weight, self.undesirable_weight];
+        for (name, weight) in ["desirable_weight", "undesirable_weight"].iter().zip(weights) {
+            check(name, weight.is_none_or(positive), "a number above 0")?;
+        }
+        let patience = some(self.early_stopping_patience);
+        check("early_stopping_patience", patience, "a whole number above 0")?;
+        let threshold = self.early_stopping_threshold.is_none_or(least);
+        check("early_stopping_threshold", threshold, "a number from 0 on")
+    }
+}

@@ -1,0 +1,69 @@
+//! What a run is of: runs with equal identities and options make the same weights.
+
+use candle_core::{DType, Var};
+
+use super::checkpoint::Identity;
+use super::error::TrainError;
+use super::plan::Prepared;
+use super::run::Run;
+
+/// Returns the identity of a run whose trainable variables still have their first values.
+pub(super) fn identity_of(
+    run: &Run<'_>,
+    parameters: &[(String, Var)],
+) -> Result<Identity, TrainError> {
+    Ok(Identity {
+        model: run.model_identity.to_owned(),
+        start: hash_variables(parameters)?,
+        data: hash_data(run.prepared),
+        tokenizer: blake3::Hash::from(run.tokenizer.fingerprint()).to_hex().to_string(),
+        renderer: run.prepared.renderer.name().to_owned(),
+    })
+}
+
+/// Returns the BLAKE3 of names, shapes and values of variables.
+fn hash_variables(variables: &[(String, Var)]) -> Result<String, TrainError> {
+    let mut hasher = blake3::Hasher::new();
+    for (name, variable) in variables {
+        hasher.update(format!("{name} {:?}\n", variable.dims()).as_bytes());
+        let values = variable.as_tensor().to_dtype(DType::F32)?.flatten_all()?;
+        let mut bytes = Vec::with_capacity(values.elem_count() * 4);
+        for value in values.to_vec1::<f32>()? {
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+        hasher.update(&bytes);
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Returns the BLAKE3 of tokens, actions and weights of all sequences.
+fn hash_data(prepared: &Prepared) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut number = |n: u64| {
+        hasher.update(&n.to_le_bytes());
+    };
+    for (sequence, weights) in prepared.sequences.iter().zip(&prepared.weights) {
+        number(sequence.key);
+        number(sequence.tokens.len() as u64);
+        sequence.tokens.iter().for_each(|token| number(u64::from(*token)));
+        number(sequence.actions.len() as u64);
+        for (action, weight) in sequence.actions.iter().zip(weights) {
+            for n in [u64::from(action.row.step), action.start as u64, action.end as u64] {
+                number(n);
+            }
+            number(weight.to_bits());
+        }
+        // Runs without pairs keep the hash they had before there were any.
+        if let Some(pair) = sequence.pair {
+            number(pair);
+        }
+    }
+    let mut stored: Vec<_> = prepared.stored.iter().collect();
+    stored.sort_by_key(|(key, _)| **key);
+    for ((key, step), (policy, log_probs)) in stored {
+        [*key, u64::from(*step), policy.temperature.to_bits()].into_iter().for_each(&mut number);
+        policy.fingerprint.bytes().for_each(|byte| number(u64::from(byte)));
+        log_probs.iter().for_each(|l| number(u64::from(l.to_bits())));
+    }
+    hasher.finalize().to_hex().to_string()
+}

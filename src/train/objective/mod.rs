@@ -1,0 +1,33 @@
+//! What is minimised, as arithmetic on log-probabilities.
+//!
+//! A loss depends on the weights through the log-probabilities of action tokens alone (and through
+//! the divergence at them, where it is exact). So losses and their derivatives by those numbers
+//! are computed here, in f64 and by hand, and handed to the backward pass as coefficients.
+//!
+//! ```text
+//!   policy.rs      sft, reinforce, ppo     a sum over tokens, each for itself
+//!   preference.rs  dpo                     a function of two actions at one state
+//!   label.rs       kto                     a function of one action and a reference point
+//!   criterion.rs   which of them a run has, over the actions of a forward pass
+//! ```
+//!
+//! All of them are means over what an optimiser step holds (tokens, actions or pairs), counted
+//! before its first forward pass: a loss does not depend on how the step is cut into batches and
+//! packed into sequences. Only pairs must stay in one forward pass, and do.
+//!
+//! Room for more. Actions that are sampled while training (`swirl`) are actions like stored ones:
+//! [`ActionLogProbs::weight`] is their advantage, known only once they are judged, and
+//! [`ActionLogProbs::start`] what the sampler said of them; the sampler takes the place of
+//! `Course::advance` as the source of a step's sequences and weights. An objective with a value
+//! head needs a second number for each token beside `now`, and a second list of derivatives in
+//! [`ActionLoss`], as the exact divergence has: `Batch` is where it would be read from the states.
+
+mod criterion;
+mod label;
+mod policy;
+mod preference;
+
+pub use criterion::{Criterion, RewardSums};
+pub use label::{LabelLoss, reference_point};
+pub use policy::{ActionLogProbs, ActionLoss, Clip, Counts, PolicyLoss};
+pub use preference::{PairLoss, PreferenceLoss};
