@@ -9,6 +9,7 @@ mod families;
 mod files;
 mod ops;
 mod parity;
+mod sample;
 mod timing;
 mod tokenizer;
 

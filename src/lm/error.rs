@@ -112,6 +112,37 @@ pub enum LmError {
         /// What is expected.
         expected: String,
     },
+    /// A request for samples or scores cannot be carried out.
+    #[error("request {number}: {what}; expected {expected}")]
+    Request {
+        /// Which one, counted from 0.
+        number: usize,
+        /// What was found.
+        what: String,
+        /// What is expected.
+        expected: String,
+    },
+    /// The cache of a sampler is too small or out of date.
+    #[error("{what}; {next}")]
+    Cache {
+        /// What does not fit, in tokens or bytes.
+        what: String,
+        /// What to do about it.
+        next: String,
+    },
+    /// The model gave no probabilities.
+    #[error(
+        "request {number}: the logits at position {position} give no probabilities ({what}); check \
+         that the weights are numbers"
+    )]
+    NoProbabilities {
+        /// The request, counted from 0.
+        number: usize,
+        /// The position in its sequence of the token that was wanted.
+        position: usize,
+        /// What was found.
+        what: String,
+    },
     /// A tokenizer cannot be built or trained.
     #[error("tokenizer: {what}; {next}")]
     Tokenizer {

@@ -16,6 +16,7 @@ mod load;
 pub mod ops;
 mod random;
 mod safetensors;
+mod sample;
 mod tokenizer;
 mod weights;
 
@@ -25,5 +26,9 @@ pub use decoder::{Decoder, Packed};
 pub use encoder::SentenceEncoder;
 pub use error::LmError;
 pub use load::{LoadedModel, ModelDescription, ModelFormat, WeightsFile, load};
+pub use sample::{
+    Counts, Distribution, End, Prefix, Progress, Prompt, Request, Sample, Sampler, SamplerOptions,
+    Samples, Watch,
+};
 pub use tokenizer::Tokenizer;
 pub use weights::{LoraConfig, PROJECTIONS, Training};

@@ -4,6 +4,7 @@
 //! a text says, `<|im_end|>` in it is eight or so ordinary tokens, so that data cannot end a turn
 //! or open another. The other recognises them, and is for text of this program's own making.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -26,6 +27,8 @@ pub struct Tokenizer {
     json: String,
     /// Id of each of the 256 bytes, where it has one.
     bytes: Vec<Option<u32>>,
+    /// The byte that a symbol stands for.
+    symbols: HashMap<String, u8>,
     alphabet: Alphabet,
     /// What only the full tokenizer finds in a text, in order of id.
     control: Vec<String>,
@@ -186,9 +189,10 @@ impl Tokenizer {
         let json = full
             .to_string(false)
             .map_err(|error| broken(format!("it cannot be written as JSON: {error}")))?;
+        let symbols = byte_symbols(alphabet).into_iter().zip(0..=255).collect();
         let content = |token: &Value| token["content"].as_str().map(str::to_owned);
         let control = control.iter().filter_map(content).collect();
-        Ok(Tokenizer { plain, full, json, bytes, alphabet, control, eos: None })
+        Ok(Tokenizer { plain, full, json, bytes, symbols, alphabet, control, eos: None })
     }
 
     /// Returns the tokenizer with another end-of-turn token.
@@ -272,6 +276,24 @@ impl Tokenizer {
     /// ids outside the vocabulary are left out.
     pub fn decode(&self, ids: &[u32]) -> String {
         self.full.decode(ids, false).unwrap_or_default()
+    }
+
+    /// Returns the bytes that a token stands for, control tokens by their text; none for an id
+    /// outside the vocabulary. The bytes of several ids one after another are the bytes of their
+    /// text: [`Tokenizer::decode`] writes U+FFFD for those that are no UTF-8.
+    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        let token = self.full.id_to_token(id)?;
+        let byte = |symbol: &str| self.symbols.get(symbol).copied();
+        Some(match self.alphabet {
+            Alphabet::Bytes => {
+                let bytes = token.chars().map(|c| byte(c.encode_utf8(&mut [0; 4])));
+                bytes.collect::<Option<Vec<u8>>>().unwrap_or_else(|| token.into_bytes())
+            }
+            Alphabet::Characters => match byte(&token) {
+                Some(byte) => vec![byte],
+                None => token.replace(SPACE, " ").into_bytes(),
+            },
+        })
     }
 
     /// Returns one more than the largest id.

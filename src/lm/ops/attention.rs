@@ -69,7 +69,7 @@ impl AttentionForm {
     }
 
     /// Returns the first token that the token at `position` of a sequence sees.
-    pub(super) fn first_seen(&self, position: usize) -> usize {
+    pub(in crate::lm) fn first_seen(&self, position: usize) -> usize {
         self.window.map_or(0, |window| (position + 1).saturating_sub(window))
     }
 }

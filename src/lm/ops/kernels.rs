@@ -86,7 +86,7 @@ fn fold_lanes(mut sums: [f32; LANES]) -> f32 {
 
 /// Returns the largest number of `a`, or minus infinity if it is empty.
 #[inline(always)]
-pub(super) fn max_of(a: &[f32]) -> f32 {
+pub(in crate::lm) fn max_of(a: &[f32]) -> f32 {
     let (chunks, rest) = a.as_chunks::<LANES>();
     let mut maxima = [f32::NEG_INFINITY; LANES];
     for chunk in chunks {
@@ -166,6 +166,6 @@ pub(super) fn tanh(x: f32) -> f32 {
 
 /// Returns cap tanh(x / cap): x where it is small, and never beyond the cap.
 #[inline(always)]
-pub(super) fn soft_cap(x: f32, cap: f32) -> f32 {
+pub(in crate::lm) fn soft_cap(x: f32, cap: f32) -> f32 {
     cap * tanh(x / cap)
 }

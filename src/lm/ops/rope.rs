@@ -62,6 +62,22 @@ impl Rotation {
         Rotation { cosine: Arc::new(cosine), sine: Arc::new(sine), tokens, half }
     }
 
+    /// Returns the angles of tokens at the given positions.
+    pub(in crate::lm) fn at_positions(positions: &[usize], frequencies: &Frequencies) -> Rotation {
+        let Frequencies { values, magnitude } = frequencies;
+        let angles: Vec<(f64, f64)> = positions
+            .iter()
+            .flat_map(|position| values.iter().map(move |f| *position as f32 * f))
+            .map(|angle| f64::from(angle).sin_cos())
+            .collect();
+        Rotation {
+            cosine: Arc::new(angles.iter().map(|(_, c)| (c * magnitude) as f32).collect()),
+            sine: Arc::new(angles.iter().map(|(s, _)| (s * magnitude) as f32).collect()),
+            tokens: positions.len(),
+            half: values.len(),
+        }
+    }
+
     /// Returns cosines and sines as tensors `[tokens, 1, head_dim / 2]`.
     pub(super) fn tensors(&self, device: &Device) -> Result<(Tensor, Tensor)> {
         let shape = (self.tokens, 1, self.half);

@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor};
 use super::kernels::for_row_blocks;
 
 /// Returns the numbers of a contiguous f32 tensor on the CPU.
-pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(in crate::lm) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let values = storage.as_slice::<f32>()?;
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&values[start..end]),
@@ -14,7 +14,10 @@ pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a 
 }
 
 /// Runs `body` on the numbers of a f32 tensor on the CPU.
-pub(super) fn with_values<R>(tensor: &Tensor, body: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+pub(in crate::lm) fn with_values<R>(
+    tensor: &Tensor,
+    body: impl FnOnce(&[f32]) -> Result<R>,
+) -> Result<R> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
