@@ -677,6 +677,16 @@ fn training_is_recorded_and_resumes_to_the_same_weights() {
     assert!(resumed.complete);
     let weights = |path: &Path| std::fs::read(path.join("model.safetensors")).unwrap();
     assert_eq!(weights(&resumed.checkpoint), weights(&summary.checkpoint));
+    // What became of each action; a resumed run has seen the same.
+    let seen = |run: &str, of: &str| {
+        number(&session, &format!("SELECT {of} FROM examples WHERE run = '{run}'"))
+    };
+    assert!(seen("whole", "count(*)") > 0.0);
+    assert_eq!(seen("whole", "max(training_step)"), 6.0);
+    for of in ["count(*)", "sum(log_prob_start)", "sum(tokens)"] {
+        assert_eq!(seen("whole", of), seen("halted", of), "{of}");
+    }
+    assert_eq!(seen("whole", "count(log_prob_end)"), 0.0);
     let taken = mistake(&session, &train("whole"));
     assert!(taken.contains("run 'whole' is there already"), "{taken}");
     let error = mistake(&session, "FROM steps |> TRAIN WITH (model = 'm', learning_rat = 1)");
@@ -686,6 +696,53 @@ fn training_is_recorded_and_resumes_to_the_same_weights() {
     assert!(no_reward.contains("needs reward"), "{no_reward}");
     let no_model = mistake(&session, "FROM steps |> TRAIN WITH (model = 'missing.gguf')");
     assert!(no_model.contains("missing.gguf"), "{no_model}");
+}
+
+#[test]
+fn labels_train_by_kto_and_examples_say_what_was_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = world(folder.path());
+    let model = folder.path().join("model");
+    let new = swirldb::session::NewModel {
+        vocab_size: 512,
+        hidden_size: 32,
+        n_layers: 1,
+        n_heads: 2,
+        ..swirldb::session::NewModel::default()
+    };
+    swirldb::session::create_model(&session, &model, &new).unwrap();
+    let train = |options: &str| {
+        format!(
+            "FROM subtrajectories |> SAMPLE 8 TRAJECTORIES SEED 2 |> TRAIN WITH (model = '{}', \
+             full = true, learning_rate = 0.01, num_train_epochs = 2, {options}) AS labelled",
+            model.display()
+        )
+    };
+    let pairs = mistake(&session, &train("objective = 'dpo'"));
+    assert!(pairs.contains("takes pairs"), "{pairs}");
+    let none = mistake(&session, &train("objective = 'kto'"));
+    assert!(none.contains("needs reward"), "{none}");
+    let shades = mistake(&session, &train("objective = 'kto', reward = 'process * 0.7 + 0.1'"));
+    assert!(shades.contains("label"), "{shades}");
+    let labels = "objective = 'kto', reward = 'CASE WHEN process > .5 THEN 1 ELSE 0 END', \
+                  log_examples = true";
+    let (outcome, _) = run(&session, &train(labels));
+    let Outcome::Trained(summary) = outcome else { panic!("{outcome:?}") };
+    assert!(summary.complete);
+    let count = |of: &str| number(&session, &format!("SELECT {of} FROM examples"));
+    assert_eq!(count("count(*)"), 2.0 * summary.plan.actions as f64);
+    assert_eq!(count("count(log_prob_end)"), count("count(*)"));
+    assert_eq!(count("count(DISTINCT weight)"), 2.0);
+    // Good actions became likelier than the others did.
+    let learned = |weight: u8| {
+        count(&format!(
+            "avg((log_prob_end - log_prob_start) / tokens) FILTER (WHERE weight = {weight})"
+        ))
+    };
+    assert!(learned(1) > learned(0), "{} {}", learned(1), learned(0));
+    // They are rows of steps: what was not learned can be selected again.
+    run(&session, "FROM examples |> WHERE epoch = 1 AND weight = 1 |> SAVE AS again");
+    assert!(number(&session, "SELECT count(*) FROM dataset.again") > 0.0);
 }
 
 #[test]
