@@ -26,6 +26,7 @@ impl Database {
         progress: &mut CorpusProgress<'_>,
     ) -> Result<CorpusRecord, DbError> {
         let mut record = self.corpus_record(name)?;
+        self.store().flush_documents(false)?;
         // What counts may have been lost with the kill that it goes on after.
         let (fingerprint, documents, text_bytes) =
             self.build_ranking(&record, options, progress)?;
@@ -35,6 +36,7 @@ impl Database {
         }
         (record.documents, record.text_bytes) = (documents, text_bytes);
         record.fingerprint = Some(fingerprint);
+        self.store().flush_documents(true)?;
         self.store().put_corpus(&record)?;
         Ok(record)
     }

@@ -58,8 +58,9 @@ impl Store {
         Ok(corpora)
     }
 
-    /// Adds documents, pairs of id and content, to a corpus. They are durable with the next commit
-    /// or [`Store::sync`]: a corpus is sealed only after that.
+    /// Adds documents, pairs of id and content, to a corpus. They are durable with
+    /// [`Store::flush_documents`]: a corpus is sealed only after that, and one that is begun goes on
+    /// from what a kill has left.
     ///
     /// # Errors
     /// Damage, or what the disk says.
@@ -96,8 +97,16 @@ impl Store {
                 }
             }
         }
-        self.engine.write(changes, false)?;
+        self.engine.write_unlogged(changes)?;
         Ok(added)
+    }
+
+    /// Makes the documents added so far durable; without `wait` it is only begun.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn flush_documents(&self, wait: bool) -> Result<(), StoreError> {
+        self.engine.flush_family(Family::Document, wait)
     }
 
     /// Makes durable what was written without being so.

@@ -241,6 +241,20 @@ impl Engine {
 
     /// Writes all changes or none. `durable`: they survive a power cut once this returns.
     pub fn write(&self, changes: Changes, durable: bool) -> Result<(), StoreError> {
+        let mut options = WriteOptions::default();
+        options.set_sync(durable);
+        self.write_opt(changes, &options)
+    }
+
+    /// Writes changes past the log: a kill takes those that [`Engine::flush_family`] has not
+    /// brought into files. For what is read again from elsewhere then, in bulk.
+    pub fn write_unlogged(&self, changes: Changes) -> Result<(), StoreError> {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.write_opt(changes, &options)
+    }
+
+    fn write_opt(&self, changes: Changes, options: &WriteOptions) -> Result<(), StoreError> {
         if !self.writable {
             return Err(StoreError::ReadOnly);
         }
@@ -252,9 +266,17 @@ impl Engine {
         for (family, key) in &changes.deletes {
             batch.delete_cf(self.family(*family)?, key);
         }
-        let mut options = WriteOptions::default();
-        options.set_sync(durable);
-        self.db.write_opt(batch, &options).map_err(write_error)
+        self.db.write_opt(batch, options).map_err(write_error)
+    }
+
+    /// Brings everything of a family into files, at once or, without `wait`, soon.
+    pub fn flush_family(&self, family: Family, wait: bool) -> Result<(), StoreError> {
+        if !self.writable {
+            return Ok(());
+        }
+        let mut options = FlushOptions::default();
+        options.set_wait(wait);
+        self.db.flush_cf_opt(self.family(family)?, &options).map_err(write_error)
     }
 
     /// Makes durable what was written without being so.
@@ -308,7 +330,8 @@ fn database_options(create: bool, memory: &Memory) -> Options {
     options.set_paranoid_checks(true);
     options.set_db_write_buffer_size(memory.write_bytes);
     options.set_max_total_wal_size(memory.write_bytes as u64 * 4);
-    options.set_max_background_jobs(4);
+    // Two of them write memory tables to files.
+    options.set_max_background_jobs(8);
     options.set_keep_log_file_num(2);
     options.set_max_open_files(512);
     options
@@ -334,6 +357,10 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     options.set_compression_type(DBCompressionType::Zstd);
     options.set_compression_options(-14, 1, 0, 0);
     options.set_write_buffer_size(16 << 20);
+    if family == Family::Document {
+        // Bulk goes in here through memory tables: with two, writing waits for files half the time.
+        options.set_max_write_buffer_number(6);
+    }
     // Keys mostly ascend, so files of level 0 rarely overlap: merging them early would rewrite a
     // bulk load for nothing.
     options.set_level_zero_file_num_compaction_trigger(16);
