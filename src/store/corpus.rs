@@ -59,8 +59,8 @@ impl Store {
     }
 
     /// Adds documents, pairs of id and content, to a corpus. They are durable with
-    /// [`Store::flush_documents`]: a corpus is sealed only after that, and one that is begun goes on
-    /// from what a kill has left.
+    /// [`Store::flush_documents`]: a corpus is sealed only after that, and one that is begun goes
+    /// on from what a kill has left.
     ///
     /// # Errors
     /// Damage, or what the disk says.
