@@ -4,6 +4,8 @@
 mod corpus;
 #[path = "main/serving.rs"]
 mod serving;
+#[path = "main/training.rs"]
+mod training;
 
 use std::io::{IsTerminal, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -18,8 +20,7 @@ use swirldb::repl::{
     prompt, script, script_with_answers, watched,
 };
 use swirldb::session::{
-    ExportFormat, NewModel, Session, SessionError, SessionOptions, create_model, export,
-    export_dataset,
+    ExportFormat, Session, SessionError, SessionOptions, export, export_batches, export_dataset,
 };
 use swirldb::synth::{self, Shape, SynthOptions};
 
@@ -97,7 +98,7 @@ enum Command {
         #[command(flatten)]
         open: OpenArguments,
     },
-    /// Write the trajectories that a query selects, or a dataset, with their labels to a file.
+    /// Write the trajectories that a query selects, a dataset, or the tokens of a run to a file.
     Export {
         /// The database.
         db: PathBuf,
@@ -107,6 +108,9 @@ enum Command {
         /// Instead a saved dataset: with its rows, for another machine.
         #[arg(long, value_name = "NAME", conflicts_with_all = ["query", "format"])]
         dataset: Option<String>,
+        /// Instead the tokens of a training run, in the order of training.
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["query", "format", "dataset"])]
+        run: Option<String>,
         /// The file; .gz and .zst compress it.
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
@@ -117,43 +121,18 @@ enum Command {
         #[command(flatten)]
         open: OpenArguments,
     },
-    /// Go on with a training run that was stopped or killed.
-    Train {
-        /// The database.
-        db: PathBuf,
-        /// The run.
-        #[arg(long, value_name = "RUN")]
-        resume: String,
-        #[command(flatten)]
-        open: OpenArguments,
-    },
+    /// Train as a file says, or go on with a run that was stopped or killed.
+    Train(training::TrainArguments),
+    /// Write the model of a run whole, its adapters added to the weights.
+    Merge(training::MergeArguments),
+    /// Write a finished run as a folder with all that is needed to make it again.
+    Bundle(training::BundleArguments),
+    /// Make the run of a bundle again and compare every number and the weights.
+    Rerun(training::RerunArguments),
+    /// Sample actions at stored states, and write them to standard output as JSON lines.
+    Sample(training::SampleArguments),
     /// Make a small model from nothing: a tokenizer trained on the database, random weights.
-    Model {
-        /// The database whose texts the tokenizer is trained on.
-        db: PathBuf,
-        /// The folder to write.
-        directory: PathBuf,
-        /// Tokens of the vocabulary.
-        #[arg(long, default_value_t = NewModel::default().vocab_size)]
-        vocab_size: usize,
-        /// Width.
-        #[arg(long, default_value_t = NewModel::default().hidden_size)]
-        hidden_size: usize,
-        /// Layers.
-        #[arg(long, default_value_t = NewModel::default().n_layers)]
-        layers: usize,
-        /// Heads of attention.
-        #[arg(long, default_value_t = NewModel::default().n_heads)]
-        heads: usize,
-        /// Longest sequence in tokens.
-        #[arg(long, default_value_t = NewModel::default().context_length)]
-        context: usize,
-        /// Where the weights come from.
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-        #[command(flatten)]
-        open: OpenArguments,
-    },
+    Model(training::ModelArguments),
     /// Check everything stored against everything else.
     Verify {
         /// The database.
@@ -331,39 +310,22 @@ fn run(arguments: Arguments) -> Result<ExitCode, SessionError> {
             let dataset = export_dataset(&session, &name, &to)?;
             print_export(&dataset, &to.display().to_string());
         }
-        Some(Command::Export { db, query, dataset: None, to, format, open }) => {
+        Some(Command::Export { db, run: Some(run), to, open, .. }) => {
+            let session = open.session(&db, false)?;
+            let passes = watched(&session, || export_batches(&session, &run, &to))?;
+            note(&format!("{}: {passes} forward passes", to.display()));
+        }
+        Some(Command::Export { db, query, to, format, open, .. }) => {
             let session = open.session(&db, false)?;
             let written = watched(&session, || export(&session, &query, format, &to))?;
             note(&format!("{}: {written} trajectories", to.display()));
         }
-        Some(Command::Train { db, resume, open }) => {
-            let session = open.session(&db, false)?;
-            Console::new(Format::Table).resume(&session, &resume)?;
-        }
-        Some(Command::Model {
-            db,
-            directory,
-            vocab_size,
-            hidden_size,
-            layers,
-            heads,
-            context,
-            seed,
-            open,
-        }) => {
-            let session = open.session(&db, false)?;
-            let new = NewModel {
-                vocab_size,
-                hidden_size,
-                n_layers: layers,
-                n_heads: heads,
-                context_length: context,
-                seed,
-                ..NewModel::default()
-            };
-            let weights = create_model(&session, &directory, &new)?;
-            note(&format!("{}: {weights} weights", directory.display()));
-        }
+        Some(Command::Train(arguments)) => training::train(arguments)?,
+        Some(Command::Merge(arguments)) => training::write_merged(arguments)?,
+        Some(Command::Bundle(arguments)) => training::write_bundle(arguments)?,
+        Some(Command::Rerun(arguments)) => return training::make_again(arguments),
+        Some(Command::Sample(arguments)) => training::write_samples(arguments)?,
+        Some(Command::Model(arguments)) => training::make_model(arguments)?,
         Some(Command::Verify { db, open }) => {
             return swirldb::repl::verify(&open.session(&db, false)?);
         }

@@ -14,7 +14,7 @@ use crate::session::{mistake, number, table};
 /// A database with a trajectory for each word, all of one question. A letter is an action: its
 /// content is the letter, its tool the small letter. The human label `process` is 1 for c, .5 for
 /// a, else 0.
-fn letters(folder: &Path, words: &[&str]) -> Session {
+pub fn letters(folder: &Path, words: &[&str]) -> Session {
     let options = SessionOptions { memory_bytes: 128 << 20, threads: 2, read_only: false };
     let session = Session::open(&folder.join("db"), options, true).unwrap();
     let step = |(letter, number): (char, usize)| Step {

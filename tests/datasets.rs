@@ -362,7 +362,7 @@ fn draft<'a>(name: &'a str, statement: &'a str) -> DatasetDraft<'a> {
 }
 
 fn row(trajectory: u64, step: u32, reward: Option<f64>) -> NewRow {
-    NewRow { trajectory, step: Some(step), reward }
+    NewRow { trajectory, step: Some(step), reward, pair: None }
 }
 
 #[test]
@@ -415,6 +415,7 @@ fn differences_are_those_of_counting() {
                 step: 1 + next(2) as u32,
                 content_hash: [u8::from(next(20) == 0); 32],
                 reward: (next(3) > 0).then(|| next(2) as f64),
+                pair: None,
             };
             (0..size).map(row).collect()
         };

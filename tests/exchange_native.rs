@@ -5,7 +5,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use swirldb::exchange::{
     DatasetManifest, DatasetRows, Imported, LabelPlace, LabelRecord, NativeWriter,
-    PinnedTrajectory, Place, PlacedLabel, ReadOptions, Record, content_hash,
+    PinnedTrajectory, Place, PlacedLabel, ReadOptions, Record, WrittenRow, content_hash,
 };
 use swirldb::model::{
     ContextItem, Json, Judge, JudgeKind, Label, LabelName, Message, Status, Step, Target, ToolCall,
@@ -185,11 +185,16 @@ prop_compose! {
     fn dataset_rows()(
         dataset in text(), first in any::<u64>(),
         pinned in vec((text(), text(), any::<[u8; 32]>()), 0..3),
-        rows in vec((any::<u32>(), any::<u32>(), of(number())), 0..4),
+        rows in vec((any::<u32>(), any::<u32>(), of(number()), of(any::<u64>())), 0..4),
     ) -> DatasetRows {
         let trajectories =
             pinned.into_iter().map(|(source, id, hash)| PinnedTrajectory(source, id, hash));
-        DatasetRows { dataset, first, trajectories: trajectories.collect(), rows }
+        let rows = rows.into_iter().map(|(at, step, reward, pair)| match pair {
+            None => WrittenRow::Single(at, step, reward),
+            Some(pair) => WrittenRow::Paired(at, step, reward, pair),
+        });
+        let (trajectories, rows) = (trajectories.collect(), rows.collect());
+        DatasetRows { dataset, first, trajectories, rows }
     }
 }
 

@@ -12,8 +12,9 @@ use crate::syntax::goldens;
 
 /// Kinds of mistakes that no statement and no command at the prompt can make, and the tests that
 /// make them.
-const OF_THE_PROGRAM: [(&str, &str); 25] = [
+const OF_THE_PROGRAM: [(&str, &str); 28] = [
     ("ambiguous", "tools: expressions of the calculator"),
+    ("bundle", "runs: a bundle is made again to the last bit"),
     ("character", "tools: expressions of the calculator"),
     ("dataset", "datasets: a saved statement that is no query"),
     ("dataset-in-use", "datasets: a dataset is dropped unless a run needs it"),
@@ -24,19 +25,21 @@ const OF_THE_PROGRAM: [(&str, &str); 25] = [
     ("export", "program: swirl export takes a query"),
     ("file", "program: -f names no file"),
     ("import", "program: import of what is not there"),
+    ("merge", "runs: a merged model is the adapted one"),
     ("model", "session: a model without a tokenizer"),
     ("name", "tools: expressions of the calculator"),
     ("one-statement", "corpora: an agent reads and changes nothing"),
     ("read-only", "corpora: an agent reads and changes nothing"),
     ("recording", "tools: lines that are no recordings"),
     ("run", "program: swirl train --resume of a run that is no training"),
+    ("sample", "runs: samples of stored states"),
     ("serve", "serve: options that do not hold"),
     ("schema", "what the engine says of a schema beside unknown and ambiguous columns"),
     ("shared-questions", "session: questions of the evaluation are not trained on"),
     ("size", "tools: expressions of the calculator"),
     ("too-long", "syntax: statements of more than a megabyte"),
+    ("train-config", "runs: a file says what a statement does"),
     ("unknown-cassette", "corpora: calls are recorded and replayed with the same bytes"),
-    ("unknown-run", "program: swirl train --resume of a run that is not there"),
     ("value", "tools: expressions of the calculator"),
 ];
 

@@ -331,7 +331,7 @@ fn an_edited_history_stands_apart() {
 }
 
 #[test]
-fn a_template_that_drops_calls_is_refused_and_tags_take_over() {
+fn a_template_that_drops_calls_is_refused() {
     let of = trajectory();
     let error = template(SMOLLM2).trajectory(&of, &[2]).unwrap_err();
     assert!(matches!(error, RenderError::TemplateRun { step: 1, .. }), "{error}");
@@ -339,20 +339,6 @@ fn a_template_that_drops_calls_is_refused_and_tags_take_over() {
     with_text.steps[0].action.content = Some(String::new());
     let error = template(SMOLLM2).trajectory(&with_text, &[2]).unwrap_err().to_string();
     assert!(error.contains("step 1") && error.contains("drops tool calls"), "{error}");
-
-    let rows = [(&with_text, vec![3])];
-    let choose = |choice| Renderer::choose(choice, Some(SMOLLM2), &vocabulary(), &rows).unwrap();
-    let (renderer, reason) = choose(RendererChoice::Auto);
-    assert_eq!(renderer.name(), "tags");
-    assert!(reason.unwrap().contains("trajectory t of s"));
-    assert_eq!(choose(RendererChoice::Template).0.name(), "template");
-
-    let mut plain = of;
-    plain.steps.drain(..2);
-    let (renderer, reason) =
-        Renderer::choose(RendererChoice::Auto, Some(SMOLLM2), &vocabulary(), &[(&plain, vec![1])])
-            .unwrap();
-    assert_eq!((renderer.name(), reason), ("template", None));
 }
 
 #[test]

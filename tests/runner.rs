@@ -26,6 +26,7 @@ mod prompt;
 mod queries;
 mod ranking;
 mod render;
+mod runs;
 mod schema;
 mod score;
 mod search;

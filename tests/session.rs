@@ -22,9 +22,9 @@ use swirldb::train::Event;
 #[derive(Default)]
 pub struct Kept {
     pub batches: Vec<RecordBatch>,
-    losses: Vec<f64>,
-    stop_at: Option<u64>,
-    notes: Vec<String>,
+    pub losses: Vec<f64>,
+    pub stop_at: Option<u64>,
+    pub notes: Vec<String>,
 }
 
 impl Sink for Kept {
@@ -631,143 +631,6 @@ fn export_and_import_lose_nothing() {
     let bytes = |path: &Path| std::fs::read(path).unwrap();
     let unpacked = zstd::decode_all(bytes(&second).as_slice()).unwrap();
     assert_eq!(unpacked, bytes(&first), "export(import(export)) is export");
-}
-
-#[test]
-fn training_is_recorded_and_resumes_to_the_same_weights() {
-    let folder = tempfile::tempdir().unwrap();
-    let session = world(folder.path());
-    let model = folder.path().join("model");
-    let new = swirldb::session::NewModel {
-        vocab_size: 512,
-        hidden_size: 32,
-        n_layers: 1,
-        n_heads: 2,
-        ..swirldb::session::NewModel::default()
-    };
-    swirldb::session::create_model(&session, &model, &new).unwrap();
-    let train = |name: &str| {
-        format!(
-            "FROM subtrajectories |> WHERE split = 'train' AND process > .5 \
-             |> SAMPLE 12 TRAJECTORIES SEED 1 \
-             |> TRAIN WITH (model = '{}', full = true, learning_rate = 0.01, max_steps = 6, \
-                            tokens_per_step = 512, save_steps = 2) AS {name}",
-            model.display()
-        )
-    };
-    let (outcome, whole) = run(&session, &train("whole"));
-    let Outcome::Trained(summary) = outcome else { panic!("{outcome:?}") };
-    assert!(summary.complete && summary.steps == 6);
-    assert!(whole.losses[5] < whole.losses[0], "{:?}", whole.losses);
-    let stored =
-        number(&session, "SELECT count(*) FROM metrics WHERE run = 'whole' AND name = 'nll'");
-    assert_eq!(stored, 6.0);
-    let mut stopping = Kept { stop_at: Some(3), ..Kept::default() };
-    let outcome = try_run(&session, &train("halted"), &mut stopping).unwrap();
-    let Outcome::Trained(halted) = outcome else { panic!("{outcome:?}") };
-    assert!(!halted.complete);
-    let status = table(&session, "SELECT run, status FROM runs ORDER BY run");
-    assert!(
-        status.contains("halted | stopped") && status.contains("whole  | finished"),
-        "{status}"
-    );
-    let Outcome::Trained(resumed) = session.resume("halted", &mut Kept::default()).unwrap() else {
-        panic!("not trained")
-    };
-    assert!(resumed.complete);
-    let weights = |path: &Path| std::fs::read(path.join("model.safetensors")).unwrap();
-    assert_eq!(weights(&resumed.checkpoint), weights(&summary.checkpoint));
-    // What became of each action; a resumed run has seen the same.
-    let seen = |run: &str, of: &str| {
-        number(&session, &format!("SELECT {of} FROM examples WHERE run = '{run}'"))
-    };
-    assert!(seen("whole", "count(*)") > 0.0);
-    assert_eq!(seen("whole", "max(training_step)"), 6.0);
-    for of in ["count(*)", "sum(log_prob_start)", "sum(tokens)"] {
-        assert_eq!(seen("whole", of), seen("halted", of), "{of}");
-    }
-    assert_eq!(seen("whole", "count(log_prob_end)"), 0.0);
-    let taken = mistake(&session, &train("whole"));
-    assert!(taken.contains("run 'whole' is there already"), "{taken}");
-    let error = mistake(&session, "FROM steps |> TRAIN WITH (model = 'm', learning_rat = 1)");
-    assert!(error.contains("did you mean 'learning_rate'?"), "{error}");
-    let no_reward =
-        mistake(&session, "FROM steps |> TRAIN WITH (model = 'm', objective = 'reinforce')");
-    assert!(no_reward.contains("needs reward"), "{no_reward}");
-    let no_model = mistake(&session, "FROM steps |> TRAIN WITH (model = 'missing.gguf')");
-    assert!(no_model.contains("missing.gguf"), "{no_model}");
-}
-
-#[test]
-fn labels_train_by_kto_and_examples_say_what_was_learned() {
-    let folder = tempfile::tempdir().unwrap();
-    let session = world(folder.path());
-    let model = folder.path().join("model");
-    let new = swirldb::session::NewModel {
-        vocab_size: 512,
-        hidden_size: 32,
-        n_layers: 1,
-        n_heads: 2,
-        ..swirldb::session::NewModel::default()
-    };
-    swirldb::session::create_model(&session, &model, &new).unwrap();
-    let train = |options: &str| {
-        format!(
-            "FROM subtrajectories |> SAMPLE 8 TRAJECTORIES SEED 2 |> TRAIN WITH (model = '{}', \
-             full = true, learning_rate = 0.01, num_train_epochs = 2, {options}) AS labelled",
-            model.display()
-        )
-    };
-    let pairs = mistake(&session, &train("objective = 'dpo'"));
-    assert!(pairs.contains("takes pairs"), "{pairs}");
-    let none = mistake(&session, &train("objective = 'kto'"));
-    assert!(none.contains("needs reward"), "{none}");
-    let shades = mistake(&session, &train("objective = 'kto', reward = 'process * 0.7 + 0.1'"));
-    assert!(shades.contains("label"), "{shades}");
-    let labels = "objective = 'kto', reward = 'CASE WHEN process > .5 THEN 1 ELSE 0 END', \
-                  log_examples = true";
-    let (outcome, _) = run(&session, &train(labels));
-    let Outcome::Trained(summary) = outcome else { panic!("{outcome:?}") };
-    assert!(summary.complete);
-    let count = |of: &str| number(&session, &format!("SELECT {of} FROM examples"));
-    assert_eq!(count("count(*)"), 2.0 * summary.plan.actions as f64);
-    assert_eq!(count("count(log_prob_end)"), count("count(*)"));
-    assert_eq!(count("count(DISTINCT weight)"), 2.0);
-    // Good actions became likelier than the others did.
-    let learned = |weight: u8| {
-        count(&format!(
-            "avg((log_prob_end - log_prob_start) / tokens) FILTER (WHERE weight = {weight})"
-        ))
-    };
-    assert!(learned(1) > learned(0), "{} {}", learned(1), learned(0));
-    // They are rows of steps: what was not learned can be selected again.
-    run(&session, "FROM examples |> WHERE epoch = 1 AND weight = 1 |> SAVE AS again");
-    assert!(number(&session, "SELECT count(*) FROM dataset.again") > 0.0);
-}
-
-#[test]
-fn questions_of_the_evaluation_are_not_trained_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let session = world(folder.path());
-    let model = folder.path().join("model");
-    let new = swirldb::session::NewModel {
-        vocab_size: 300,
-        hidden_size: 16,
-        n_layers: 1,
-        n_heads: 1,
-        ..swirldb::session::NewModel::default()
-    };
-    swirldb::session::create_model(&session, &model, &new).unwrap();
-    run(&session, "FROM subtrajectories |> WHERE sample_index = 0 |> SAVE AS held_out");
-    let text = format!(
-        "FROM subtrajectories |> WHERE sample_index = 1 |> TRAIN WITH (model = '{}', full = true, \
-         max_steps = 1, eval_dataset = 'held_out')",
-        model.display()
-    );
-    let shown = mistake(&session, &text);
-    assert!(shown.contains("questions of eval_dataset 'held_out' are trained on"), "{shown}");
-    let runs = number(&session, "SELECT count(*) FROM runs");
-    assert_eq!(runs, 0.0, "what is refused leaves nothing behind");
 }
 
 #[test]

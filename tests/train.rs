@@ -133,6 +133,7 @@ fn run_with(
     let run = Run {
         decoder,
         tokenizer: &tokenizer,
+        chat_template: None,
         model_identity: "tiny",
         prepared,
         config,

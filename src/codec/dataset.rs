@@ -14,13 +14,46 @@ pub struct DatasetRow {
     pub step: u32,
     /// BLAKE3 of the trajectory's canonical content.
     pub content_hash: [u8; 32],
-    /// The reward it was saved with, if the selection had one.
+    /// The reward it was saved with, if the selection had one; of a pair 1 (chosen) and 0.
     pub reward: Option<f64>,
+    /// The pair that it is a side of, from 0, if the selection was one of pairs.
+    pub pair: Option<u64>,
 }
 
 /// Rows of a dataset.
 impl Record for Vec<DatasetRow> {
     const WHAT: &'static str = "dataset rows";
+    const VERSION: u8 = 2;
+
+    fn decode(bytes: &[u8]) -> Result<Vec<DatasetRow>, CodecError> {
+        match bytes.first() {
+            Some(&<Vec<FirstRow>>::VERSION) => {
+                let rows = <Vec<FirstRow>>::decode_current(bytes)?;
+                Ok(rows.into_iter().map(FirstRow::climb).collect())
+            }
+            _ => Self::decode_current(bytes),
+        }
+    }
+}
+
+/// The first version of [`DatasetRow`].
+#[derive(Encode, Decode)]
+struct FirstRow {
+    trajectory: u64,
+    step: u32,
+    content_hash: [u8; 32],
+    reward: Option<f64>,
+}
+
+impl Record for Vec<FirstRow> {
+    const WHAT: &'static str = <Vec<DatasetRow>>::WHAT;
+}
+
+impl FirstRow {
+    fn climb(self) -> DatasetRow {
+        let FirstRow { trajectory, step, content_hash, reward } = self;
+        DatasetRow { trajectory, step, content_hash, reward, pair: None }
+    }
 }
 
 /// How far a database went at a sequence. Everything counted here is only ever added to, so that

@@ -47,11 +47,13 @@ pub enum Family {
     Corpus,
     /// Documents of a corpus.
     Document,
+    /// Tokens of trajectories, as one tokenizer and one rendering give them.
+    Token,
 }
 
 impl Family {
     /// Every family, in the order of their meaning.
-    pub const ALL: [Family; 18] = [
+    pub const ALL: [Family; 19] = [
         Family::Meta,
         Family::Id,
         Family::Trajectory,
@@ -70,6 +72,7 @@ impl Family {
         Family::Recording,
         Family::Corpus,
         Family::Document,
+        Family::Token,
     ];
 
     /// Returns the family's name on disk.
@@ -93,6 +96,7 @@ impl Family {
             Family::Recording => "recording",
             Family::Corpus => "corpus",
             Family::Document => "document",
+            Family::Token => "token",
         }
     }
 }
@@ -197,6 +201,8 @@ pub enum Key {
     Corpus(String),
     /// `document`: corpus, id.
     Document(String, String),
+    /// `token`: BLAKE3 of tokenizer, rendering, content and chosen steps.
+    Token([u8; 32]),
 }
 
 impl Key {
@@ -219,6 +225,7 @@ impl Key {
             Key::Recording(..) => Family::Recording,
             Key::Corpus(_) => Family::Corpus,
             Key::Document(..) => Family::Document,
+            Key::Token(_) => Family::Token,
         }
     }
 
@@ -239,6 +246,7 @@ impl Key {
                 out.extend_from_slice(&step.to_be_bytes());
             }
             Key::BodyId(hash) => out.extend_from_slice(hash),
+            Key::Token(hash) => out.extend_from_slice(hash),
             Key::Column { table, column, chunk, version } => {
                 out.push(table.code());
                 out.extend_from_slice(&column.to_be_bytes());
@@ -342,6 +350,7 @@ impl KeyBytes<'_> {
             Family::Recording => Key::Recording(self.text()?, self.array()?),
             Family::Corpus => Key::Corpus(self.text()?),
             Family::Document => Key::Document(self.text()?, self.text()?),
+            Family::Token => Key::Token(self.array()?),
             Family::Example => Key::Example {
                 run: self.text()?,
                 epoch: self.u64()?,

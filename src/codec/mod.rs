@@ -12,6 +12,7 @@ mod record;
 mod recording;
 mod rows;
 mod table;
+mod tokens;
 
 pub use column::{ChunkStats, Scalar, decode_batch, decode_column, encode_batch, encode_column};
 pub use corpus::{CorpusField, CorpusRecord, DocumentRecord};
@@ -28,3 +29,4 @@ pub use rows::{StepRows, TrajectoryRows, call_error};
 pub use table::{
     CHUNK_ROWS, Column, ColumnPlace, ColumnType, STEP_COLUMNS, TRAJECTORY_COLUMNS, stored_columns,
 };
+pub use tokens::{TokenSequence, TokenSpan, TokensRecord};

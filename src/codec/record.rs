@@ -184,7 +184,8 @@ pub struct HeaderRecord {
     /// The row of the first step.
     pub first_row: u64,
     split: Option<String>,
-    question_id: Option<String>,
+    /// The question's identifier.
+    pub question_id: Option<String>,
     /// The question's text.
     pub question: Option<String>,
     /// Answers accepted as right.
@@ -646,8 +647,49 @@ pub struct ExampleRecord {
     pub log_prob_start: Option<f64>,
     /// The same at the end of the epoch, where the run took it.
     pub log_prob_end: Option<f64>,
+    /// The same under the policy at the start of the run, where its objective looks at it.
+    pub log_prob_reference: Option<f64>,
 }
 
 impl Record for ExampleRecord {
     const WHAT: &'static str = "example record";
+    const VERSION: u8 = 2;
+
+    fn decode(bytes: &[u8]) -> Result<ExampleRecord, CodecError> {
+        match bytes.first() {
+            Some(&FirstExample::VERSION) => {
+                FirstExample::decode_current(bytes).map(FirstExample::climb)
+            }
+            _ => Self::decode_current(bytes),
+        }
+    }
+}
+
+/// The first version of [`ExampleRecord`].
+#[derive(Encode, Decode)]
+struct FirstExample {
+    weight: f64,
+    advantage: f64,
+    tokens: u32,
+    training_step: u64,
+    log_prob_start: Option<f64>,
+    log_prob_end: Option<f64>,
+}
+
+impl Record for FirstExample {
+    const WHAT: &'static str = ExampleRecord::WHAT;
+}
+
+impl FirstExample {
+    fn climb(self) -> ExampleRecord {
+        ExampleRecord {
+            weight: self.weight,
+            advantage: self.advantage,
+            tokens: self.tokens,
+            training_step: self.training_step,
+            log_prob_start: self.log_prob_start,
+            log_prob_end: self.log_prob_end,
+            log_prob_reference: None,
+        }
+    }
 }

@@ -17,8 +17,10 @@ pub struct NewRow {
     pub trajectory: u64,
     /// The step; `None`: all steps of the trajectory.
     pub step: Option<u32>,
-    /// The reward it is saved with.
+    /// The reward it is saved with; of a pair 1 (chosen) and 0.
     pub reward: Option<f64>,
+    /// The pair that it is a side of, from 0.
+    pub pair: Option<u64>,
 }
 
 /// A selection and where it comes from.
@@ -58,7 +60,7 @@ impl Database {
             return Err(DbError::Selection("the selection is empty: nothing was saved".into()));
         }
         let mut seen = HashSet::with_capacity(rows.len());
-        let twice = rows.iter().find(|r| !seen.insert((r.trajectory, r.step)));
+        let twice = rows.iter().find(|r| !seen.insert((r.trajectory, r.step, r.pair)));
         if let Some(row) = twice.filter(|_| !draft.with_duplicates) {
             let header = view.headers(&[row.trajectory])?;
             let id = header.first().map_or("", |h| h.id.as_str());
@@ -119,14 +121,15 @@ pub fn pin(view: &View, rows: &[NewRow]) -> Result<Vec<DatasetRow>, DbError> {
             Some(step) => step..=step,
             None => 1..=n_steps,
         };
-        let (trajectory, reward) = (row.trajectory, row.reward);
-        pinned.extend(steps.map(|step| DatasetRow { trajectory, step, content_hash, reward }));
+        let NewRow { trajectory, reward, pair, .. } = *row;
+        let pin = |step| DatasetRow { trajectory, step, content_hash, reward, pair };
+        pinned.extend(steps.map(pin));
     }
     Ok(pinned)
 }
 
-/// Returns BLAKE3 over all rows: source, id, step, content and reward of each, in order. Ordinals
-/// are left out, so that the same selection in another database has the same hash.
+/// Returns BLAKE3 over all rows: source, id, step, content, reward and pair of each, in order.
+/// Ordinals are left out, so that the same selection in another database has the same hash.
 ///
 /// # Errors
 /// Damage, a trajectory that is gone included; what the disk says.
@@ -147,6 +150,10 @@ pub fn dataset_hash(view: &View, rows: &[DatasetRow]) -> Result<[u8; 32], DbErro
                 Some(reward) => hasher.update(&[1]).update(&reward.to_bits().to_be_bytes()),
                 None => hasher.update(&[0]),
             };
+            // Selections without pairs keep the hash they had before there were any.
+            if let Some(pair) = row.pair {
+                hasher.update(&[2]).update(&pair.to_be_bytes());
+            }
         }
     }
     Ok(*hasher.finalize().as_bytes())

@@ -124,8 +124,8 @@ fn key(row: &DatasetRow) -> (u64, u32) {
 }
 
 fn order(one: &DatasetRow, other: &DatasetRow) -> Ordering {
-    let bits = |row: &DatasetRow| row.reward.map(f64::to_bits);
-    let rest = || (one.content_hash, bits(one)).cmp(&(other.content_hash, bits(other)));
+    let bits = |row: &DatasetRow| (row.content_hash, row.reward.map(f64::to_bits), row.pair);
+    let rest = || bits(one).cmp(&bits(other));
     key(one).cmp(&key(other)).then_with(rest)
 }
 

@@ -8,7 +8,7 @@ use super::database::Database;
 use super::dataset::dataset_hash;
 use crate::codec::{DatasetRecord, DatasetRow};
 use crate::diag::hexadecimal;
-use crate::exchange::{DatasetManifest, DatasetRows};
+use crate::exchange::{DatasetManifest, DatasetRows, WrittenRow};
 use crate::store::View;
 
 /// The datasets of one file so far.
@@ -94,20 +94,19 @@ impl Restoring {
         }
         let ordinals: Vec<u64> = found.iter().map(|(ordinal, _)| *ordinal).collect();
         let lengths: Vec<u32> = view.headers(&ordinals)?.iter().map(|h| h.n_steps).collect();
-        for (at, step, reward) in &part.rows {
-            let at = *at as usize;
+        for (at, step, reward, pair) in part.rows.iter().map(WrittenRow::parts) {
+            let at = at as usize;
             let (Some((trajectory, content_hash)), Some(n_steps)) =
                 (found.get(at), lengths.get(at))
             else {
                 return Err(refused(name, format!("a row names trajectory {at} of its line")));
             };
-            if *step == 0 || step > n_steps {
+            if step == 0 || step > *n_steps {
                 let id = &part.trajectories[at].1;
                 return Err(refused(name, format!("'{id}' has no step {step}")));
             }
             let (trajectory, content_hash) = (*trajectory, *content_hash);
-            let row = DatasetRow { trajectory, step: *step, content_hash, reward: *reward };
-            restored.rows.push(row);
+            restored.rows.push(DatasetRow { trajectory, step, content_hash, reward, pair });
         }
         Ok(())
     }

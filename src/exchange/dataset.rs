@@ -5,7 +5,8 @@
 //! {"swirl":1,"dataset_rows":{"dataset":"good","first":0,
 //!   "trajectories":[["hotpotqa","7","3a.."]],"rows":[[0,1,null],[0,2,0.5]]}}
 //! ```
-//! A row is the place of its trajectory in the list of its line, the step, and the reward.
+//! A row is the place of its trajectory in the list of its line, the step, the reward, and the pair
+//! that it is a side of, where it is one.
 
 use serde::{Deserialize, Serialize};
 
@@ -55,8 +56,28 @@ pub struct DatasetRows {
     pub first: u64,
     /// The trajectories that these rows name.
     pub trajectories: Vec<PinnedTrajectory>,
-    /// Of each row the place of its trajectory in `trajectories`, the step from 1, and the reward.
-    pub rows: Vec<(u32, u32, Option<f64>)>,
+    /// The rows.
+    pub rows: Vec<WrittenRow>,
+}
+
+/// A row as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum WrittenRow {
+    /// The place of its trajectory in the list of its line, the step from 1, and the reward.
+    Single(u32, u32, Option<f64>),
+    /// The same, and the pair that it is a side of.
+    Paired(u32, u32, Option<f64>, u64),
+}
+
+impl WrittenRow {
+    /// Returns the place of its trajectory, the step, the reward and the pair.
+    pub fn parts(&self) -> (u32, u32, Option<f64>, Option<u64>) {
+        match *self {
+            WrittenRow::Single(at, step, reward) => (at, step, reward, None),
+            WrittenRow::Paired(at, step, reward, pair) => (at, step, reward, Some(pair)),
+        }
+    }
 }
 
 /// A trajectory as a dataset pins it: source, id and content hash.

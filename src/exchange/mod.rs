@@ -81,7 +81,7 @@ mod verifiers;
 
 pub use chat_writer::ChatWriter;
 pub use corpus::{CorpusFile, CorpusManifest};
-pub use dataset::{DatasetManifest, DatasetRows, PinnedTrajectory};
+pub use dataset::{DatasetManifest, DatasetRows, PinnedTrajectory, WrittenRow};
 pub use documents::{
     BadDocument, Document, DocumentBatch, DocumentFormat, DocumentOptions, DocumentPlace,
     Documents, PlacedDocument, derived_id, parse_document, write_document,

@@ -17,7 +17,7 @@ use std::io::{self, BufWriter, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::dataset::{DatasetManifest, DatasetRows};
+use super::dataset::{DatasetManifest, DatasetRows, WrittenRow};
 use super::error::{ExchangeError, Fault, Place};
 use super::json;
 use super::parser::{Names, Parser};
@@ -269,9 +269,9 @@ impl<W: Write> NativeWriter<W> {
     /// # Errors
     /// As [`NativeWriter::write_trajectory`], for a reward.
     pub fn write_dataset_rows(&mut self, rows: &DatasetRows) -> io::Result<()> {
-        for (trajectory, step, reward) in &rows.rows {
-            let id = rows.trajectories.get(*trajectory as usize).map_or("", |t| t.1.as_str());
-            check_finite(id, &format!("reward of step {step}"), reward.iter().copied())?;
+        for (trajectory, step, reward, _) in rows.rows.iter().map(WrittenRow::parts) {
+            let id = rows.trajectories.get(trajectory as usize).map_or("", |t| t.1.as_str());
+            check_finite(id, &format!("reward of step {step}"), reward.into_iter())?;
         }
         self.write(Written { dataset_rows: Some(rows), ..Written::default() })
     }

@@ -1,6 +1,7 @@
 //! The language model: a trainable decoder, its weights on disk, its tokenizer; and the encoder
 //! that makes vectors of texts.
 
+mod adapter;
 mod checkpoint;
 mod config;
 mod decoder;
@@ -20,6 +21,7 @@ mod sample;
 mod tokenizer;
 mod weights;
 
+pub use adapter::{AdapterFiles, load_adapted};
 pub use candle_core::Device;
 pub use config::{Activation, DecoderConfig, Family, RopeScaling, Yarn};
 pub use decoder::{Decoder, Packed};

@@ -537,7 +537,7 @@ fn places_only(plan: LogicalPlan, name: &str) -> datafusion::common::Result<Logi
     let kept: &[&str] = match (has(TRAJECTORY), has(STEP)) {
         (true, true) => &[TRAJECTORY, STEP],
         (true, false) => &[TRAJECTORY, "step"],
-        (false, _) => &["trajectory_id", "source", "step"],
+        (false, _) => &["trajectory_id", "source", "step", "chosen_id", "rejected_id"],
     };
     let columns = schema.iter().filter(|(_, field)| {
         let known = field.name().as_str();

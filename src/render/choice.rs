@@ -1,6 +1,5 @@
 //! Which renderer a run uses.
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Json, Message, Trajectory};
@@ -45,46 +44,26 @@ pub enum Renderer {
 }
 
 impl Renderer {
-    /// Returns the renderer for these rows (trajectories with their chosen steps), and for
-    /// [`RendererChoice::Auto`] why the template was passed over, if it was.
+    /// Returns the tag renderer.
     ///
     /// # Errors
-    /// A template asked for that is missing or no Jinja; a tokenizer without control tokens for
-    /// turns. Rows that a template asked for by name would lose are found when they are rendered.
-    pub fn choose(
-        choice: RendererChoice,
-        template: Option<&str>,
-        vocabulary: &Vocabulary,
-        rows: &[(&Trajectory, Vec<u32>)],
-    ) -> Result<(Renderer, Option<String>), RenderError> {
-        let with_template = || {
-            let text = template.ok_or(RenderError::NoTemplate)?;
-            let renderer = TemplateRenderer::new(text, vocabulary, None)?;
-            Ok(Renderer::Template(Box::new(renderer)))
-        };
-        let with_tags = || Ok(Renderer::Tags(TagRenderer::new(vocabulary)?));
-        match choice {
-            RendererChoice::Template => Ok((with_template()?, None)),
-            RendererChoice::Tags => Ok((with_tags()?, None)),
-            RendererChoice::Auto => {
-                let reason = match with_template() {
-                    Ok(renderer) => match renderer.first_loss(rows) {
-                        None => return Ok((renderer, None)),
-                        Some(reason) => reason,
-                    },
-                    Err(error) => RenderError::to_string(&error),
-                };
-                Ok((with_tags()?, Some(reason)))
-            }
-        }
+    /// A tokenizer without control tokens for turns.
+    pub fn of_tags(vocabulary: &Vocabulary) -> Result<Renderer, RenderError> {
+        TagRenderer::new(vocabulary).map(Renderer::Tags)
     }
 
-    /// Returns what is said of the first row that cannot be rendered.
-    fn first_loss(&self, rows: &[(&Trajectory, Vec<u32>)]) -> Option<String> {
-        rows.par_iter().find_map_first(|(of, chosen)| {
-            let error = self.trajectory(of, chosen).err()?;
-            Some(format!("trajectory {} of {}: {error}", of.id, of.source))
-        })
+    /// Returns the renderer of a model's chat template.
+    ///
+    /// # Errors
+    /// A template that is missing or no Jinja. Rows that it would lose are found when they are
+    /// rendered.
+    pub fn of_template(
+        template: Option<&str>,
+        vocabulary: &Vocabulary,
+    ) -> Result<Renderer, RenderError> {
+        let text = template.ok_or(RenderError::NoTemplate)?;
+        let renderer = TemplateRenderer::new(text, vocabulary, None)?;
+        Ok(Renderer::Template(Box::new(renderer)))
     }
 
     /// Returns the renderer's name: `tags` or `template`.

@@ -17,7 +17,7 @@ use super::training_view::TrainingView;
 use crate::diag::hexadecimal;
 use crate::query::Cancel;
 use crate::query::syntax::StatementKind;
-use crate::session::{Outcome, Session, SessionError, Sink};
+use crate::session::{Outcome, Session, SessionError, Sink, rerun};
 use crate::train::Event;
 
 /// Prints results; remembers how the user wants them.
@@ -144,6 +144,25 @@ impl Console {
             training.end();
         }
         self.report(&outcome?, None)
+    }
+
+    /// Makes the run of a bundle again and says what came of it; returns whether it is the same.
+    ///
+    /// # Errors
+    /// As [`rerun`].
+    pub fn rerun(
+        &mut self,
+        session: &Session,
+        bundle: &Path,
+        model: Option<&Path>,
+    ) -> Result<bool, SessionError> {
+        let again = rerun(session, bundle, model, self);
+        if let Some(mut training) = self.training.take() {
+            training.end();
+        }
+        let again = again?;
+        super::training_view::print_rerun(&again);
+        Ok(again.is_same())
     }
 
     /// Says how large a table was, and what of it was left out.

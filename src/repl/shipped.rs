@@ -1,7 +1,7 @@
 //! The queries that come with the program: `.read name`.
 
 /// Their names and texts; each begins with a comment that says what it answers.
-pub const SHIPPED: [(&str, &str); 24] = [
+pub const SHIPPED: [(&str, &str); 26] = [
     ("advantage_within_question", include_str!("../../queries/advantage_within_question.sql")),
     ("bad_then_recovered", include_str!("../../queries/bad_then_recovered.sql")),
     ("contamination", include_str!("../../queries/contamination.sql")),
@@ -14,7 +14,9 @@ pub const SHIPPED: [(&str, &str); 24] = [
     ("filter_process_and_outcome", include_str!("../../queries/filter_process_and_outcome.sql")),
     ("gold_was_shown", include_str!("../../queries/gold_was_shown.sql")),
     ("judge_disagreement", include_str!("../../queries/judge_disagreement.sql")),
+    ("learning_curves", include_str!("../../queries/learning_curves.sql")),
     ("longest_contexts", include_str!("../../queries/longest_contexts.sql")),
+    ("not_learned", include_str!("../../queries/not_learned.sql")),
     ("pass_at_k", include_str!("../../queries/pass_at_k.sql")),
     ("preference_pairs", include_str!("../../queries/preference_pairs.sql")),
     ("questions_in_several_splits", include_str!("../../queries/questions_in_several_splits.sql")),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::console::{grouped, plural, say};
-use crate::session::{TrainSummary, train_plan};
+use crate::session::{RunAgain, TrainSummary, train_plan};
 use crate::train::{Event, StepReport};
 
 /// Shows the events of a run.
@@ -106,6 +106,34 @@ pub(super) fn print_summary(summary: &TrainSummary) {
         false => say(&format!(
             "run '{run}' stopped after {steps}: {path}; TRAIN WITH (resume = true) AS {run} goes on"
         )),
+    }
+}
+
+/// Prints how a run that was made again came out.
+pub(super) fn print_rerun(again: &RunAgain) {
+    let (run, numbers) = (&again.run, plural(again.numbers, "number", "numbers"));
+    if !again.complete {
+        say(&format!("run '{run}' was stopped: it is compared when it has finished"));
+        return;
+    }
+    match &again.first_difference {
+        None => say(&format!("run '{run}': {numbers} of metrics, all the same to the last bit")),
+        Some((step, name, then, now)) => {
+            let told = |value: &Option<f64>| {
+                value.map_or_else(|| "not measured".to_owned(), |value| value.to_string())
+            };
+            let (then, now) = (told(then), told(now));
+            say(&format!(
+                "run '{run}': {name} differs from step {step} on: {then} then, {now} now"
+            ));
+        }
+    }
+    match again.same_weights {
+        true => say("weights: the same, byte for byte"),
+        false => say("weights: not the same"),
+    }
+    for (what, then, now) in &again.made_with {
+        say(&format!("made with another {what}: {then} then, {now} now"));
     }
 }
 

@@ -19,7 +19,9 @@ use super::verification;
 use crate::codec::{DatasetRecord, DatasetRow, TableId};
 use crate::db::{ChangedRow, DbError, Difference, difference};
 use crate::diag::{Diagnostic, did_you_mean, hexadecimal, list_some};
-use crate::exchange::{DatasetManifest, DatasetRows, NativeWriter, PinnedTrajectory, create};
+use crate::exchange::{
+    DatasetManifest, DatasetRows, NativeWriter, PinnedTrajectory, WrittenRow, create,
+};
 use crate::query::syntax::{Name, SavedStatement};
 use crate::store::View;
 
@@ -51,7 +53,7 @@ pub(super) fn run(
         }
         SavedStatement::Export { name, path } => {
             let dataset = known(session, name, text)?;
-            write(session, &dataset, Path::new(&path.text))?;
+            write(session, std::slice::from_ref(&dataset), Path::new(&path.text))?;
             let path = path.text.clone();
             Ok(Outcome::DatasetExported { dataset: Box::new(dataset), path })
         }
@@ -71,7 +73,7 @@ pub fn export_dataset(
 ) -> Result<DatasetRecord, SessionError> {
     let name = Name { text: name.to_owned(), span: crate::diag::Span::new(0, name.len()) };
     let dataset = known(session, &name, &name.text)?;
-    write(session, &dataset, path)?;
+    write(session, std::slice::from_ref(&dataset), path)?;
     Ok(dataset)
 }
 
@@ -338,24 +340,36 @@ fn drop_dataset(session: &Session, name: &Name, text: &str) -> Result<Outcome, S
     Ok(Outcome::Dropped(Box::new(store.drop_dataset(&dataset.name)?)))
 }
 
-/// Writes a dataset to a file: what it says of itself, judges, trajectories with their labels, rows
-/// in their order.
-fn write(session: &Session, dataset: &DatasetRecord, path: &Path) -> Result<(), SessionError> {
+/// Writes datasets to a file: what they say of themselves, judges, the trajectories of all of them
+/// in the order they were stored, with their labels, and the rows of each in their order.
+pub(super) fn write(
+    session: &Session,
+    datasets: &[DatasetRecord],
+    path: &Path,
+) -> Result<(), SessionError> {
     let store = session.database().store();
     let view = session.database().view();
-    let rows = store.dataset_rows(&dataset.name)?;
-    let mut ordinals: Vec<u64> = rows.iter().map(|row| row.trajectory).collect();
+    let mut rows = Vec::with_capacity(datasets.len());
+    for dataset in datasets {
+        rows.push(store.dataset_rows(&dataset.name)?);
+    }
+    let mut ordinals: Vec<u64> = rows.iter().flatten().map(|row| row.trajectory).collect();
     ordinals.sort_unstable();
     ordinals.dedup();
     let mut file = create(path)?;
     let mut writer = NativeWriter::new(&mut file);
-    writer.write_dataset(&manifest(session, dataset)).map_err(SessionError::Output)?;
+    for dataset in datasets {
+        writer.write_dataset(&manifest(session, dataset)).map_err(SessionError::Output)?;
+    }
     for judge in judges(session)? {
         writer.write_judge(&judge).map_err(SessionError::Output)?;
     }
     // The labels it was selected by. Those of a dataset from a file came with the file, under
-    // sequences of this database.
-    let until = if dataset.origin.is_none() { dataset.sequence } else { view.sequence() };
+    // sequences of this database; several datasets were selected at several times.
+    let until = match datasets {
+        [dataset] if dataset.origin.is_none() => dataset.sequence,
+        _ => view.sequence(),
+    };
     for part in ordinals.chunks(READ) {
         if session.cancel().is_cancelled() {
             return Err(SessionError::Cancelled);
@@ -366,11 +380,13 @@ fn write(session: &Session, dataset: &DatasetRecord, path: &Path) -> Result<(), 
             written.map_err(SessionError::Output)?;
         }
     }
-    let mut first = 0;
-    for part in rows.chunks(ROWS) {
-        let line = line(&view, &dataset.name, first, part)?;
-        writer.write_dataset_rows(&line).map_err(SessionError::Output)?;
-        first += part.len() as u64;
+    for (dataset, rows) in datasets.iter().zip(&rows) {
+        let mut first = 0;
+        for part in rows.chunks(ROWS) {
+            let line = line(&view, &dataset.name, first, part)?;
+            writer.write_dataset_rows(&line).map_err(SessionError::Output)?;
+            first += part.len() as u64;
+        }
     }
     writer.finish().map_err(SessionError::Output)?;
     file.finish()?;
@@ -412,7 +428,10 @@ fn line(
             trajectories.push(PinnedTrajectory(source, id, row.content_hash));
             (trajectories.len() - 1) as u32
         });
-        written.push((place, row.step, row.reward));
+        written.push(match row.pair {
+            None => WrittenRow::Single(place, row.step, row.reward),
+            Some(pair) => WrittenRow::Paired(place, row.step, row.reward, pair),
+        });
     }
     Ok(DatasetRows { dataset: dataset.to_owned(), first, trajectories, rows: written })
 }

@@ -20,6 +20,9 @@ pub fn train_plan(plan: &TrainPlan, without_reward: u64) -> String {
     line("renderer", renderer);
     line("rows", plan.rows.to_string());
     line("actions", plan.actions.to_string());
+    if plan.pairs > 0 {
+        line("pairs", plan.pairs.to_string());
+    }
     line("sequences", format!("{} (longest {} tokens)", plan.sequences, plan.longest));
     line("tokens", format!("{}, {} of them in actions", plan.tokens, plan.action_tokens));
     line("optimiser steps", plan.steps_total.to_string());
@@ -31,6 +34,13 @@ pub fn train_plan(plan: &TrainPlan, without_reward: u64) -> String {
         ("no baseline", plan.no_baseline as u64, "rows have no other answer to compare with"),
         ("no reward", without_reward, "rows have a null reward"),
         ("stored tokens", plan.stored_tokens as u64, "rows use the token ids of their source"),
+        (
+            "respelled",
+            plan.respelled as u64,
+            "rows have characters in their state that the \
+         tokenizer does not have",
+        ),
+        ("cached", plan.cached as u64, "trajectories were tokenised before"),
     ];
     for (name, count, meaning) in counts.into_iter().filter(|(_, count, _)| *count > 0) {
         line(name, format!("{count} {meaning}"));

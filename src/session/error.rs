@@ -54,7 +54,12 @@ impl SessionError {
                 QueryError::Resources(_) | QueryError::Environment(_) => 4,
                 QueryError::Bug(_) => 70,
             },
-            SessionError::Train(_) | SessionError::Model(_) => 1,
+            SessionError::Train(TrainError::Files { .. } | TrainError::Thread(_)) => 4,
+            SessionError::Train(TrainError::Damaged { .. }) => 3,
+            SessionError::Train(TrainError::Model(error)) | SessionError::Model(error) => {
+                model_code(error)
+            }
+            SessionError::Train(_) => 1,
             SessionError::Output(_) | SessionError::Environment(_) => 4,
             SessionError::Cancelled => 130,
         }
@@ -66,6 +71,14 @@ impl SessionError {
             SessionError::Mistake { diagnostic, text } => diagnostic.render(text),
             other => format!("error: {other}\n"),
         }
+    }
+}
+
+fn model_code(error: &LmError) -> u8 {
+    match error {
+        LmError::Damaged { .. } => 3,
+        LmError::Io { .. } => 4,
+        _ => 1,
     }
 }
 

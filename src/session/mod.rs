@@ -37,5 +37,8 @@ pub use host::{now_micros, random_identity};
 pub use sitting::{Counts, Sitting, SittingOptions};
 pub use statement::{Outcome, Session, SessionOptions, Sink};
 pub use tools::{tool_names, toolbox};
-pub use training::TrainSummary;
+pub use training::{
+    Rerun as RunAgain, SampleOptions, SampleReport, TrainSummary, bundle, export_batches, merge,
+    rerun, sample, train_statement,
+};
 pub use verification::{Rerun, Verified, counts};

@@ -98,6 +98,17 @@ impl Collector<'_> {
             _ => batch.column_by_name("step").cloned(),
         };
         let steps = steps.as_ref().map(whole).transpose()?;
+        if let (None, Some(chosen), Some(rejected)) =
+            (hidden.0, batch.column_by_name("chosen_id"), batch.column_by_name("rejected_id"))
+        {
+            if reward.is_some() {
+                let message = "the rows are pairs of actions, which have no value each";
+                return Err(selection_error(message.to_owned()));
+            }
+            let sides = [text(chosen)?, text(rejected)?];
+            let source = batch.column_by_name("source").map(text).transpose()?;
+            return self.take_pairs(sides, source, steps);
+        }
         let ordinals = match hidden.0 {
             Some(ordinals) => whole(ordinals)?,
             None => self.ordinals(batch)?,
@@ -115,7 +126,33 @@ impl Collector<'_> {
                 // 0 stands for the trajectory: all of its steps.
                 step: (step > 0).then_some(step as u32),
                 reward: value.flatten(),
+                pair: None,
             });
+        }
+        Ok(())
+    }
+
+    /// Takes pairs of actions at one step: two rows each, the chosen one with reward 1 first.
+    fn take_pairs(
+        &mut self,
+        sides: [Vec<Option<String>>; 2],
+        source: Option<Vec<Option<String>>>,
+        steps: Option<Vec<Option<i64>>>,
+    ) -> Result<(), QueryError> {
+        let Some(steps) = steps else {
+            let message = "the rows name pairs (chosen_id, rejected_id) and no step";
+            return Err(selection_error(message.to_owned()));
+        };
+        for (row, step) in steps.into_iter().enumerate() {
+            let step = step.and_then(|step| u32::try_from(step).ok()).ok_or_else(no_identity)?;
+            let pair = self.rows.len() as u64 / 2;
+            for (side, reward) in sides.iter().zip([1.0, 0.0]) {
+                let source = source.as_ref().and_then(|source| source[row].clone());
+                let id = side[row].clone().ok_or_else(no_identity)?;
+                let trajectory = self.find(source, id)?;
+                let (reward, pair) = (Some(reward), Some(pair));
+                self.rows.push(NewRow { trajectory, step: Some(step), reward, pair });
+            }
         }
         Ok(())
     }

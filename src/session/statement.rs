@@ -267,6 +267,9 @@ impl Session {
             StatementKind::Show(what) => listing::show(self, view, what, text, sink),
             StatementKind::Dataset(what) => datasets::run(self, what, text, sink),
             StatementKind::Corpus(what) => corpora::run(self, scope, what, sink),
+            StatementKind::DiffRuns { first, second } => {
+                training::diff(self, first, second, text, sink)
+            }
         }
     }
 
@@ -298,6 +301,9 @@ impl Session {
             }
             Some(Then::Label { name, judge, value }) => {
                 label(self, scope, query, &Labelling { name, judge, value })
+            }
+            Some(Then::Score { name, options }) => {
+                training::score(self, scope, query, name, options)
             }
             Some(Then::Summarize) => summary::summarize(self, scope, query, sink),
             Some(Then::Train { options, name }) => {

@@ -92,9 +92,16 @@ impl Engine {
         memory: &Memory,
     ) -> Result<Engine, StoreError> {
         let cache = Cache::new_lru_cache(memory.cache_bytes);
-        let options = database_options(create, memory);
+        let mut options = database_options(create, memory);
+        // Databases of earlier versions have no tokens: a writer gives them the family, a reader
+        // does without.
+        let lacks_tokens = !create && lacks_only_tokens(path, &options);
+        options.create_missing_column_families(create || lacks_tokens);
+        let is_there =
+            |family: &Family| !(lacks_tokens && mode == Mode::Read && *family == Family::Token);
         let families = || {
-            Family::ALL.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(f, &cache)))
+            let there = Family::ALL.into_iter().filter(is_there);
+            there.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(f, &cache)))
         };
         let opened = match mode {
             Mode::Write => DB::open_cf_descriptors(&options, path, families()),
@@ -111,6 +118,16 @@ impl Engine {
             place: format!("family {}", family.name()),
             why: "it does not exist".to_owned(),
         })
+    }
+
+    /// Whether the family exists: a reader of an earlier version's database may lack tokens.
+    pub fn has(&self, family: Family) -> bool {
+        self.db.cf_handle(family.name()).is_some()
+    }
+
+    /// Whether anything can be written.
+    pub fn is_writable(&self) -> bool {
+        self.writable
     }
 
     fn count(&self, family: Family, reads: usize) {
@@ -306,7 +323,7 @@ impl Engine {
 
     /// Reads every block of every file and checks its checksum.
     pub fn verify_checksums(&self) -> Result<(), StoreError> {
-        for family in Family::ALL {
+        for family in Family::ALL.into_iter().filter(|family| self.has(*family)) {
             let mut options = rocksdb::ReadOptions::default();
             options.set_verify_checksums(true);
             options.fill_cache(false);
@@ -323,7 +340,6 @@ impl Engine {
 fn database_options(create: bool, memory: &Memory) -> Options {
     let mut options = Options::default();
     options.create_if_missing(create);
-    options.create_missing_column_families(create);
     // The default would drop everything behind a damaged record in the middle without a word.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_track_and_verify_wals_in_manifest(true);
@@ -335,6 +351,13 @@ fn database_options(create: bool, memory: &Memory) -> Options {
     options.set_keep_log_file_num(2);
     options.set_max_open_files(512);
     options
+}
+
+/// Whether every family is there but that of tokens.
+fn lacks_only_tokens(path: &Path, options: &Options) -> bool {
+    let Ok(there) = DB::list_cf(options, path) else { return false };
+    let is_missing = |family: &Family| !there.iter().any(|name| name == family.name());
+    Family::ALL.into_iter().filter(is_missing).eq([Family::Token])
 }
 
 /// Texts compress well and are read in neighbouring groups; scalars are decoded whole.

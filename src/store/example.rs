@@ -43,6 +43,8 @@ impl Store {
                 }
                 example.log_prob_start = example.log_prob_start.or(earlier.log_prob_start);
                 example.log_prob_end = example.log_prob_end.or(earlier.log_prob_end);
+                example.log_prob_reference =
+                    example.log_prob_reference.or(earlier.log_prob_reference);
             }
             changes.put(key, &example);
         }

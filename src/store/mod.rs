@@ -36,6 +36,7 @@ mod read;
 mod recording;
 mod state;
 mod texts;
+mod tokens;
 mod verify;
 mod view;
 

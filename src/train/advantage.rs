@@ -71,6 +71,18 @@ impl Weighed {
         Ok(weighed)
     }
 
+    /// Returns rows whose weights are what was handed in, for scoring.
+    pub(super) fn unweighed(examples: &[Example]) -> Weighed {
+        let all = examples.iter().flat_map(|e| e.steps.iter().map(move |s| (e, s)));
+        Weighed {
+            examples: examples.to_vec(),
+            of_row: all.map(|(e, s)| ((e.key, s.step), (s.weight, s.weight))).collect(),
+            rows: examples.iter().map(|e| e.steps.len()).sum(),
+            zero_weight: 0,
+            no_baseline: 0,
+        }
+    }
+
     fn check(&self, config: &TrainConfig) -> Result<(), TrainError> {
         if self.examples.is_empty() {
             return Err(self.empty());
@@ -103,12 +115,8 @@ impl Weighed {
         config: &TrainConfig,
         sequences: &[Sequence],
     ) -> Result<(PerAction, PerAction), TrainError> {
-        let of_row = |row: &Row| self.of_row.get(&(row.key, row.step)).copied().unwrap_or_default();
-        let of = |part: fn((f64, f64)) -> f64| -> PerAction {
-            let all = |s: &Sequence| s.actions.iter().map(|a| part(of_row(&a.row))).collect();
-            sequences.iter().map(all).collect()
-        };
-        let (rewards, mut weights) = (of(|both| both.0), of(|both| both.1));
+        let rewards = self.rewards(sequences);
+        let mut weights = self.per_action(sequences, |both| both.1);
         if config.adv_estimator == Some(AdvEstimator::ReinforcePlusPlusBaseline) {
             whiten(sequences, &mut weights);
             let is_zero = weights.iter().flatten().all(|weight| *weight == 0.0);
@@ -120,6 +128,19 @@ impl Weighed {
             }
         }
         Ok((rewards, weights))
+    }
+}
+
+impl Weighed {
+    /// Returns the rewards of all sequences' actions.
+    pub(super) fn rewards(&self, sequences: &[Sequence]) -> PerAction {
+        self.per_action(sequences, |both| both.0)
+    }
+
+    fn per_action(&self, sequences: &[Sequence], part: fn((f64, f64)) -> f64) -> PerAction {
+        let of_row = |row: &Row| self.of_row.get(&(row.key, row.step)).copied().unwrap_or_default();
+        let all = |s: &Sequence| s.actions.iter().map(|a| part(of_row(&a.row))).collect();
+        sequences.iter().map(all).collect()
     }
 }
 

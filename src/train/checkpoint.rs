@@ -18,14 +18,16 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::lm::{Decoder, Tokenizer};
+use crate::lm::Decoder;
 
 use super::config::TrainConfig;
 use super::error::TrainError;
 use super::optimizer::AdamW;
+use super::run::Run;
 use super::watch::Watched;
 
 const STATE: &str = "state.json";
+const TEMPLATE: &str = "chat_template.jinja";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const PREFIX: &str = "checkpoint-";
 const UNFINISHED: &str = ".unfinished-";
@@ -130,16 +132,22 @@ impl Checkpoints<'_> {
         &self,
         position: Position,
         watched: Option<Watched>,
-        decoder: &Decoder,
-        tokenizer: &Tokenizer,
+        run: &Run<'_>,
         optimizer: &AdamW,
     ) -> Result<PathBuf, TrainError> {
         let name = format!("{PREFIX}{}", position.step);
         let path = self.directory.join(&name);
         let unfinished = self.directory.join(format!("{UNFINISHED}{name}"));
         fs::create_dir_all(&unfinished).map_err(at(&unfinished))?;
-        decoder.save(&unfinished, Some(tokenizer))?;
-        optimizer.save(&unfinished.join(OPTIMIZER))?;
+        run.decoder.save(&unfinished, Some(run.tokenizer))?;
+        if let Some(template) = run.chat_template {
+            let file = unfinished.join(TEMPLATE);
+            fs::write(&file, template).map_err(at(&file))?;
+        }
+        let file = unfinished.join(OPTIMIZER);
+        // What is written lies in memory and fits its file: only the disk can refuse it.
+        let refused = |error: candle_core::Error| at(&file)(std::io::Error::other(error));
+        optimizer.save(&file).map_err(refused)?;
         let mut files = BTreeMap::new();
         for name in [weights_file(&unfinished)?, OPTIMIZER] {
             files.insert(name.to_owned(), hash_file(&unfinished.join(name))?);

@@ -119,6 +119,20 @@ pub enum TrainError {
         /// Why.
         error: RenderError,
     },
+    /// An action that the tokenizer cannot spell.
+    #[error(
+        "{row}: the tokenizer has no tokens for {text:?} in its action, or writes it otherwise: \
+         leave the row out, or train a model whose tokenizer knows it"
+    )]
+    Unspelled {
+        /// The row.
+        row: Row,
+        /// The character, or the beginning of the text.
+        text: String,
+    },
+    /// Trajectories or their tokens cannot be read, or tokens not be kept.
+    #[error("trajectories or their tokens: {0}")]
+    Source(String),
     /// The renderer cannot be set up.
     #[error(transparent)]
     Renderer(RenderError),

@@ -67,6 +67,8 @@ pub enum Event {
         loss: f64,
         /// The mean over actions of the sum of their tokens' log-probabilities.
         log_prob: f64,
+        /// Numbers of the objective under TRL's names, such as `rewards/accuracies`.
+        metrics: Vec<(&'static str, f64)>,
     },
     /// A checkpoint was written.
     Checkpoint {
@@ -136,12 +138,15 @@ pub struct StepReport {
     pub actions: usize,
     /// Tokens that carry loss.
     pub action_tokens: u64,
-    /// Tokens of all steps since the run began or went on.
+    /// Tokens of all steps since the run began.
     pub tokens_seen: u64,
-    /// Time since then.
+    /// Time since it began or went on.
     pub elapsed: Duration,
     /// Tokens per second in this step.
     pub tokens_per_s: f64,
+    /// The part of the step's time in which the model waited for its data: choosing sequences and
+    /// packing them.
+    pub data: Duration,
     /// Whether the options ask for this step in the log.
     pub log: bool,
     /// Numbers of the objective under TRL's names, such as `rewards/margins`.

@@ -10,7 +10,8 @@ use crate::model::Trajectory;
 pub struct Example {
     /// A number that names the trajectory for whoever made the example.
     pub key: u64,
-    /// The trajectory.
+    /// The trajectory; or its head alone (source, id, question), where a [`super::Source`] has it
+    /// whole.
     pub trajectory: Arc<Trajectory>,
     /// The chosen steps, each at most once.
     pub steps: Vec<ChosenStep>,

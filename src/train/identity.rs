@@ -36,34 +36,35 @@ fn hash_variables(variables: &[(String, Var)]) -> Result<String, TrainError> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// Returns the BLAKE3 of tokens, actions and weights of all sequences.
+/// Returns the BLAKE3 of tokens, actions and weights of all sequences. The database that they come
+/// from does not show in it.
 fn hash_data(prepared: &Prepared) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut number = |n: u64| {
         hasher.update(&n.to_le_bytes());
     };
     for (sequence, weights) in prepared.sequences.iter().zip(&prepared.weights) {
-        number(sequence.key);
         number(sequence.tokens.len() as u64);
         sequence.tokens.iter().for_each(|token| number(u64::from(*token)));
         number(sequence.actions.len() as u64);
         for (action, weight) in sequence.actions.iter().zip(weights) {
+            for text in [&action.row.source, &action.row.id] {
+                number(text.len() as u64);
+                text.bytes().for_each(|byte| number(u64::from(byte)));
+            }
             for n in [u64::from(action.row.step), action.start as u64, action.end as u64] {
                 number(n);
             }
             number(weight.to_bits());
+            let stored = prepared.stored.get(&(action.row.key, action.row.step));
+            number(u64::from(stored.is_some()));
+            if let Some((policy, log_probs)) = stored {
+                number(policy.temperature.to_bits());
+                policy.fingerprint.bytes().for_each(|byte| number(u64::from(byte)));
+                log_probs.iter().for_each(|l| number(u64::from(l.to_bits())));
+            }
         }
-        // Runs without pairs keep the hash they had before there were any.
-        if let Some(pair) = sequence.pair {
-            number(pair);
-        }
-    }
-    let mut stored: Vec<_> = prepared.stored.iter().collect();
-    stored.sort_by_key(|(key, _)| **key);
-    for ((key, step), (policy, log_probs)) in stored {
-        [*key, u64::from(*step), policy.temperature.to_bits()].into_iter().for_each(&mut number);
-        policy.fingerprint.bytes().for_each(|byte| number(u64::from(byte)));
-        log_probs.iter().for_each(|l| number(u64::from(l.to_bits())));
+        number(sequence.pair.map_or(0, |pair| pair + 1));
     }
     hasher.finalize().to_hex().to_string()
 }

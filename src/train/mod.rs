@@ -14,6 +14,7 @@ mod advantage;
 mod batch;
 mod checkpoint;
 mod config;
+mod encoder;
 mod error;
 mod evaluation;
 mod event;
@@ -30,6 +31,7 @@ mod schedule;
 mod sequence;
 mod start;
 mod thread;
+mod tokens;
 mod trainer;
 mod watch;
 
@@ -48,9 +50,10 @@ pub use objective::{
 };
 pub use optimizer::{AdamConfig, AdamW};
 pub use order::{Course, cut_by_tokens, epoch_order};
-pub use plan::{Prepared, TokenLine, TrainPlan, prepare};
+pub use plan::{HeldOut, Preparation, Prepared, Scoring, TokenLine, TrainPlan, prepare};
 pub use run::{Run, train};
 pub use schedule::Schedule;
-pub use sequence::{ActionSpan, Encoder, Encoding, Sequence, vocabulary_of};
+pub use sequence::{ActionSpan, Encoding, Sequence, vocabulary_of};
 pub use start::policy_fingerprint;
 pub use thread::run_on_large_stack;
+pub use tokens::{Source, TokenKey, Whole};

@@ -1,8 +1,9 @@
 //! Which sequences an optimiser step holds: a pure function of data, seed and epoch.
 //!
-//! The order of an epoch is the order of BLAKE3(seed, epoch, key) over its sequences. Nothing is
-//! carried from epoch to epoch, so a position is two numbers and a resumed run needs no state of
-//! a generator; and no library's shuffle can change the order of an old run.
+//! The order of an epoch is the order of BLAKE3(seed, epoch, source, id, step) over its sequences.
+//! Nothing is carried from epoch to epoch, so a position is two numbers and a resumed run needs no
+//! state of a generator; no library's shuffle can change the order of an old run, and no database
+//! that the rows come from either.
 //!
 //! The two sequences of a pair have one place in it, and nothing is cut between them.
 
@@ -12,15 +13,20 @@ use super::sequence::Sequence;
 pub fn epoch_order(sequences: &[Sequence], seed: u64, epoch: u64) -> Vec<usize> {
     let place = |index: &usize| {
         let sequence = &sequences[*index];
-        let first = sequence.actions.first().map_or(0, |action| action.row.step);
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"swirldb training order 1");
-        let (key, first) = match sequence.pair {
-            Some(pair) => (pair, u64::MAX),
-            None => (sequence.key, u64::from(first)),
-        };
-        for number in [seed, epoch, key, first] {
-            hasher.update(&number.to_le_bytes());
+        hasher.update(b"swirldb training order 2");
+        hasher.update(&seed.to_le_bytes()).update(&epoch.to_le_bytes());
+        match (sequence.pair, sequence.actions.first()) {
+            (Some(pair), _) => {
+                hasher.update(b"pair").update(&pair.to_le_bytes());
+            }
+            (None, Some(first)) => {
+                for text in [&first.row.source, &first.row.id] {
+                    hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+                }
+                hasher.update(&first.row.step.to_le_bytes());
+            }
+            (None, None) => {}
         }
         (*hasher.finalize().as_bytes(), *index)
     };

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::encoder::Encoded;
 use super::error::TrainError;
 use super::example::{ChosenStep, Example, Row};
-use super::sequence::{Encoder, Encoding, Sequence};
+use super::sequence::{Encoding, Sequence};
 
 /// The two actions of a pair as examples of one step each, chosen first.
 pub(super) struct Pairs {
@@ -66,17 +67,21 @@ impl Pairs {
     }
 
     /// Returns the sequences of all pairs, chosen and rejected in turns, and what became of their
-    /// rows. A pair that loses one side to `max_length` loses both.
+    /// rows; `each` is what came of the examples. A pair that loses one side to `max_length` loses
+    /// both.
     ///
     /// # Errors
-    /// Those of encoding; a pair whose states differ in their tokens.
-    pub(super) fn encode(
-        &self,
-        encoder: &Encoder<'_>,
-    ) -> Result<(Vec<Sequence>, Encoding), TrainError> {
-        let (each, mut encoding) = encoder.encode_each(&self.examples)?;
+    /// The first of encoding; a pair whose states differ in their tokens.
+    pub(super) fn join(&self, each: Vec<Encoded>) -> Result<(Vec<Sequence>, Encoding), TrainError> {
+        let mut encoding = Encoding::default();
+        let mut sides = Vec::with_capacity(each.len());
+        for one in each {
+            let (sequences, of_one) = one?;
+            encoding.add(of_one);
+            sides.push(sequences);
+        }
         let mut sequences = Vec::new();
-        let mut each = each.into_iter();
+        let mut each = sides.into_iter();
         for id in &self.ids {
             let mut side = || each.next().unwrap_or_default().into_iter().next();
             match (side(), side()) {

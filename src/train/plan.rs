@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use crate::lm::{Decoder, Tokenizer};
-use crate::model::Trajectory;
 use crate::render::{Renderer, RendererChoice};
 
-use super::advantage::Weighed;
+use super::advantage::{PerAction, Weighed};
 use super::config::{KlType, LossType, Objective, TrainConfig};
+use super::encoder::{Encoded, Encoder};
 use super::error::TrainError;
 use super::example::{Example, SamplingPolicy};
 use super::order::Course;
 use super::pairs::Pairs;
-use super::sequence::{ActionSpan, Encoder, Encoding, Sequence, vocabulary_of};
+use super::sequence::{ActionSpan, Encoding, Sequence, vocabulary_of};
+use super::tokens::{Source, Whole};
 use super::watch::Watch;
 
 /// A run before its first step, for people to look at.
@@ -50,6 +51,10 @@ pub struct TrainPlan {
     pub no_baseline: usize,
     /// Rows whose stored tokens are used.
     pub stored_tokens: usize,
+    /// Rows whose state has characters that the tokenizer has no tokens for, or writes otherwise.
+    pub respelled: usize,
+    /// Trajectories, or of pairs actions, whose tokens were kept from an earlier run.
+    pub cached: usize,
     /// Optimiser steps of the whole run.
     pub steps_total: u64,
     /// What people should know.
@@ -74,8 +79,8 @@ pub struct Prepared {
     pub template: Option<String>,
     /// Log-probabilities that the source stored with tokens that are used, by key and step.
     pub(super) stored: HashMap<(u64, u32), (SamplingPolicy, Vec<f32>)>,
-    /// Sequences that are scored and not trained on, by name.
-    pub held_out: Vec<(String, Vec<Sequence>)>,
+    /// Sets that are scored and not trained on.
+    pub held_out: Vec<HeldOut>,
 }
 
 /// One token of a row, for a listing.
@@ -91,12 +96,25 @@ pub struct TokenLine {
     pub action: Option<(u32, f64)>,
 }
 
-/// Returns the run that the options and examples make: renders and encodes every row, weighs it,
-/// and refuses what cannot be trained on. `held_out` are sets that are scored only.
+/// What a run is prepared from.
+pub struct Preparation<'a> {
+    /// The model.
+    pub decoder: &'a Decoder,
+    /// Its tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// Its chat template, if it has one.
+    pub chat_template: Option<&'a str>,
+    /// The options.
+    pub config: &'a TrainConfig,
+    /// Where trajectories are, and their tokens between runs.
+    pub source: &'a dyn Source,
+}
+
+/// Returns the run that the options and whole examples make, without tokens kept between runs; see
+/// [`Preparation::run`].
 ///
 /// # Errors
-/// Options that cannot hold, a row that would be rendered with loss, one that is too long, a
-/// weight that is no number or has no bound, and nothing left to train on.
+/// As [`Preparation::run`].
 pub fn prepare(
     decoder: &Decoder,
     tokenizer: &Tokenizer,
@@ -105,45 +123,159 @@ pub fn prepare(
     examples: &[Example],
     held_out: &[(String, Vec<Example>)],
 ) -> Result<Prepared, TrainError> {
-    config.validate()?;
-    let chosen = Chosen::new(config, examples)?;
-    let scored = held_out.iter().flat_map(|(_, examples)| examples);
-    let rows: Vec<(&Trajectory, Vec<u32>)> =
-        chosen.examples().iter().chain(scored).map(row_steps).collect();
-    let (renderer, renderer_reason) =
-        Renderer::choose(config.renderer, chat_template, &vocabulary_of(tokenizer), &rows)
-            .map_err(TrainError::Renderer)?;
-    let encoder = Encoder::new(&renderer, tokenizer, config, decoder.config().context_length)?;
-    let (sequences, encoding) = match &chosen {
-        Chosen::Rows(weighed) => encoder.encode(&weighed.examples)?,
-        Chosen::Pairs(pairs) => pairs.encode(&encoder)?,
-    };
-    let held_out = held_out
-        .iter()
-        .map(|(name, examples)| Ok((name.clone(), encoder.encode(examples)?.0)))
-        .collect::<Result<Vec<_>, TrainError>>()?;
-    if sequences.is_empty() {
-        let reason = format!("all {} rows left are longer than max_length", encoding.dropped);
-        return Err(TrainError::Empty(reason));
-    }
-    let all = sequences.iter().chain(held_out.iter().flat_map(|(_, sequences)| sequences));
-    check_vocabulary(all, tokenizer, decoder.config().vocab_size)?;
-    Watch::new(config, &held_out)?;
-    let (rewards, weights) = match &chosen {
-        Chosen::Rows(weighed) => weighed.weights(config, &sequences)?,
-        Chosen::Pairs(_) => {
-            let sides = |of: [f64; 2]| (0..sequences.len()).map(|at| vec![of[at % 2]]).collect();
-            (sides([1.0, 0.0]), sides([1.0, -1.0]))
-        }
-    };
-    let plan = plan_of(config, &chosen, &sequences, encoding, &renderer, renderer_reason);
-    let is_template = matches!(renderer, Renderer::Template(_));
-    let template = chat_template.filter(|_| is_template).map(str::to_owned);
-    let stored = stored(chosen.examples(), &sequences);
-    Ok(Prepared { plan, renderer, sequences, rewards, weights, template, stored, held_out })
+    Preparation { decoder, tokenizer, chat_template, config, source: &Whole }
+        .run(examples, held_out)
 }
 
-/// What is trained on: rows, each for itself, or pairs of them.
+/// Sequences that are scored and not trained on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeldOut {
+    /// The set's name.
+    pub name: String,
+    /// The sequences.
+    pub sequences: Vec<Sequence>,
+    /// For each sequence the weights of its actions: rewards or labels; of a pair 1 and -1.
+    pub weights: Vec<Vec<f64>>,
+}
+
+/// Actions to be scored.
+#[derive(Debug)]
+pub struct Scoring {
+    /// How messages became text.
+    pub renderer: Renderer,
+    /// The sequences.
+    pub sequences: Vec<Sequence>,
+    /// What became of the rows.
+    pub encoding: Encoding,
+}
+
+/// The sets of rows of a run as one renderer and the tokenizer give them.
+struct Encodings {
+    renderer: Renderer,
+    /// Why the template was passed over.
+    reason: Option<String>,
+    trained: Vec<Encoded>,
+    held_out: Vec<Vec<Encoded>>,
+}
+
+impl Preparation<'_> {
+    /// Returns the run that the options and examples make: renders and encodes every row, weighs
+    /// it, and refuses what cannot be trained on. `held_out` are sets that are scored only.
+    ///
+    /// # Errors
+    /// Options that cannot hold, a row that would be rendered with loss, one that is too long, a
+    /// weight that is no number or has no bound, and nothing left to train on.
+    pub fn run(
+        &self,
+        examples: &[Example],
+        held_out: &[(String, Vec<Example>)],
+    ) -> Result<Prepared, TrainError> {
+        let config = self.config;
+        config.validate()?;
+        let chosen = Chosen::new(config, examples)?;
+        let scored = held_out.iter().map(|(_, examples)| Chosen::held_out(config, examples));
+        let scored = scored.collect::<Result<Vec<Chosen>, TrainError>>()?;
+        let Encodings { renderer, reason, trained, held_out: each } =
+            self.encodings(&chosen, &scored)?;
+        let (sequences, encoding) = chosen.join(trained)?;
+        let mut sets = Vec::new();
+        for (((name, _), chosen), each) in held_out.iter().zip(&scored).zip(each) {
+            let sequences = chosen.join(each)?.0;
+            let weights = chosen.plain_weights(&sequences);
+            sets.push(HeldOut { name: name.clone(), sequences, weights });
+        }
+        if sequences.is_empty() {
+            let reason = format!("all {} rows left are longer than max_length", encoding.dropped);
+            return Err(TrainError::Empty(reason));
+        }
+        let all = sequences.iter().chain(sets.iter().flat_map(|set| &set.sequences));
+        check_vocabulary(all, self.tokenizer, self.decoder.config().vocab_size)?;
+        Watch::new(config, &sets)?;
+        let (rewards, weights) = chosen.weights(config, &sequences)?;
+        let plan = plan_of(config, &chosen, &sequences, encoding, &renderer, reason);
+        let is_template = matches!(renderer, Renderer::Template(_));
+        let template = self.chat_template.filter(|_| is_template).map(str::to_owned);
+        let stored = stored(chosen.examples(), &sequences);
+        let held_out = sets;
+        Ok(Prepared { plan, renderer, sequences, rewards, weights, template, stored, held_out })
+    }
+
+    /// Returns the sequences of examples whose actions are only scored.
+    ///
+    /// # Errors
+    /// Options that cannot hold, a row that would be rendered with loss or is too long.
+    pub fn scoring(&self, examples: &[Example]) -> Result<Scoring, TrainError> {
+        self.config.validate()?;
+        let chosen = Chosen::Rows(Weighed::unweighed(examples));
+        let Encodings { renderer, trained, .. } = self.encodings(&chosen, &[])?;
+        let (sequences, encoding) = chosen.join(trained)?;
+        check_vocabulary(sequences.iter(), self.tokenizer, self.decoder.config().vocab_size)?;
+        Ok(Scoring { renderer, sequences, encoding })
+    }
+
+    /// Encodes all rows by the renderer asked for; where it is to be found, by the model's template
+    /// if it loses nothing of any row, else by tags.
+    fn encodings(&self, chosen: &Chosen, scored: &[Chosen]) -> Result<Encodings, TrainError> {
+        let vocabulary = vocabulary_of(self.tokenizer);
+        let template = || Renderer::of_template(self.chat_template, &vocabulary);
+        let tags = || Renderer::of_tags(&vocabulary).map_err(TrainError::Renderer);
+        let reason = match self.config.renderer {
+            RendererChoice::Tags => return self.encoded_by(tags()?, None, chosen, scored),
+            RendererChoice::Template => {
+                let renderer = template().map_err(TrainError::Renderer)?;
+                return self.encoded_by(renderer, None, chosen, scored);
+            }
+            RendererChoice::Auto => match template() {
+                Err(error) => error.to_string(),
+                Ok(renderer) => {
+                    let encodings = self.encoded_by(renderer, None, chosen, scored)?;
+                    match encodings.first_loss() {
+                        None => return Ok(encodings),
+                        Some(reason) => reason,
+                    }
+                }
+            },
+        };
+        self.encoded_by(tags()?, Some(reason), chosen, scored)
+    }
+
+    fn encoded_by(
+        &self,
+        renderer: Renderer,
+        reason: Option<String>,
+        chosen: &Chosen,
+        scored: &[Chosen],
+    ) -> Result<Encodings, TrainError> {
+        let context = self.decoder.config().context_length;
+        let encoder = Encoder::new(
+            &renderer,
+            self.chat_template,
+            self.tokenizer,
+            self.config,
+            context,
+            self.source,
+        )?;
+        let trained = encoder.encode(chosen.examples())?;
+        let held_out = scored.iter().map(|set| encoder.encode(set.examples()));
+        let held_out = held_out.collect::<Result<_, _>>()?;
+        Ok(Encodings { renderer, reason, trained, held_out })
+    }
+}
+
+impl Encodings {
+    /// Returns what is said of the first row that cannot be rendered.
+    fn first_loss(&self) -> Option<String> {
+        let all = self.trained.iter().chain(self.held_out.iter().flatten());
+        all.filter_map(|one| one.as_ref().err()).find_map(|error| match error {
+            TrainError::Render { row, error } => {
+                Some(format!("trajectory {} of {}: {error}", row.id, row.source))
+            }
+            _ => None,
+        })
+    }
+}
+
+/// What is trained on, or scored: rows, each for itself, or pairs of them.
 enum Chosen {
     Rows(Weighed),
     Pairs(Pairs),
@@ -157,10 +289,57 @@ impl Chosen {
         }
     }
 
+    /// Returns the rows of a set that is scored only: pairs where the objective has them and the
+    /// set holds them, else rows as they are.
+    fn held_out(config: &TrainConfig, examples: &[Example]) -> Result<Chosen, TrainError> {
+        let is_paired = examples.iter().flat_map(|e| &e.steps).any(|step| step.pair.is_some());
+        match config.objective {
+            Objective::Dpo if is_paired => Ok(Chosen::Pairs(Pairs::new(examples)?)),
+            _ => Ok(Chosen::Rows(Weighed::unweighed(examples))),
+        }
+    }
+
     fn examples(&self) -> &[Example] {
         match self {
             Chosen::Rows(weighed) => &weighed.examples,
             Chosen::Pairs(pairs) => &pairs.examples,
+        }
+    }
+
+    /// Returns the sequences of all examples, in order, and what became of their rows.
+    fn join(&self, each: Vec<Encoded>) -> Result<(Vec<Sequence>, Encoding), TrainError> {
+        match self {
+            Chosen::Pairs(pairs) => pairs.join(each),
+            Chosen::Rows(_) => {
+                let mut all = Vec::with_capacity(each.len());
+                let mut sum = Encoding::default();
+                for one in each {
+                    let (sequences, encoding) = one?;
+                    all.extend(sequences);
+                    sum.add(encoding);
+                }
+                Ok((all, sum))
+            }
+        }
+    }
+
+    /// Returns the rewards and the weights of all sequences' actions.
+    fn weights(
+        &self,
+        config: &TrainConfig,
+        sequences: &[Sequence],
+    ) -> Result<(PerAction, PerAction), TrainError> {
+        match self {
+            Chosen::Rows(weighed) => weighed.weights(config, sequences),
+            Chosen::Pairs(_) => Ok((sides([1.0, 0.0], sequences), sides([1.0, -1.0], sequences))),
+        }
+    }
+
+    /// Returns the weights of all sequences' actions as they were handed in.
+    fn plain_weights(&self, sequences: &[Sequence]) -> PerAction {
+        match self {
+            Chosen::Rows(weighed) => weighed.rewards(sequences),
+            Chosen::Pairs(_) => sides([1.0, -1.0], sequences),
         }
     }
 
@@ -171,6 +350,11 @@ impl Chosen {
             Chosen::Pairs(pairs) => (pairs.examples.len(), 0, 0),
         }
     }
+}
+
+/// Returns a number for each side of pairs in turns.
+fn sides(of: [f64; 2], sequences: &[Sequence]) -> PerAction {
+    (0..sequences.len()).map(|at| vec![of[at % 2]]).collect()
 }
 
 /// Checks that the model has every token.
@@ -266,6 +450,8 @@ fn plan_of(
         zero_weight,
         no_baseline,
         stored_tokens: encoding.stored,
+        respelled: encoding.respelled,
+        cached: encoding.cached,
         steps_total: course.steps_total,
         warnings,
     }
@@ -278,6 +464,11 @@ pub(super) fn course<'a>(config: &TrainConfig, sequences: &'a [Sequence]) -> Cou
 }
 
 impl Prepared {
+    /// Returns the order of the run over its sequences, at its beginning.
+    pub fn course(&self, config: &TrainConfig) -> Course<'_> {
+        course(config, &self.sequences)
+    }
+
     /// Returns the tokens of the sequence that holds a row, up to the end of the row's action;
     /// `None` if no sequence does.
     pub fn listing(&self, tokenizer: &Tokenizer, key: u64, step: u32) -> Option<Vec<TokenLine>> {
@@ -297,8 +488,4 @@ impl Prepared {
         };
         Some(sequence.tokens[..end].iter().enumerate().map(line).collect())
     }
-}
-
-fn row_steps(example: &Example) -> (&Trajectory, Vec<u32>) {
-    (&*example.trajectory, example.steps.iter().map(|chosen| chosen.step).collect())
 }

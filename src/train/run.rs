@@ -18,6 +18,8 @@ pub struct Run<'a> {
     pub decoder: &'a Decoder,
     /// Its tokenizer.
     pub tokenizer: &'a Tokenizer,
+    /// Its chat template, if it has one: a whole model is written with it.
+    pub chat_template: Option<&'a str>,
     /// What names the model's weights, such as a hash of their file.
     pub model_identity: &'a str,
     /// The sequences, made with the same options.

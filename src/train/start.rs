@@ -5,7 +5,7 @@
 //! are taken in their place where they are of this very policy: the same weights, tokenizer and
 //! rendering, sampled at temperature 1.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -46,10 +46,15 @@ pub fn policy_fingerprint(
     hasher.finalize().to_hex().to_string()
 }
 
-/// What the start policy says of all trained actions.
+/// For each sequence and action a number for each token.
+type PerToken = Vec<Vec<Vec<f32>>>;
+
+/// What the start policy says of all trained actions, and of those held out.
 pub(super) struct StartPolicy {
     /// For each sequence and action the log-probability of each token.
-    pub(super) log_probs: Vec<Vec<Vec<f32>>>,
+    pub(super) log_probs: PerToken,
+    /// The same for each held-out set.
+    pub(super) held_out: Vec<PerToken>,
     stored: usize,
     foreign: usize,
 }
@@ -82,23 +87,37 @@ impl StartPolicy {
             actions().map(|a| is_own(&(a.row.key, a.row.step))).collect();
         let stored = known.iter().filter(|own| **own == Some(true)).count();
         let foreign = known.iter().filter(|own| **own == Some(false)).count();
-        let lengths: Vec<usize> = actions().map(|a| a.end - a.start).collect();
-        let flat = match read(source, lengths.iter().sum())? {
-            Some(flat) => flat,
+        let mut kept = read(source);
+        let complete = kept.len();
+        let log_probs = match kept.get(&source.name(None)).and_then(|flat| part(flat, sequences)) {
+            Some(log_probs) => log_probs,
             None => {
                 let flat = source.compute(&known)?;
-                write(source, &flat)?;
-                flat
+                let log_probs = part(&flat, sequences).unwrap_or_default();
+                kept.insert(source.name(None), flat);
+                log_probs
             }
         };
-        let mut rest = flat.as_slice();
-        let mut take = |count: usize| {
-            let (own, after) = rest.split_at(count.min(rest.len()));
-            rest = after;
-            own.to_vec()
-        };
-        let of = |s: &Sequence| s.actions.iter().map(|a| take(a.end - a.start)).collect();
-        Ok(StartPolicy { log_probs: sequences.iter().map(of).collect(), stored, foreign })
+        let mut held_out = Vec::new();
+        for set in &source.prepared.held_out {
+            let name = source.name(Some(&set.name));
+            let found = kept.get(&name).and_then(|flat| part(flat, &set.sequences));
+            held_out.push(match found {
+                Some(log_probs) => log_probs,
+                None => {
+                    let scored = evaluate(source.decoder, &set.sequences, source.tokens_per_batch)?;
+                    let flat: Vec<f32> =
+                        scored.actions.into_iter().flat_map(|a| a.log_probs).collect();
+                    let log_probs = part(&flat, &set.sequences).unwrap_or_default();
+                    kept.insert(name, flat);
+                    log_probs
+                }
+            });
+        }
+        if kept.len() > complete {
+            write(source, &kept)?;
+        }
+        Ok(StartPolicy { log_probs, held_out, stored, foreign })
     }
 
     /// Returns the event that hands the log-probabilities out.
@@ -110,6 +129,14 @@ impl StartPolicy {
 }
 
 impl StartSource<'_> {
+    /// Returns the name under which log-probabilities of the run, or of a held-out set, are kept.
+    fn name(&self, held_out: Option<&str>) -> String {
+        match held_out {
+            None => self.identity.to_owned(),
+            Some(set) => format!("{} {set}", self.identity),
+        }
+    }
+
     /// Returns the log-probabilities of all action tokens in order; `known` says for each action
     /// whether stored ones are of this policy. Only sequences with other actions are scored.
     fn compute(&self, known: &[Option<bool>]) -> Result<Vec<f32>, TrainError> {
@@ -140,25 +167,39 @@ impl StartSource<'_> {
     }
 }
 
-/// Returns what an earlier run of the same identity kept; `None` if there is nothing that fits.
-fn read(source: &StartSource<'_>, tokens: usize) -> Result<Option<Vec<f32>>, TrainError> {
-    let file = source.directory.join(FILE);
-    if !file.is_file() {
-        return Ok(None);
-    }
-    let Ok(mut tensors) = candle_core::safetensors::load(&file, &Device::Cpu) else {
-        // It can be made again, so damage costs a pass and nothing else.
-        return Ok(None);
+/// Cuts numbers into those of each action; `None` if they are not as many as the actions have
+/// tokens.
+fn part(flat: &[f32], sequences: &[Sequence]) -> Option<PerToken> {
+    let actions = sequences.iter().flat_map(|s| &s.actions);
+    let tokens: usize = actions.map(|a| a.end - a.start).sum();
+    let mut rest = (flat.len() == tokens).then_some(flat)?;
+    let mut take = |count: usize| {
+        let (own, after) = rest.split_at(count);
+        rest = after;
+        own.to_vec()
     };
-    let Some(tensor) = tensors.remove(source.identity) else { return Ok(None) };
-    let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
-    Ok((values.len() == tokens).then_some(values))
+    let of = |s: &Sequence| s.actions.iter().map(|a| take(a.end - a.start)).collect();
+    Some(sequences.iter().map(of).collect())
 }
 
-fn write(source: &StartSource<'_>, values: &[f32]) -> Result<(), TrainError> {
+/// Returns what earlier runs of this identity kept, by name. Damage costs a pass and nothing else,
+/// for all of it can be made again.
+fn read(source: &StartSource<'_>) -> BTreeMap<String, Vec<f32>> {
+    let file = source.directory.join(FILE);
+    let tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap_or_default();
+    let own = tensors.into_iter().filter(|(name, _)| name.starts_with(source.identity));
+    own.filter_map(|(name, tensor)| {
+        Some((name, tensor.flatten_all().and_then(|flat| flat.to_vec1()).ok()?))
+    })
+    .collect()
+}
+
+fn write(source: &StartSource<'_>, kept: &BTreeMap<String, Vec<f32>>) -> Result<(), TrainError> {
     let (file, unfinished) = (source.directory.join(FILE), source.directory.join(UNFINISHED));
-    let tensor = Tensor::from_slice(values, values.len(), &Device::Cpu)?;
-    let tensors = HashMap::from([(source.identity.to_owned(), tensor)]);
+    let tensor = |(name, values): (&String, &Vec<f32>)| {
+        Ok((name.clone(), Tensor::from_slice(values, values.len(), &Device::Cpu)?))
+    };
+    let tensors = kept.iter().map(tensor).collect::<Result<HashMap<_, _>, TrainError>>()?;
     candle_core::safetensors::save(&tensors, &unfinished)?;
     File::open(&unfinished)
         .and_then(|f| f.sync_all())

@@ -9,8 +9,9 @@ use crate::lm::Decoder;
 
 use super::batch::Batch;
 use super::checkpoint::{Checkpoints, Identity, Position};
+use super::config::Objective;
 use super::error::{Kept, TrainError};
-use super::evaluation::evaluate;
+use super::evaluation::{Evaluation, evaluate};
 use super::event::{Best, Event, ExampleReport, Moment, Observer, Outcome, StepReport};
 use super::gradients::Gradients;
 use super::identity::identity_of;
@@ -129,6 +130,8 @@ impl<'a> Trainer<'a> {
         let (position, watched) =
             self.checkpoints.load(&path, self.run.decoder, &mut self.optimizer)?;
         self.step = position.step;
+        let mut before = course(self.run.config, &self.run.prepared.sequences);
+        self.tokens_seen = (0..self.step).map(|_| self.tokens_of(&before.advance())).sum();
         self.course.seek(position.epoch, position.index);
         if let Some(watch) = &mut self.watch {
             watch.watched = watched;
@@ -171,6 +174,7 @@ impl<'a> Trainer<'a> {
             .iter()
             .map(|indexes| Batch::new(sequences, indexes))
             .collect();
+        let packed = (self.run.clock)();
         let z = self.reference_point(&batches)?;
         for batch in &batches {
             self.accumulate(batch, counts, z, &mut gradients, &mut sums)?;
@@ -179,7 +183,7 @@ impl<'a> Trainer<'a> {
         let (grad_norm, rate) = self.update(gradients, &chosen)?;
         self.step += 1;
         self.saved = None;
-        let tokens: u64 = chosen.iter().map(|i| sequences[*i].tokens.len() as u64).sum();
+        let tokens = self.tokens_of(&chosen);
         self.tokens_seen += tokens;
         let now = (self.run.clock)();
         let action_tokens = counts.tokens as f64;
@@ -200,11 +204,17 @@ impl<'a> Trainer<'a> {
             tokens_seen: self.tokens_seen,
             elapsed: now.saturating_sub(self.began),
             tokens_per_s: tokens as f64 / now.saturating_sub(began).as_secs_f64().max(1e-9),
+            data: packed.saturating_sub(began),
             log: self.step.is_multiple_of(config.logging_steps)
                 || self.step == self.course.steps_total,
             metrics: sums.rewards.metrics(),
         };
         Ok((report, self.examples(Moment::Step, sums.examples)))
+    }
+
+    fn tokens_of(&self, chosen: &[usize]) -> u64 {
+        let sequences = &self.run.prepared.sequences;
+        chosen.iter().map(|index| sequences[*index].tokens.len() as u64).sum()
     }
 
     fn examples(&self, moment: Moment, examples: Vec<ExampleReport>) -> Event {
@@ -385,16 +395,17 @@ impl<'a> Trainer<'a> {
     ) -> Result<(bool, bool), TrainError> {
         let mut stop = false;
         let mut evaluations = Vec::new();
-        for (name, sequences) in &self.run.prepared.held_out {
+        for (number, set) in self.run.prepared.held_out.iter().enumerate() {
             let tokens = self.run.config.tokens_per_batch;
-            let evaluation = evaluate(self.run.decoder, sequences, tokens)?;
+            let evaluation = evaluate(self.run.decoder, &set.sequences, tokens)?;
             let event = Event::Evaluated {
                 step: self.step,
-                name: name.clone(),
+                name: set.name.clone(),
                 actions: evaluation.actions.len(),
                 tokens: evaluation.tokens(),
                 loss: evaluation.loss(),
                 log_prob: evaluation.log_prob(),
+                metrics: self.rewards_of(number, &evaluation).metrics(),
             };
             stop |= observer.event(&event).is_break();
             evaluations.push(evaluation);
@@ -406,6 +417,32 @@ impl<'a> Trainer<'a> {
         Ok((stop, is_best))
     }
 
+    /// Returns the implicit rewards of a held-out set, where the objective has them.
+    fn rewards_of(&self, number: usize, evaluation: &Evaluation) -> RewardSums {
+        let mut sums = RewardSums::default();
+        let set = &self.run.prepared.held_out[number];
+        let is_paired = set.sequences.iter().all(|sequence| sequence.pair.is_some());
+        let Some(start) = &self.start else { return sums };
+        if self.run.config.objective == Objective::Dpo && !is_paired {
+            return sums;
+        }
+        let start = start.held_out[number].iter().flatten();
+        let weights = set.weights.iter().flatten();
+        let actions: Vec<ActionLogProbs<'_>> = evaluation
+            .actions
+            .iter()
+            .zip(start.zip(weights))
+            .map(|(action, (start, weight))| ActionLogProbs {
+                weight: *weight,
+                now: &action.log_probs,
+                start: Some(start),
+                divergence: None,
+            })
+            .collect();
+        self.criterion.add_rewards(&actions, &mut sums);
+        sums
+    }
+
     /// Writes a checkpoint; returns whether the observer stops the run.
     pub(super) fn save(
         &mut self,
@@ -414,8 +451,7 @@ impl<'a> Trainer<'a> {
         let position =
             Position { step: self.step, epoch: self.course.epoch, index: self.course.index };
         let watched = self.watch.as_ref().and_then(|watch| watch.watched);
-        let (decoder, tokenizer) = (self.run.decoder, self.run.tokenizer);
-        let path = self.checkpoints.save(position, watched, decoder, tokenizer, &self.optimizer)?;
+        let path = self.checkpoints.save(position, watched, self.run, &self.optimizer)?;
         self.saved = Some(path.clone());
         Ok(observer.event(&Event::Checkpoint { step: self.step, path }).is_break())
     }

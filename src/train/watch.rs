@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::config::TrainConfig;
 use super::error::TrainError;
 use super::evaluation::Evaluation;
-use super::sequence::Sequence;
+use super::plan::HeldOut;
 
 /// What a held-out set is measured by.
 const MEASURES: [&str; 2] = ["loss", "log_prob"];
@@ -45,7 +45,7 @@ impl Watch {
     /// No held-out set, or a metric that none of them has.
     pub(super) fn new(
         config: &TrainConfig,
-        held_out: &[(String, Vec<Sequence>)],
+        held_out: &[HeldOut],
     ) -> Result<Option<Watch>, TrainError> {
         if !config.watches() {
             return Ok(None);
@@ -56,7 +56,7 @@ impl Watch {
         }
         let asked = config.metric_for_best_model.as_deref().unwrap_or("loss");
         let known = |(set, measure): (usize, &'static str)| {
-            let full = format!("eval_{}_{measure}", held_out[set].0);
+            let full = format!("eval_{}_{measure}", held_out[set].name);
             let short =
                 held_out.len() == 1 && asked.strip_prefix("eval_").unwrap_or(asked) == measure;
             (asked == full || short).then_some((set, measure))
@@ -65,12 +65,13 @@ impl Watch {
         let Some((set, measure)) = all.find_map(known) else {
             let names = held_out
                 .iter()
-                .flat_map(|(name, _)| MEASURES.map(|measure| format!("'eval_{name}_{measure}'")));
+                .flat_map(|set| MEASURES.map(|m| format!("'eval_{}_{m}'", set.name)));
             let names: Vec<String> = names.collect();
             return fail(format!("'{asked}', expected one of {}", names.join(", ")));
         };
-        if held_out[set].1.is_empty() {
-            return fail(format!("the held-out set '{}' has no action left", held_out[set].0));
+        if held_out[set].sequences.is_empty() {
+            let name = &held_out[set].name;
+            return fail(format!("the held-out set '{name}' has no action left"));
         }
         Ok(Some(Watch {
             set,

@@ -67,7 +67,7 @@ fn a_run_gives_up_and_returns_its_best() {
     let count = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(count, 2);
     // The decoder has the best weights: evaluating it gives the best loss again.
-    let sequences = &prepared(&watching()).held_out[0].1;
+    let sequences = &prepared(&watching()).held_out[0].sequences;
     let again = swirldb::train::evaluate(&model, sequences, 4096).unwrap();
     assert_eq!(again.loss(), best.1);
 }

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use swirldb::lm::Packed;
 use swirldb::train::{
     Baseline, BatchBy, Example, LossAggregation, Objective, TrainConfig, Truncation, cut_by_tokens,
-    epoch_order, evaluate,
+    epoch_order, evaluate, prepare,
 };
 
 use super::{
@@ -235,4 +235,56 @@ fn what_cannot_be_trained_on_is_named() {
     assert!(try_prepare(&clipped, &rows).is_ok());
     let held = TrainConfig { kl_loss_coef: Some(0.1), ..reinforce };
     assert!(try_prepare(&held, &rows).is_ok());
+}
+
+/// Writes calls as nothing at all.
+const WITHOUT_CALLS: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' \
+    }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+#[test]
+fn tags_take_over_where_the_template_loses_something_of_any_row() {
+    let tokenizer = tokenizer();
+    let of = |rows: &[Example], held_out: &[(String, Vec<Example>)]| {
+        let template = Some(WITHOUT_CALLS);
+        prepare(&decoder(1), &tokenizer, template, &config(), rows, held_out).unwrap().plan
+    };
+    let mut plain = examples(2);
+    for example in &mut plain {
+        let mut trajectory = (*example.trajectory).clone();
+        trajectory.steps.drain(..2);
+        (example.trajectory, example.steps) =
+            (Arc::new(trajectory), vec![swirldb::train::ChosenStep::new(1, 1.0)]);
+    }
+    let plan = of(&plain, &[]);
+    assert_eq!((plan.renderer.as_str(), plan.renderer_reason), ("template", None));
+    let plan = of(&examples(2), &[]);
+    assert_eq!(plan.renderer, "tags");
+    assert!(plan.renderer_reason.unwrap().starts_with("trajectory t0 of world: "));
+    // A row that is only scored is one of them.
+    let plan = of(&plain, &[("held".to_owned(), examples(1))]);
+    assert_eq!(plan.renderer, "tags");
+}
+
+#[test]
+fn what_the_tokenizer_writes_otherwise_is_named_or_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    let mut json: serde_json::Value = serde_json::from_str(tokenizer().to_json()).unwrap();
+    json["normalizer"] = serde_json::json!({"type": "NFC"});
+    std::fs::write(&path, json.to_string()).unwrap();
+    let composing = swirldb::lm::Tokenizer::from_file(&path).unwrap();
+    let composing = composing.with_eos("<|im_end|>").unwrap();
+    let of = |action: &str, observation: &str| {
+        let mut example = example(1, &[(1, 1.0), (2, 1.0), (3, 1.0)]);
+        let mut trajectory = (*example.trajectory).clone();
+        trajectory.steps[1].observation[0].content = Some(observation.to_owned());
+        trajectory.steps[2].action.content = Some(action.to_owned());
+        example.trajectory = Arc::new(trajectory);
+        prepare(&decoder(1), &composing, None, &config(), &[example], &[])
+    };
+    assert_eq!(of("caf\u{e9}", "caf\u{e9}").unwrap().plan.respelled, 0);
+    // The state of the third action alone has it.
+    assert_eq!(of("caf\u{e9}", "cafe\u{301}").unwrap().plan.respelled, 1);
+    let error = of("cafe\u{301}", "caf\u{e9}").unwrap_err().to_string();
+    assert!(error.contains("step 3 of trajectory t1") && error.contains("cafe\\u{301}"), "{error}");
 }

@@ -39,7 +39,7 @@ pub enum NameKind {
     TrainOption,
 }
 
-const STATEMENTS: [&str; 10] = [
+const STATEMENTS: [&str; 11] = [
     "FROM",
     "SELECT",
     "WITH",
@@ -47,6 +47,7 @@ const STATEMENTS: [&str; 10] = [
     "DESCRIBE",
     "SHOW",
     "DIFF DATASET",
+    "DIFF RUNS",
     "VERIFY DATASET",
     "EXPORT DATASET",
     "DROP DATASET",
@@ -110,7 +111,7 @@ fn expected(tokens: &[Lexeme]) -> (Vec<&'static str>, Option<NameKind>) {
         _ if is("DATASET") => return (vec![], Some(NameKind::Dataset)),
         _ if is("EXPLAIN") => return (vec!["ANALYZE", "FROM", "SELECT"], None),
         _ if is("ORDER") || is("GROUP") || is("PARTITION") => return (vec!["BY"], None),
-        _ if is("SAVE") => return (vec!["AS"], None),
+        _ if is("SAVE") || is("SCORE") => return (vec!["AS"], None),
         _ if is("TRAIN") => return (vec!["WITH ("], None),
         _ => {}
     }

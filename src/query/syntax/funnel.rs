@@ -9,7 +9,7 @@ use crate::diag::Diagnostic;
 const FORM: &str = "EXPLAIN FUNNEL FROM steps |> WHERE tool = 'search' AND process > .5";
 
 /// Stages that do something with the rows of a query.
-const LAST: [&str; 5] = ["SAVE", "EXPORT", "LABEL", "TRAIN", "SUMMARIZE"];
+const LAST: [&str; 6] = ["SAVE", "EXPORT", "LABEL", "SCORE", "TRAIN", "SUMMARIZE"];
 
 /// Reads the query that begins at the token `start` as its cuts: FROM, then each stage, and each
 /// condition of a WHERE that AND joins.

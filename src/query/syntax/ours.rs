@@ -1,4 +1,4 @@
-//! The stages that SQL does not have: SAMPLE, SAVE AS, TRAIN WITH.
+//! The stages that SQL does not have: SAMPLE, SAVE AS, LABEL AS, SCORE AS, TRAIN WITH.
 
 use std::ops::Range;
 
@@ -279,6 +279,20 @@ pub(super) fn label(chain: &mut Chain<'_>, range: Range<usize>) -> Result<(), Di
     reader.read(expression, &mut chain.holes, Parser::parse_expr)?;
     let value = Name { text: reader.text[span.start..span.end].to_owned(), span };
     chain.then = Some(Then::Label { name, judge, value });
+    Ok(())
+}
+
+/// `|> SCORE AS name WITH (option = value, ...)`
+pub(super) fn score(chain: &mut Chain<'_>, range: Range<usize>) -> Result<(), Diagnostic> {
+    let mut cursor = Cursor::new(chain.reader, range.start + 1..range.end);
+    let form = "|> SCORE AS lp WITH (model = 'path/to/model')";
+    if !cursor.take_word("AS") {
+        return Err(cursor.expected("AS and the name of a label").help(form));
+    }
+    let name = cursor.name("the name of a label")?;
+    let options = with_options(&mut cursor, form)?;
+    cursor.end()?;
+    chain.then = Some(Then::Score { name, options });
     Ok(())
 }
 

@@ -4,7 +4,9 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::ours::{Cursor, with_options};
 use super::reader::Reader;
-use super::statement::{Name, QueryStatement, WithOption, begins_query, query_within};
+use super::statement::{
+    Name, QueryStatement, StatementKind, WithOption, begins_query, query_within,
+};
 use crate::diag::Diagnostic;
 
 /// Something done with saved datasets, or with corpora.
@@ -128,6 +130,23 @@ pub(super) fn corpus(reader: &Reader<'_>, verb: &str) -> Result<CorpusStatement,
 impl From<SavedStatement> for CorpusStatement {
     fn from(statement: SavedStatement) -> CorpusStatement {
         CorpusStatement::Saved(statement)
+    }
+}
+
+/// Reads `DIFF RUNS first second`.
+///
+/// # Errors
+///
+/// What was expected, at its place.
+pub(super) fn diff_runs(reader: &Reader<'_>) -> Result<StatementKind, Diagnostic> {
+    let mut cursor = Cursor::new(reader, 2..reader.lexemes.len());
+    let with_form = |error: Diagnostic| error.help("DIFF RUNS first second");
+    let first = cursor.name("the name of a run").map_err(with_form)?;
+    let _ = cursor.take(&Token::Comma);
+    let second = cursor.name("the name of a run").map_err(with_form)?;
+    match cursor.peek() {
+        None => Ok(StatementKind::DiffRuns { first, second }),
+        Some(_) => Err(with_form(cursor.expected("the end of the statement"))),
     }
 }
 

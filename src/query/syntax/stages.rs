@@ -120,7 +120,7 @@ impl<'r> Chain<'r> {
             "SAMPLE" => ours::sample(self, range.clone())?,
             "SEARCH" => search::search(self, range.clone())?,
             "SPLIT" => split::split(self, range.clone())?,
-            "SAVE" | "TRAIN" | "EXPORT" | "LABEL" | "SUMMARIZE" if !self.is_outermost => {
+            "SAVE" | "TRAIN" | "EXPORT" | "LABEL" | "SCORE" | "SUMMARIZE" if !self.is_outermost => {
                 let message = format!("{word} belongs behind the whole statement");
                 return Err(Diagnostic::new("stage-not-last", message)
                     .at(name.span)
@@ -129,6 +129,7 @@ impl<'r> Chain<'r> {
             "SAVE" => ours::save(self, range.clone())?,
             "EXPORT" => ours::export(self, range.clone())?,
             "LABEL" => ours::label(self, range.clone())?,
+            "SCORE" => ours::score(self, range.clone())?,
             "SUMMARIZE" => {
                 Cursor::new(reader, arguments).end()?;
                 self.then = Some(Then::Summarize);

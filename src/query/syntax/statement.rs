@@ -51,6 +51,13 @@ pub enum StatementKind {
     Dataset(SavedStatement),
     /// Something done with corpora: `CREATE CORPUS name AS query`.
     Corpus(CorpusStatement),
+    /// In what two training runs differ: `DIFF RUNS a b`.
+    DiffRuns {
+        /// The first.
+        first: Name,
+        /// The second.
+        second: Name,
+    },
 }
 
 /// A query up to the end of one of its clauses.
@@ -160,6 +167,14 @@ pub enum Then {
         judge: Name,
         /// The expression of each row's value, as typed.
         value: Name,
+    },
+    /// Their actions are scored by a model, and the scores become labels:
+    /// `SCORE AS name WITH (...)`.
+    Score {
+        /// The label.
+        name: Name,
+        /// The options in the order of the text; no name comes twice.
+        options: Vec<WithOption>,
     },
     /// Their columns are described by numbers: `SUMMARIZE`.
     Summarize,
@@ -295,6 +310,9 @@ fn kind(reader: &Reader<'_>) -> Result<StatementKind, Diagnostic> {
         }
         Some("SHOW") => show(reader).map(StatementKind::Show),
         Some("SUMMARIZE") => summarize(reader),
+        Some("DIFF") if lexemes.get(1).is_some_and(|l| l.is_word("RUNS") || l.is_word("RUN")) => {
+            saved::diff_runs(reader)
+        }
         Some(verb) if saved::begins_corpus(reader, verb) => {
             saved::corpus(reader, verb).map(StatementKind::Corpus)
         }

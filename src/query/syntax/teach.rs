@@ -8,7 +8,7 @@ use super::reader::Reader;
 use crate::diag::{Diagnostic, Span, did_you_mean, list_some};
 
 /// The pipe stages that work.
-pub(super) const STAGES: [&str; 26] = [
+pub(super) const STAGES: [&str; 27] = [
     "WHERE",
     "SELECT",
     "EXTEND",
@@ -33,6 +33,7 @@ pub(super) const STAGES: [&str; 26] = [
     "SAVE",
     "EXPORT",
     "LABEL",
+    "SCORE",
     "SUMMARIZE",
     "TRAIN",
 ];

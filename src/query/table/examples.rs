@@ -20,6 +20,7 @@ pub(super) const EXAMPLES: &[Spec] = &[
     ("tokens", Integer, "its tokens, the end of turn included"),
     ("log_prob_start", Float, "log-probability of the action when the epoch came to it"),
     ("log_prob_end", Float, "the same at the epoch's end; null without log_examples = true"),
+    ("log_prob_reference", Float, "the same under the start policy, where the objective needs it"),
 ];
 
 pub(super) fn write_examples(view: &View, rows: &mut Rows) -> Result<(), StoreError> {
@@ -48,6 +49,7 @@ pub(super) fn write_examples(view: &View, rows: &mut Rows) -> Result<(), StoreEr
             Value::Integer(Some(i64::from(example.tokens))),
             Value::Float(example.log_prob_start),
             Value::Float(example.log_prob_end),
+            Value::Float(example.log_prob_reference),
         ])
     })
 }

@@ -13,6 +13,7 @@ mod grouped;
 mod prune;
 mod questions;
 mod reading;
+mod saved_pairs;
 mod scan;
 mod streamed;
 mod text_predicates;

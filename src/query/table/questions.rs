@@ -1,4 +1,5 @@
-//! Tables that take arguments: `branch_points(...)`, `preference_pairs(...)`, `seen_by(...)`.
+//! Tables that take arguments: `branch_points(...)`, `preference_pairs(...)`, `seen_by(...)`,
+//! `dataset_pairs(...)`.
 //!
 //! The first two take one question after the other: what they need in memory are its trajectories,
 //! and for every trajectory its ordinal.
@@ -14,6 +15,7 @@ use datafusion::logical_expr::Expr;
 use super::branches::{BranchPoint, Likeness, branch_points};
 use super::columns::LabelNames;
 use super::corpora::{SEEN_BY, Wanted, write_seen};
+use super::saved_pairs::{DATASET_PAIRS, dataset_of, write_saved_pairs};
 use super::streamed::{Rows, Spec, Value, Writer, streaming};
 use crate::codec::ColumnType::{Float, Integer, Text};
 use crate::codec::TableId;
@@ -67,12 +69,18 @@ pub enum TableFunction {
     PreferencePairs,
     /// `seen_by('corpus', 'id')`: a row for each result of a call that showed a document.
     SeenBy,
+    /// `dataset_pairs('name')`: a row for each pair of a saved dataset.
+    DatasetPairs,
 }
 
 impl TableFunction {
     /// Every table function.
-    pub const ALL: [TableFunction; 3] =
-        [TableFunction::BranchPoints, TableFunction::PreferencePairs, TableFunction::SeenBy];
+    pub const ALL: [TableFunction; 4] = [
+        TableFunction::BranchPoints,
+        TableFunction::PreferencePairs,
+        TableFunction::SeenBy,
+        TableFunction::DatasetPairs,
+    ];
 
     /// Returns the name in statements.
     pub fn name(self) -> &'static str {
@@ -80,6 +88,7 @@ impl TableFunction {
             TableFunction::BranchPoints => "branch_points",
             TableFunction::PreferencePairs => "preference_pairs",
             TableFunction::SeenBy => "seen_by",
+            TableFunction::DatasetPairs => "dataset_pairs",
         }
     }
 
@@ -94,6 +103,7 @@ impl TableFunction {
             TableFunction::BranchPoints => BRANCH_POINTS,
             TableFunction::PreferencePairs => PREFERENCE_PAIRS,
             TableFunction::SeenBy => SEEN_BY,
+            TableFunction::DatasetPairs => DATASET_PAIRS,
         }
     }
 
@@ -113,6 +123,10 @@ impl TableFunction {
         if self == TableFunction::SeenBy {
             let wanted = Wanted::of(view, given)?;
             return Ok(Arc::new(move |view, rows| write_seen(view, rows, &wanted)));
+        }
+        if self == TableFunction::DatasetPairs {
+            let dataset = dataset_of(view, given)?;
+            return Ok(Arc::new(move |view, rows| write_saved_pairs(view, rows, &dataset)));
         }
         let arguments = Arguments::of(self, view, given)?;
         Ok(Arc::new(move |view, rows| write(view, rows, &arguments)))

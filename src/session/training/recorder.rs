@@ -1,0 +1,130 @@
+//! From events of a run to what is stored of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+
+use super::journal::Journal;
+use crate::codec::ExampleRecord;
+use crate::session::error::SessionError;
+use crate::session::statement::{Session, Sink};
+use crate::train::{Event, ExampleReport, Moment, StepReport};
+
+/// Turns events into metrics, and hands them on.
+pub(super) struct Recorder<'a, 'b> {
+    session: &'a Session,
+    run: &'a str,
+    sink: &'b mut dyn Sink,
+    journal: Journal,
+    /// The log-probability of each action under the start policy, where the objective needs it.
+    reference: HashMap<(u64, u32), f64>,
+    /// The mean negative log-probability of action tokens at each step.
+    pub(super) losses: Vec<f64>,
+    /// The loss of each held-out set, first and last.
+    pub(super) evaluations: BTreeMap<String, (f64, f64)>,
+    /// What could not be stored.
+    pub(super) failed: Option<SessionError>,
+}
+
+impl<'a, 'b> Recorder<'a, 'b> {
+    /// Returns a recorder of a run that has stored nothing yet.
+    pub(super) fn new(
+        session: &'a Session,
+        run: &'a str,
+        journal: Journal,
+        sink: &'b mut dyn Sink,
+    ) -> Recorder<'a, 'b> {
+        Recorder {
+            session,
+            run,
+            sink,
+            journal,
+            reference: HashMap::new(),
+            losses: Vec::new(),
+            evaluations: BTreeMap::new(),
+            failed: None,
+        }
+    }
+}
+
+impl Recorder<'_, '_> {
+    /// Stores an event and hands it on.
+    pub(super) fn take(&mut self, event: &Event) -> ControlFlow<()> {
+        if let Err(error) = self.store(event) {
+            self.failed = Some(error);
+            return ControlFlow::Break(());
+        }
+        let told = self.sink.train(event);
+        if self.session.cancel().is_cancelled() { ControlFlow::Break(()) } else { told }
+    }
+
+    fn store(&mut self, event: &Event) -> Result<(), SessionError> {
+        let store = self.session.database().store();
+        match event {
+            Event::Started { resumed_at, .. } => self.journal.begin(*resumed_at)?,
+            Event::Step(step) => {
+                self.losses.push(step.nll);
+                let metrics = of_step(step);
+                store.put_metrics(self.run, step.step, &metrics)?;
+                if step.log {
+                    self.journal.write(step.step, &metrics)?;
+                }
+            }
+            Event::Evaluated { step, name, loss, log_prob, metrics, .. } => {
+                let of = self.evaluations.entry(name.clone()).or_insert((*loss, *loss));
+                of.1 = *loss;
+                let all = [("loss", *loss), ("log_prob", *log_prob)].into_iter();
+                let all = all.chain(metrics.iter().copied());
+                let named: Vec<(String, f64)> =
+                    all.map(|(metric, value)| (format!("eval_{name}_{metric}"), value)).collect();
+                let metrics: Vec<(&str, f64)> =
+                    named.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+                store.put_metrics(self.run, *step, &metrics)?;
+                self.journal.write(*step, &metrics)?;
+            }
+            Event::Examples { epoch, step, moment, examples } => {
+                let is_start = *moment == Moment::Step;
+                let example = |report: &ExampleReport| {
+                    let (key, log_prob) = (report.row.key, Some(report.log_prob));
+                    let record = ExampleRecord {
+                        weight: report.weight,
+                        advantage: report.advantage,
+                        tokens: report.tokens as u32,
+                        training_step: *step,
+                        log_prob_start: log_prob.filter(|_| is_start),
+                        log_prob_end: log_prob.filter(|_| !is_start),
+                        log_prob_reference: self.reference.get(&(key, report.row.step)).copied(),
+                    };
+                    let pair = report.pair.map_or(0, |pair| pair + 1);
+                    ((key, report.row.step, pair), record)
+                };
+                let examples: Vec<_> = examples.iter().map(example).collect();
+                store.put_examples(self.run, *epoch, &examples)?;
+            }
+            Event::StartPolicy { actions, .. } => {
+                let sum = |values: &[f32]| values.iter().map(|l| f64::from(*l)).sum();
+                let of = actions.iter().map(|(row, values)| ((row.key, row.step), sum(values)));
+                self.reference.extend(of);
+            }
+            Event::Checkpoint { .. } | Event::Finished(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Returns what is stored of an optimiser step.
+fn of_step(step: &StepReport) -> Vec<(&str, f64)> {
+    let mut metrics = vec![
+        ("loss", step.loss),
+        ("nll", step.nll),
+        ("kl", step.kl),
+        ("clip_fraction", step.clip_fraction),
+        ("grad_norm", step.grad_norm),
+        ("learning_rate", step.learning_rate),
+        ("epoch", step.epoch),
+        ("num_tokens", step.tokens_seen as f64),
+        ("tokens_per_s", step.tokens_per_s),
+        ("data_ms", step.data.as_secs_f64() * 1e3),
+    ];
+    metrics.extend(step.metrics.iter().copied());
+    metrics
+}

@@ -1,0 +1,154 @@
+//! The options of TRAIN, sorted out: ours and the trainer's.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::diag::{Diagnostic, did_you_mean};
+use crate::query::syntax::{Literal, WithOption};
+use crate::session::error::SessionError;
+use crate::session::statement::mistake;
+use crate::train::{ConfigError, Objective, OptionValue, TrainConfig};
+
+/// Options of TRAIN beside the trainer's.
+const OWN_OPTIONS: [&str; 5] = ["model", "reward", "eval_dataset", "device", "resume"];
+
+/// Returns the names of all options of TRAIN.
+pub(in crate::session) fn option_names() -> Vec<String> {
+    let own = OWN_OPTIONS.iter().map(|name| (*name).to_owned());
+    own.chain(TrainConfig::option_names()).collect()
+}
+
+/// What a run needs to be made again: stored with it as JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct RunConfig {
+    /// A file, a folder, or a repository of the hub.
+    pub(super) model: PathBuf,
+    /// The commit of the repository that was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) revision: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reward: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) eval_dataset: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) device: Option<String>,
+    pub(super) options: TrainConfig,
+    /// What the run depends on beside these: hashes, versions, threads.
+    #[serde(default)]
+    pub(super) pinned: serde_json::Value,
+}
+
+impl RunConfig {
+    /// Reads what a run was stored with.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn stored(run: &str, config: &str) -> Result<RunConfig, SessionError> {
+        serde_json::from_str(config).map_err(|e| {
+            let message = format!("the options of run '{run}' cannot be read: {e}");
+            SessionError::mistake("run", message)
+        })
+    }
+
+    /// Returns it as it is stored.
+    ///
+    /// # Errors
+    /// None that is known: plain data.
+    pub(super) fn text(&self) -> Result<String, SessionError> {
+        serde_json::to_string(self).map_err(|e| SessionError::Environment(e.to_string()))
+    }
+}
+
+/// The options of a statement, sorted out.
+pub(super) struct Request {
+    pub(super) config: RunConfig,
+    pub(super) resume: bool,
+}
+
+/// Sorts out the options of a statement.
+pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, SessionError> {
+    let at = |name: &str| options.iter().find(|o| o.name.text == name);
+    let fail = |message: String, option: Option<&WithOption>| {
+        let mut diagnostic = Diagnostic::new("train-option", message);
+        if let Some(option) = option {
+            diagnostic = diagnostic.at(option.name.span.to(option.span));
+        }
+        mistake(diagnostic, text)
+    };
+    let own_text = |name: &str| match at(name) {
+        None => Ok(None),
+        Some(WithOption { value: Literal::Text(value), .. }) => Ok(Some(value.clone())),
+        other => Err(fail(format!("option '{name}' takes a text in single quotes"), other)),
+    };
+    let resume = match at("resume") {
+        None => false,
+        Some(WithOption { value: Literal::Bool(resume), .. }) => *resume,
+        other => return Err(fail("option 'resume' takes true or false".to_owned(), other)),
+    };
+    let model = own_text("model")?;
+    let reward = own_text("reward")?;
+    let eval_dataset = own_text("eval_dataset")?;
+    let device = own_text("device")?;
+    let others: Vec<(String, OptionValue)> = options
+        .iter()
+        .filter(|o| !OWN_OPTIONS.contains(&o.name.text.as_str()))
+        .map(|o| (o.name.text.clone(), option_value(&o.value)))
+        .collect();
+    let options_of_trainer = TrainConfig::from_options(&others).map_err(|error| match &error {
+        ConfigError::UnknownOption { name, .. } => {
+            let own = did_you_mean(name, OWN_OPTIONS);
+            let message = match own {
+                Some(own) => format!("unknown option '{name}', did you mean '{own}'?"),
+                None => error.to_string(),
+            };
+            fail(message, at(name))
+        }
+        ConfigError::Twice { name } | ConfigError::Value { name, .. } => {
+            fail(error.to_string(), at(name))
+        }
+        ConfigError::Combination(_) => fail(error.to_string(), None),
+    })?;
+    let objective = options_of_trainer.objective;
+    let uses_reward = !matches!(objective, Objective::Sft | Objective::Dpo);
+    if uses_reward && reward.is_none() && !resume {
+        let message = "this objective needs reward = '<SQL expression>', such as \
+                       reward = 'process - 0.5'";
+        return Err(fail(message.to_owned(), at("objective")));
+    }
+    if !uses_reward && reward.is_some() {
+        let name = objective.name();
+        let message = format!(
+            "option 'reward' has no effect on objective '{name}': drop it, or set objective"
+        );
+        return Err(fail(message, at("reward")));
+    }
+    let model = match model {
+        Some(model) => PathBuf::from(model),
+        None if resume => PathBuf::new(),
+        None => {
+            let message = "TRAIN needs model = '<a .gguf file or a model's directory>'";
+            return Err(fail(message.to_owned(), None));
+        }
+    };
+    let names = eval_dataset.iter().flat_map(|names| names.split(','));
+    let eval_dataset = names.map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
+    let config = RunConfig {
+        model,
+        revision: None,
+        reward,
+        eval_dataset,
+        device,
+        options: options_of_trainer,
+        pinned: serde_json::Value::Null,
+    };
+    Ok(Request { config, resume })
+}
+
+pub(super) fn option_value(literal: &Literal) -> OptionValue {
+    match literal {
+        Literal::Number(number) => OptionValue::Number(*number),
+        Literal::Text(text) => OptionValue::Text(text.clone()),
+        Literal::Bool(bool) => OptionValue::Bool(*bool),
+    }
+}

@@ -1,0 +1,369 @@
+//! Runs: made, gone on with, explained.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::card;
+use super::examples::{Stored, examples, held_out, saved};
+use super::journal::Journal;
+use super::model::{identity, load, pinned};
+use super::recorder::Recorder;
+use super::request::{RunConfig, request};
+use crate::codec::{RunRecord, RunStatus};
+use crate::db::NewRow;
+use crate::diag::{Diagnostic, did_you_mean, list_some};
+use crate::lm::LoadedModel;
+use crate::query::Scope;
+use crate::query::parameters::with_values;
+use crate::query::syntax::{QueryStatement, Statement, WithOption};
+use crate::session::describe::{token_listing, train_plan};
+use crate::session::error::SessionError;
+use crate::session::host::now_micros;
+use crate::session::select::{Selection, select};
+use crate::session::statement::{Session, Sink, draft, mistake};
+use crate::store::Store;
+use crate::train::{
+    Event, Example, Objective, Preparation, Prepared, Run, TrainPlan, train as run_training,
+};
+
+/// What a training run did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainSummary {
+    /// The run.
+    pub run: String,
+    /// The dataset it was trained on.
+    pub dataset: String,
+    /// Whether all steps were made; else it can be resumed.
+    pub complete: bool,
+    /// What it did.
+    pub plan: TrainPlan,
+    /// Optimiser steps made.
+    pub steps: u64,
+    /// The mean negative log-probability of action tokens at each step made now.
+    pub losses: Vec<f64>,
+    /// Held-out sets: name, loss before, loss after.
+    pub evaluations: Vec<(String, f64, f64)>,
+    /// Rows left out because their reward is null.
+    pub without_reward: u64,
+    /// The last checkpoint.
+    pub checkpoint: PathBuf,
+}
+
+/// Trains on the rows of a query.
+pub(in crate::session) fn train(
+    session: &Session,
+    scope: &Scope<'_>,
+    statement: &Statement,
+    query: &QueryStatement,
+    options: &[WithOption],
+    name: Option<&str>,
+    sink: &mut dyn Sink,
+) -> Result<TrainSummary, SessionError> {
+    let request = request(options, scope.text)?;
+    let store = session.database().store();
+    if request.resume {
+        let Some(name) = name else {
+            let advice = "resume goes on with a run of that name: TRAIN WITH (...) AS name";
+            return Err(SessionError::mistake("train", advice));
+        };
+        return resume(session, name, sink);
+    }
+    let run = match name {
+        Some(name) if store.run(name)?.is_some() => {
+            let message = format!("run '{name}' is there already");
+            let diagnostic = Diagnostic::new("train", message)
+                .help("choose another name, or go on with it: resume = true");
+            return Err(mistake(diagnostic, scope.text));
+        }
+        Some(name) => name.to_owned(),
+        None => free_name(session)?,
+    };
+    let mut config = request.config;
+    let model = load(&config)?;
+    let selection = selected(session, scope, query, &config)?;
+    let text = with_values(&statement.text, scope.parameters);
+    let draft = draft(&run, &text, query, &selection, false);
+    // Everything that can be refused is refused before anything is stored.
+    let examples = examples(scope.view, &selection.rows)?;
+    let held_out = held_out(session, scope.view, &config, &examples)?;
+    let ready = ready(session, &model, &config, &examples, &held_out)?;
+    config.pinned = pinned(&model);
+    session.database().save_dataset(scope.view, draft, &selection.rows)?;
+    let record = RunRecord {
+        id: run.clone(),
+        kind: "train".to_owned(),
+        status: RunStatus::Running,
+        statement: statement.text.clone(),
+        config: config.text()?,
+        seed: Some(config.options.seed),
+        dataset: Some(run),
+        output: None,
+        error: None,
+        started_at: now_micros(),
+        ended_at: None,
+    };
+    store.put_run(&record)?;
+    let mut summary = carry_out(session, &config, &model, &ready, record, false, sink)?;
+    summary.without_reward = selection.without_reward;
+    Ok(summary)
+}
+
+/// Trains on a saved dataset with the options of an earlier run; returns what was done and the
+/// options, with what this run was made with.
+pub(super) fn repeat(
+    session: &Session,
+    name: &str,
+    dataset: &str,
+    mut config: RunConfig,
+    model: &LoadedModel,
+    statement: &str,
+    sink: &mut dyn Sink,
+) -> Result<(TrainSummary, RunConfig), SessionError> {
+    let store = session.database().store();
+    let view = session.database().view();
+    let rows: Vec<NewRow> = store.dataset_rows(dataset)?.iter().map(saved).collect();
+    let examples = examples(&view, &rows)?;
+    let held_out = held_out(session, &view, &config, &examples)?;
+    let ready = ready(session, model, &config, &examples, &held_out)?;
+    config.pinned = pinned(model);
+    let record = RunRecord {
+        id: name.to_owned(),
+        kind: "train".to_owned(),
+        status: RunStatus::Running,
+        statement: statement.to_owned(),
+        config: config.text()?,
+        seed: Some(config.options.seed),
+        dataset: Some(dataset.to_owned()),
+        output: None,
+        error: None,
+        started_at: now_micros(),
+        ended_at: None,
+    };
+    let summary = carry_out(session, &config, model, &ready, record, false, sink)?;
+    Ok((summary, config))
+}
+
+/// Goes on with a run from its newest checkpoint, or from its start if it has none.
+pub(in crate::session) fn resume(
+    session: &Session,
+    run: &str,
+    sink: &mut dyn Sink,
+) -> Result<TrainSummary, SessionError> {
+    let store = session.database().store();
+    let record = training_run(store, run)?;
+    let config = RunConfig::stored(run, &record.config)?;
+    let dataset = record.dataset.clone().unwrap_or_default();
+    let rows: Vec<NewRow> = store.dataset_rows(&dataset)?.iter().map(saved).collect();
+    let view = session.database().view();
+    let model = load(&config)?;
+    let examples = examples(&view, &rows)?;
+    let held_out = held_out(session, &view, &config, &examples)?;
+    let ready = ready(session, &model, &config, &examples, &held_out)?;
+    carry_out(session, &config, &model, &ready, record, true, sink)
+}
+
+/// Returns the training run of a name.
+///
+/// # Errors
+/// There is none, with the nearest name.
+pub(super) fn training_run(store: &Store, run: &str) -> Result<RunRecord, SessionError> {
+    if let Some(record) = store.run(run)?.filter(|r| r.kind == "train") {
+        return Ok(record);
+    }
+    let runs = store.runs()?;
+    let names = || runs.iter().filter(|r| r.kind == "train").map(|r| r.id.as_str());
+    let diagnostic = Diagnostic::new("unknown-run", format!("no training run '{run}'"));
+    let help = match did_you_mean(run, names()) {
+        Some(near) => format!("did you mean '{near}'?"),
+        None => format!("runs: {}", list_some(names())),
+    };
+    Err(mistake(diagnostic.help(help), ""))
+}
+
+/// Returns what a query selects for the objective: rows with rewards, or pairs.
+fn selected(
+    session: &Session,
+    scope: &Scope<'_>,
+    query: &QueryStatement,
+    config: &RunConfig,
+) -> Result<Selection, SessionError> {
+    let selection = select(session, scope, query, config.reward.as_deref())?;
+    let wants_pairs = config.options.objective == Objective::Dpo;
+    let fail = |message: &str, help: &str| {
+        let diagnostic = Diagnostic::new("train", message).at(query.selection).help(help);
+        Err(mistake(diagnostic, scope.text))
+    };
+    match selection.rows.first() {
+        Some(row) if wants_pairs && row.pair.is_none() => fail(
+            "'dpo' takes pairs of actions, and the rows are single actions",
+            "FROM preference_pairs('process') |> TRAIN WITH (objective = 'dpo', ...); or 'kto', \
+             which takes steps with reward = 'process'",
+        ),
+        Some(row) if !wants_pairs && row.pair.is_some() => fail(
+            "the rows are pairs of actions, and this objective takes single actions",
+            "set objective = 'dpo'",
+        ),
+        _ => Ok(selection),
+    }
+}
+
+/// Says what TRAIN would do, and shows one row token by token.
+pub(in crate::session) fn explain(
+    session: &Session,
+    scope: &Scope<'_>,
+    query: &QueryStatement,
+    options: &[WithOption],
+) -> Result<String, SessionError> {
+    let config = request(options, scope.text)?.config;
+    let model = load(&config)?;
+    let selection = selected(session, scope, query, &config)?;
+    let examples = examples(scope.view, &selection.rows)?;
+    let held_out = held_out(session, scope.view, &config, &examples)?;
+    let ready = ready(session, &model, &config, &examples, &held_out)?;
+    let mut text = train_plan(&ready.plan, selection.without_reward);
+    let first = ready.sequences.first().and_then(|s| s.actions.first());
+    if let (Some(span), Some(tokenizer)) = (first, &model.tokenizer) {
+        let lines = ready.listing(tokenizer, span.row.key, span.row.step).unwrap_or_default();
+        text.push_str(&token_listing(&span.row.to_string(), &lines));
+    }
+    Ok(text)
+}
+
+/// Returns a run before its first step.
+pub(super) fn ready(
+    session: &Session,
+    model: &LoadedModel,
+    config: &RunConfig,
+    examples: &[Example],
+    held_out: &[(String, Vec<Example>)],
+) -> Result<Prepared, SessionError> {
+    let Some(tokenizer) = &model.tokenizer else {
+        return Err(SessionError::mistake("model", "the model has no tokenizer"));
+    };
+    let view = session.database().view();
+    let preparation = Preparation {
+        decoder: &model.decoder,
+        tokenizer,
+        chat_template: model.chat_template.as_deref(),
+        config: &config.options,
+        source: &Stored(&view),
+    };
+    Ok(preparation.run(examples, held_out)?)
+}
+
+/// Returns the folder of a run.
+pub(super) fn directory(store: &Store, run: &str) -> PathBuf {
+    store.path().join("runs").join(folder_of(run))
+}
+
+/// Runs the training, stores its metrics and what became of it.
+fn carry_out(
+    session: &Session,
+    config: &RunConfig,
+    model: &LoadedModel,
+    ready: &Prepared,
+    mut record: RunRecord,
+    resume: bool,
+    sink: &mut dyn Sink,
+) -> Result<TrainSummary, SessionError> {
+    let store = session.database().store();
+    let directory = directory(store, &record.id);
+    let Some(tokenizer) = &model.tokenizer else {
+        return Err(SessionError::mistake("model", "the model has no tokenizer"));
+    };
+    record.status = RunStatus::Running;
+    store.put_run(&record)?;
+    let began = Instant::now();
+    std::fs::create_dir_all(&directory)
+        .map_err(|e| SessionError::Environment(format!("{}: {e}", directory.display())))?;
+    let mut recorder = Recorder::new(session, &record.id, Journal::new(&directory), sink);
+    let trained = run_training(
+        &Run {
+            decoder: &model.decoder,
+            tokenizer,
+            chat_template: model.chat_template.as_deref(),
+            model_identity: &identity(model),
+            prepared: ready,
+            config: &config.options,
+            directory: &directory,
+            resume: resume && has_checkpoint(&directory),
+            clock: &|| began.elapsed(),
+        },
+        &mut |event: &Event| recorder.take(event),
+    );
+    let Recorder { losses, evaluations, failed, .. } = recorder;
+    record.ended_at = Some(now_micros());
+    let outcome = match (trained, failed) {
+        (Ok(outcome), None) => outcome,
+        (Err(error), _) => {
+            record.status = RunStatus::Failed;
+            record.error = Some(error.to_string());
+            store.put_run(&record)?;
+            return Err(error.into());
+        }
+        (Ok(_), Some(error)) => return Err(error),
+    };
+    record.status = if outcome.complete { RunStatus::Finished } else { RunStatus::Stopped };
+    record.error = None;
+    let result = match &outcome.best {
+        Some(best) if config.options.load_best_model_at_end && outcome.complete => best.step,
+        _ => outcome.steps,
+    };
+    let checkpoint = outcome.checkpoint.display().to_string();
+    let output = json!({"checkpoint": checkpoint, "steps": outcome.steps, "result": result});
+    record.output = Some(output.to_string());
+    store.put_run(&record)?;
+    if outcome.complete {
+        card::write(store, &record, config, &checkpoint_of(&directory, result))?;
+    }
+    let evaluations =
+        evaluations.into_iter().map(|(name, (before, after))| (name, before, after)).collect();
+    Ok(TrainSummary {
+        run: record.id,
+        dataset: record.dataset.unwrap_or_default(),
+        complete: outcome.complete,
+        plan: ready.plan.clone(),
+        steps: outcome.steps,
+        losses,
+        evaluations,
+        without_reward: 0,
+        checkpoint: outcome.checkpoint,
+    })
+}
+
+fn has_checkpoint(directory: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(directory) else { return false };
+    let is_checkpoint =
+        |e: std::fs::DirEntry| e.file_name().to_string_lossy().starts_with("checkpoint-");
+    entries.filter_map(Result::ok).any(is_checkpoint)
+}
+
+/// Returns a run's folder: its name, with what file systems dislike written as `%XX`.
+fn folder_of(run: &str) -> String {
+    let mut folder = String::new();
+    for byte in run.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => folder.push(byte as char),
+            other => folder.push_str(&format!("%{other:02X}")),
+        }
+    }
+    folder
+}
+
+fn free_name(session: &Session) -> Result<String, SessionError> {
+    let store = session.database().store();
+    for number in 1u64.. {
+        let name = format!("train_{number}");
+        if store.run(&name)?.is_none() && store.dataset(&name)?.is_none() {
+            return Ok(name);
+        }
+    }
+    Err(SessionError::mistake("train", "no name is left for the run: TRAIN ... AS name"))
+}
+
+/// Returns the folder of a run's checkpoint after some steps.
+pub(super) fn checkpoint_of(directory: &Path, steps: u64) -> PathBuf {
+    directory.join(format!("checkpoint-{steps}"))
+}
