@@ -4,6 +4,7 @@ pub mod codec;
 pub mod db;
 pub mod diag;
 pub mod exchange;
+pub mod hub;
 pub mod lm;
 pub mod model;
 pub mod plot;

@@ -15,6 +15,7 @@ mod exchange_native;
 mod exchange_rollouts;
 mod functions;
 mod fusion;
+mod hub;
 mod lm;
 mod matching;
 mod mistakes;

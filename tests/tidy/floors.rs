@@ -20,6 +20,7 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("vectors", 2),
     ("codec", 1),
     ("exchange", 1),
+    ("hub", 1),
     ("plot", 1),
     ("render", 1),
     ("score", 1),
@@ -51,7 +52,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("indicatif", &["main", "repl"]),
     ("hyper*", &["serve"]),
     ("rmcp", &["serve"]),
-    ("reqwest", &["serve"]),
+    ("reqwest", &["hub", "serve"]),
+    ("sha2", &["hub"]),
     ("dashu_*", &["tools"]),
 ];
 
