@@ -12,7 +12,7 @@ use crate::syntax::goldens;
 
 /// Kinds of mistakes that no statement and no command at the prompt can make, and the tests that
 /// make them.
-const OF_THE_PROGRAM: [(&str, &str); 28] = [
+const OF_THE_PROGRAM: [(&str, &str); 29] = [
     ("ambiguous", "tools: expressions of the calculator"),
     ("bundle", "runs: a bundle is made again to the last bit"),
     ("character", "tools: expressions of the calculator"),
@@ -24,6 +24,7 @@ const OF_THE_PROGRAM: [(&str, &str); 28] = [
     ("evaluation", "trec: files that are wrong, evaluation: rankings that are"),
     ("export", "program: swirl export takes a query"),
     ("file", "program: -f names no file"),
+    ("hub", "hub: what a hub refuses; runs: a model of a hub"),
     ("import", "program: import of what is not there"),
     ("merge", "runs: a merged model is the adapted one"),
     ("model", "session: a model without a tokenizer"),

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use swirldb::model::{ContextItem, Json, Message, Step, ToolCall, Trajectory, role};
 use swirldb::render::{
-    Action, ActionError, Call, RenderError, Renderer, RendererChoice, TagRenderer, TemplateDate,
+    Action, ActionError, Call, RenderError, Renderer, TagRenderer, TemplateDate,
     TemplateRenderer, Vocabulary,
 };
 

@@ -319,7 +319,9 @@ fn a_merged_model_is_the_adapted_one() {
     let card = std::fs::read_to_string(target.join("README.md")).unwrap();
     assert!(card.contains("library_name: transformers"), "{card}");
     let merged = lm::load(&target, &Training::Frozen, 0, &Device::Cpu).unwrap();
-    let adapted = lm::load_adapted(&summary.checkpoint, &Device::Cpu).unwrap();
+    let adapter = lm::AdapterFiles::read(&summary.checkpoint).unwrap();
+    assert_eq!(adapter.base.as_deref(), Some(model.as_path()));
+    let adapted = lm::load_adapted(&summary.checkpoint, &adapter, &model, &Device::Cpu).unwrap();
     let packed = lm::Packed { tokens: vec![5, 9, 40, 7], lengths: vec![4] };
     let logits = |decoder: &lm::Decoder| {
         let hidden = decoder.hidden(&packed).unwrap();

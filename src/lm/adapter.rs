@@ -89,25 +89,17 @@ fn unsupported(path: &Path, name: &str, found: &Value) -> LmError {
     }
 }
 
-/// Loads the model that the adapter in a folder is for, frozen, with the adapter beside it. Where
-/// the model lies, `adapter_config.json` says: a path as it is, or one beside the folder.
+/// Loads the model at `base` frozen, with the adapter in a folder beside it.
 ///
 /// # Errors
-/// Those of [`AdapterFiles::read`] and [`load`]; an adapter of another model, named by the tensor
-/// that does not fit.
-pub fn load_adapted(directory: &Path, device: &Device) -> Result<LoadedModel, LmError> {
-    let files = AdapterFiles::read(directory)?;
-    let not_a_model = |found: String| LmError::NotAModel { path: directory.to_path_buf(), found };
-    let Some(base) = files.base else {
-        let found = "the adapter does not say which model it is for (base_model_name_or_path)";
-        return Err(not_a_model(found.to_owned()));
-    };
-    let beside = directory.join(&base);
-    let path = [&base, &beside].into_iter().find(|path| path.exists()).ok_or_else(|| {
-        let base = base.display();
-        not_a_model(format!("the adapter is for the model {base}, and there is no such path"))
-    })?;
-    let mut model = load(path, &Training::Lora(files.lora), 0, device)?;
+/// Those of [`load`]; an adapter of another model, named by the tensor that does not fit.
+pub fn load_adapted(
+    directory: &Path,
+    adapter: &AdapterFiles,
+    base: &Path,
+    device: &Device,
+) -> Result<LoadedModel, LmError> {
+    let mut model = load(base, &Training::Lora(adapter.lora.clone()), 0, device)?;
     model.decoder.load_parameters(&directory.join(WEIGHTS))?;
     model.decoder = model.decoder.detached();
     let own = directory.join("tokenizer.json");

@@ -101,6 +101,14 @@ impl Decoder {
         self.lora.as_ref()
     }
 
+    /// Returns the decoder under another name of where its base weights came from, which an
+    /// adapter's description gives.
+    #[must_use]
+    pub fn with_base(mut self, name: &str) -> Decoder {
+        self.base = Some(name.to_owned());
+        self
+    }
+
     /// Returns where the base weights came from.
     pub(super) fn base(&self) -> Option<&str> {
         self.base.as_deref()

@@ -34,11 +34,11 @@ use crate::train::{Prepared, cut_by_tokens};
 pub fn export_batches(session: &Session, run: &str, path: &Path) -> Result<u64, SessionError> {
     let store = session.database().store();
     let record = training_run(store, run)?;
-    let config = RunConfig::stored(run, &record.config)?;
+    let mut config = RunConfig::stored(run, &record.config)?;
     let dataset = record.dataset.clone().unwrap_or_default();
     let rows: Vec<_> = store.dataset_rows(&dataset)?.iter().map(saved).collect();
     let view = session.database().view();
-    let model = load(&config)?;
+    let model = load(session, &mut config)?;
     let examples = examples(&view, &rows)?;
     let held_out = held_out(session, &view, &config, &examples)?;
     let ready = ready(session, &model, &config, &examples, &held_out)?;

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::difference::{Metrics, collected};
-use super::model::load;
+use super::model::{load, locate, weights_of};
 use super::request::RunConfig;
 use super::runs::{checkpoint_of, directory, repeat, training_run};
 use crate::codec::{RunRecord, RunStatus};
@@ -132,7 +132,11 @@ pub fn bundle(
     }
     file.finish()?;
     let model = match with_model {
-        true => Some(copy_model(&config.model, &target.join(MODEL))?),
+        true => {
+            let revision = config.revision.as_deref();
+            let path = locate(session, &config.model, revision)?.path;
+            Some(copy_model(&path, &target.join(MODEL))?)
+        }
         false => None,
     };
     let (steps, weights) = ended(&directory(store, run), &record)?;
@@ -221,7 +225,7 @@ pub fn rerun(
         config.model = path;
         config.revision = None;
     }
-    let loaded = load(&config)?;
+    let loaded = load(session, &mut config)?;
     check_model(&manifest.config.pinned, &loaded, &config.model)?;
     restore(session, &folder.join(DATA))?;
     let then = measured(&folder.join(METRICS))?;
@@ -270,7 +274,7 @@ fn check_model(
     let hashes = |weights: &Value| -> Vec<Value> {
         weights.as_array().into_iter().flatten().map(|file| file["blake3"].clone()).collect()
     };
-    let (then, now) = (hashes(&pinned["weights"]), hashes(&super::model::weights_of(loaded)));
+    let (then, now) = (hashes(&pinned["weights"]), hashes(&weights_of(loaded)));
     if then == now {
         return Ok(());
     }

@@ -23,7 +23,7 @@ pub fn merge(
 ) -> Result<u64, SessionError> {
     let store = session.database().store();
     let record = training_run(store, run)?;
-    let config = RunConfig::stored(run, &record.config)?;
+    let mut config = RunConfig::stored(run, &record.config)?;
     let output: serde_json::Value =
         record.output.as_deref().and_then(|o| serde_json::from_str(o).ok()).unwrap_or_default();
     let ended = output["result"].as_u64().or(output["steps"].as_u64());
@@ -42,7 +42,7 @@ pub fn merge(
         let message = format!("{} is there already and not empty", target.display());
         return Err(SessionError::mistake("merge", message));
     }
-    let model = load(&config)?;
+    let model = load(session, &mut config)?;
     let weights = match model.decoder.lora() {
         Some(_) => "adapter_model.safetensors",
         None => "model.safetensors",

@@ -1,22 +1,26 @@
 //! Models by what a statement calls them: a file, a folder, or a repository of the hub.
 
-use std::path::Path;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::request::RunConfig;
+use crate::hub::{FetchEvent, HubError, HubOptions, ModelId, fetch};
 use crate::lm::{self, AdapterFiles, LoadedModel, Training};
 use crate::session::error::SessionError;
+use crate::session::statement::Session;
 
-/// Loads the model that a run trains. Adapters are refused: what would be trained then, they or new
-/// ones beside them?
+/// Loads the model that a run trains, and notes the commit where it is one of the hub. Adapters are
+/// refused: what would be trained then, they or new ones beside them?
 ///
 /// # Errors
 /// There is no such model, it cannot be loaded, or it has no tokenizer.
-pub(super) fn load(config: &RunConfig) -> Result<LoadedModel, SessionError> {
+pub(super) fn load(session: &Session, config: &mut RunConfig) -> Result<LoadedModel, SessionError> {
     let options = &config.options;
     let device = device(config.device.as_deref())?;
-    if AdapterFiles::are_in(&config.model) {
+    let located = locate(session, &config.model, config.revision.as_deref())?;
+    if AdapterFiles::are_in(&located.path) {
         let path = config.model.display();
         let message = format!(
             "{path} is an adapter: `swirl merge DB RUN DIR` adds it to its model, which can be \
@@ -24,7 +28,12 @@ pub(super) fn load(config: &RunConfig) -> Result<LoadedModel, SessionError> {
         );
         return Err(SessionError::mistake("model", message));
     }
-    let model = lm::load(&config.model, &options.training(), options.seed, &device)?;
+    let mut model = lm::load(&located.path, &options.training(), options.seed, &device)?;
+    if located.revision.is_some() {
+        // An adapter is for the model as everybody calls it.
+        model.decoder = model.decoder.with_base(&config.model.display().to_string());
+    }
+    config.revision = located.revision;
     with_tokenizer(model, &config.model)
 }
 
@@ -33,15 +42,83 @@ pub(super) fn load(config: &RunConfig) -> Result<LoadedModel, SessionError> {
 /// # Errors
 /// As [`load`]; an adapter that is not for its model.
 pub(super) fn load_frozen(
+    session: &Session,
     path: &Path,
     device_name: Option<&str>,
 ) -> Result<LoadedModel, SessionError> {
     let device = device(device_name)?;
-    let model = match AdapterFiles::are_in(path) {
-        true => lm::load_adapted(path, &device)?,
-        false => lm::load(path, &Training::Frozen, 0, &device)?,
+    let located = locate(session, path, None)?.path;
+    if !AdapterFiles::are_in(&located) {
+        return with_tokenizer(lm::load(&located, &Training::Frozen, 0, &device)?, path);
+    }
+    let adapter = AdapterFiles::read(&located)?;
+    let Some(base) = &adapter.base else {
+        let message = format!(
+            "{} does not say which model it is for (base_model_name_or_path)",
+            path.display()
+        );
+        return Err(SessionError::mistake("model", message));
     };
-    with_tokenizer(model, path)
+    let beside = located.join(base);
+    let base = if beside.exists() && !base.exists() { &beside } else { base };
+    let base = locate(session, base, None)?.path;
+    with_tokenizer(lm::load_adapted(&located, &adapter, &base, &device)?, path)
+}
+
+/// A model on this machine.
+pub(super) struct Located {
+    pub(super) path: PathBuf,
+    /// The commit, where it is a model of the hub.
+    revision: Option<String>,
+}
+
+/// Finds a model: the path itself, else the repository of the Hugging Face hub that is called so,
+/// in the cache that Python's `huggingface_hub` uses; what is not there yet is fetched.
+///
+/// # Errors
+/// What the hub says of such a repository. A path that can be no repository is left to the loader.
+pub(super) fn locate(
+    session: &Session,
+    model: &Path,
+    revision: Option<&str>,
+) -> Result<Located, SessionError> {
+    let here = Located { path: model.to_owned(), revision: None };
+    let Some(text) = model.to_str().filter(|_| !model.exists()) else { return Ok(here) };
+    let is_asked_for = text.starts_with("hf:");
+    let id = match ModelId::parse(text) {
+        Ok(id) if is_asked_for || !text.ends_with(".gguf") => id,
+        Err(error) if is_asked_for => return Err(SessionError::mistake("hub", error.to_string())),
+        _ => return Ok(here),
+    };
+    let id = match revision {
+        Some(commit) => ModelId::parse(&format!("{}/{}@{commit}", id.owner(), id.name())),
+        None => Ok(id),
+    };
+    let failed = |error: HubError| match error {
+        HubError::Stopped => SessionError::Cancelled,
+        error if is_asked_for => SessionError::mistake("hub", error.to_string()),
+        error => {
+            let message = format!("there is no path {text}; as a model of the hub: {error}");
+            SessionError::mistake("hub", message)
+        }
+    };
+    let options = HubOptions::from_variables(&|name| std::env::var(name).ok());
+    let (id, options) = (id.map_err(failed)?, options.map_err(failed)?);
+    let (progress, cancel) = (session.progress(), session.cancel());
+    let mut known = 0;
+    let mut watch = |event: &FetchEvent<'_>| {
+        if let FetchEvent::Fetching { all_done_bytes, all_total_bytes, .. } = event {
+            if known == 0 {
+                progress.begin("fetching the model", *all_total_bytes);
+            }
+            progress.advance(all_done_bytes.saturating_sub(known));
+            known = *all_done_bytes;
+        }
+        if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let snapshot = fetch(&options, &id, &mut watch).map_err(failed)?;
+    progress.end();
+    Ok(Located { path: snapshot.path, revision: Some(snapshot.commit) })
 }
 
 fn with_tokenizer(model: LoadedModel, path: &Path) -> Result<LoadedModel, SessionError> {

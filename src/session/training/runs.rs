@@ -81,7 +81,7 @@ pub(in crate::session) fn train(
         None => free_name(session)?,
     };
     let mut config = request.config;
-    let model = load(&config)?;
+    let model = load(session, &mut config)?;
     let selection = selected(session, scope, query, &config)?;
     let text = with_values(&statement.text, scope.parameters);
     let draft = draft(&run, &text, query, &selection, false);
@@ -153,11 +153,11 @@ pub(in crate::session) fn resume(
 ) -> Result<TrainSummary, SessionError> {
     let store = session.database().store();
     let record = training_run(store, run)?;
-    let config = RunConfig::stored(run, &record.config)?;
+    let mut config = RunConfig::stored(run, &record.config)?;
     let dataset = record.dataset.clone().unwrap_or_default();
     let rows: Vec<NewRow> = store.dataset_rows(&dataset)?.iter().map(saved).collect();
     let view = session.database().view();
-    let model = load(&config)?;
+    let model = load(session, &mut config)?;
     let examples = examples(&view, &rows)?;
     let held_out = held_out(session, &view, &config, &examples)?;
     let ready = ready(session, &model, &config, &examples, &held_out)?;
@@ -216,8 +216,8 @@ pub(in crate::session) fn explain(
     query: &QueryStatement,
     options: &[WithOption],
 ) -> Result<String, SessionError> {
-    let config = request(options, scope.text)?.config;
-    let model = load(&config)?;
+    let mut config = request(options, scope.text)?.config;
+    let model = load(session, &mut config)?;
     let selection = selected(session, scope, query, &config)?;
     let examples = examples(scope.view, &selection.rows)?;
     let held_out = held_out(session, scope.view, &config, &examples)?;

@@ -91,7 +91,7 @@ pub fn sample(
         let message = "expected a query whose rows are steps, such as FROM steps";
         return Err(SessionError::mistake("sample", message));
     };
-    let model = load_frozen(&options.model, options.device.as_deref())?;
+    let model = load_frozen(session, &options.model, options.device.as_deref())?;
     let Some(tokenizer) = &model.tokenizer else {
         return Err(SessionError::mistake("model", "the model has no tokenizer"));
     };

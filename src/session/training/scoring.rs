@@ -65,7 +65,7 @@ pub(in crate::session) fn score(
     };
     let label = label.map_err(fail)?;
     let request = request(options, scope.text)?;
-    let model = load_frozen(&request.model, request.device.as_deref())?;
+    let model = load_frozen(session, &request.model, request.device.as_deref())?;
     let Some(tokenizer) = &model.tokenizer else {
         return Err(SessionError::mistake("model", "the model has no tokenizer"));
     };
