@@ -54,8 +54,8 @@ fn each_refusal_says_what_to_do() {
     let forbidden = Reply::new(403, "{\"error\": \"no such\\u0007 scope\"}");
     assert_eq!(
         answered(list, forbidden, Some("hf_a"), NAME),
-        "access to HUB/api/models/org/tiny-1/revision/main is denied: no such scope; check what the \
-         token in HF_TOKEN may read"
+        "access to HUB/api/models/org/tiny-1/revision/main is denied: no such scope; check what \
+         the token in HF_TOKEN may read"
     );
     let revision = Reply::error(404, "RevisionNotFound", "Invalid rev id");
     assert_eq!(
@@ -271,8 +271,8 @@ fn a_hub_that_is_away_is_an_error_that_says_what_the_cache_has() {
     drop(mirror);
     let text = refusal(&options, NAME);
     let advice = format!(
-        "the cache has 'org/tiny-1' as of an earlier answer: name that as 'org/tiny-1@{COMMIT}', or \
-         set HF_HUB_OFFLINE=1"
+        "the cache has 'org/tiny-1' as of an earlier answer: name that as 'org/tiny-1@{COMMIT}', \
+         or set HF_HUB_OFFLINE=1"
     );
     assert!(text.contains("cannot be reached") && text.ends_with(&advice), "{text}");
     get(&options, &format!("{NAME}@{COMMIT}")).unwrap();
