@@ -1,9 +1,12 @@
 //! The language model: a trainable decoder, its weights on disk, its tokenizer; and the encoder
 //! that makes vectors of texts.
 
+mod accelerator;
 mod checkpoint;
+mod compute;
 mod config;
 mod decoder;
+mod device;
 mod divergence;
 mod encoder;
 mod error;
@@ -22,7 +25,8 @@ mod weights;
 
 pub use candle_core::Device;
 pub use config::{Activation, DecoderConfig, Family, RopeScaling, Yarn};
-pub use decoder::{Decoder, Packed};
+pub use decoder::{Decoder, Packed, Work};
+pub use device::device;
 pub use encoder::SentenceEncoder;
 pub use error::LmError;
 pub use load::{LoadedModel, ModelDescription, ModelFormat, WeightsFile, load};
