@@ -1,9 +1,9 @@
 //! Whole decoders by the kernels against the CPU's own code.
 
 use candle_core::{DType, Device, Tensor};
-use swirldb::lm::{Decoder, DecoderConfig, LoraConfig, Packed, Training, Work, load};
+use swirldb::lm::{Decoder, DecoderConfig, Family, LoraConfig, Packed, Training, Work, load};
 
-use super::engine::operations;
+use super::engine::{operations, operations_with_warps};
 use crate::lm::{difference, families, tiny};
 
 /// Returns a batch of sequences of the given lengths.
@@ -97,8 +97,13 @@ fn threads_of_a_block_agree_with_one() {
 #[test]
 fn sequences_longer_than_a_block_agree_with_the_cpu() {
     let plain = DecoderConfig { n_layers: 1, n_heads: 2, n_kv_heads: 1, head_dim: 2, ..wide() };
-    let windows =
-        DecoderConfig { sliding_window: Some(30), sliding_layers: vec![true], ..plain.clone() };
+    let windows = DecoderConfig {
+        family: Family::Qwen2,
+        query_key_value_bias: true,
+        sliding_window: Some(30),
+        sliding_layers: vec![true],
+        ..plain.clone()
+    };
     for config in [plain, windows] {
         agrees(&Decoder::random(&config, 1, &Device::Cpu).unwrap(), &[530, 20], 1);
     }
@@ -129,23 +134,46 @@ fn bf16_is_near_f32() {
         decoders.push(Decoder::random(&config, 1, &Device::Cpu).unwrap());
     }
     for decoder in decoders {
-        let (batch, family) = (batch(decoder.config(), &[6, 7]), decoder.config().family);
         let other = decoder.with_operations(operations(DType::BF16, 1));
         let other = other.working(Work { bf16: true, ..Work::default() }).unwrap();
-        let ((a, a_loss), (b, b_loss)) = (loss(&decoder, &batch), loss(&other, &batch));
-        assert_eq!(b.dtype(), DType::BF16);
-        let far = distance(&a, &b.to_dtype(DType::F32).unwrap());
-        assert!(far < 0.02, "{family:?}: states differ by {far}");
-        assert!(difference(&a_loss, &b_loss) < 0.02, "{family:?}: {a_loss} and {b_loss}");
-        let (a, b) = (decoder.backward(&a_loss).unwrap(), other.backward(&b_loss).unwrap());
-        for (name, variable) in decoder.parameters() {
-            let (a, b) = (a.get(&variable).unwrap(), b.get(&variable).unwrap());
-            assert_eq!(b.dtype(), DType::F32);
-            let far = distance(a, b);
-            // Biases of keys shift all scores of a row alike, and their gradient is rounding.
-            let bound = if name.contains("k_proj.bias") { 10.0 } else { 0.1 };
-            assert!(far < bound, "{family:?} {name} differs by {far}");
-        }
+        is_near(&decoder, &other, &[6, 7]);
+    }
+}
+
+/// Checks states, loss and gradients of a decoder in bf16 against the same in f32.
+fn is_near(decoder: &Decoder, other: &Decoder, lengths: &[usize]) {
+    let (batch, family) = (batch(decoder.config(), lengths), decoder.config().family);
+    let ((a, a_loss), (b, b_loss)) = (loss(decoder, &batch), loss(other, &batch));
+    assert_eq!(b.dtype(), DType::BF16);
+    let far = distance(&a, &b.to_dtype(DType::F32).unwrap());
+    assert!(far < 0.02, "{family:?}: states differ by {far}");
+    assert!(difference(&a_loss, &b_loss) < 0.02, "{family:?}: {a_loss} and {b_loss}");
+    let (a, b) = (decoder.backward(&a_loss).unwrap(), other.backward(&b_loss).unwrap());
+    for (name, variable) in decoder.parameters() {
+        let (a, b) = (a.get(&variable).unwrap(), b.get(&variable).unwrap());
+        assert_eq!(b.dtype(), DType::F32);
+        let far = distance(a, b);
+        // Biases of keys shift all scores of a row alike, and their gradient is rounding.
+        let bound = if name.contains("k_proj.bias") { 10.0 } else { 0.1 };
+        assert!(far < bound, "{family:?} {name} differs by {far}");
+    }
+}
+
+#[test]
+fn attention_by_one_kernel_is_near_f32() {
+    let config = DecoderConfig {
+        hidden_size: 64,
+        n_layers: 1,
+        n_heads: 2,
+        n_kv_heads: 1,
+        head_dim: 64,
+        ..wide()
+    };
+    let decoder = Decoder::random(&config, 1, &Device::Cpu).unwrap();
+    let by_kernels = decoder.with_operations(operations_with_warps());
+    for gradient_checkpointing in [false, true] {
+        let work = Work { bf16: true, gradient_checkpointing };
+        is_near(&decoder, &by_kernels.working(work).unwrap(), &[20, 17]);
     }
 }
 
