@@ -1,8 +1,8 @@
-"""Times an AdamW step of SmolLM2-135M's shape in PyTorch on a card, as tests/lm/device/card.rs does.
+"""Times an AdamW step of SmolLM2-135M's shape in PyTorch on a card.
 
     python cuda_peer.py
 
-8 x 2,048 tokens; the median of several steps after a warm-up. Needs torch with CUDA and
+As tests/lm/device/card.rs does: 8 x 2,048 tokens; the median of several steps after a warm-up. Needs torch with CUDA and
 transformers; without them it says so and ends with 1.
 """
 

@@ -7,9 +7,9 @@
 //!
 //! So there are few, large operations here, with gradients written by hand for f32 on the CPU.
 //! They read and write slices, run in parallel over independent rows or heads, and sum in an order
-//! that the code fixes: the same input gives the same bits. A CUDA device has kernels of its own for
-//! them in [`device`]. Elsewhere they fall back to [`composed`], the same mathematics in candle's
-//! own differentiable operations, which is also what the tests compare with.
+//! that the code fixes: the same input gives the same bits. A CUDA device has kernels of its own,
+//! in [`device`]. Elsewhere they fall back to [`composed`], the same mathematics in candle's own
+//! differentiable operations, which is also what the tests compare with.
 
 mod attention;
 mod bias;

@@ -101,8 +101,8 @@ impl GradientSink {
         }
     }
 
-    /// Returns where the gradients of `weight`, a variable on a device, are summed; `make` gives the
-    /// memory for the first.
+    /// Returns where the gradients of `weight`, a variable on a device, are summed; `make` gives
+    /// the memory for the first.
     ///
     /// # Errors
     /// A sink that is not collecting, or a weight that is no variable.

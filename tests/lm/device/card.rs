@@ -25,7 +25,8 @@ const CHECKPOINTS: [&str; 8] = [
 ];
 
 fn say(line: &str) {
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "{line}").unwrap();
 }
 
 fn host(tensor: &Tensor) -> Tensor {
