@@ -2,8 +2,8 @@
 
     python cuda_peer.py
 
-As tests/lm/device/card.rs does: 8 x 2,048 tokens; the median of several steps after a warm-up. Needs torch with CUDA and
-transformers; without them it says so and ends with 1.
+As tests/lm/device/card.rs does: 8 x 2,048 tokens; the median of several steps after a warm-up.
+Needs torch with CUDA and transformers; without them it says so and ends with 1.
 """
 
 import sys

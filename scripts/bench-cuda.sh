@@ -19,7 +19,7 @@ say() {
 # Prints the path of the test binary after building it.
 build() {
     bash scripts/cuda.sh test --no-run --message-format=json |
-        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
+        sed -n '/"kind":\["test"\]/s/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
 }
 
 # Prints the folders that hold libraries of CUDA, with colons between.
