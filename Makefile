@@ -19,7 +19,8 @@ TOOLS := $(CACHE)/tools
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
-.PHONY: help setup build demo test lint fmt model encoder bench bench-search clean-demo clean-model
+.PHONY: help setup build cuda demo test lint fmt model encoder bench bench-search bench-cuda \
+	clean-demo clean-model
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +30,9 @@ setup: ## Check for cargo, a C++ compiler and libclang; install what apt has
 
 build: setup ## Build the program
 	$(CARGO) build --locked
+
+cuda: setup ## Build the program with CUDA; fetches the toolkit (700 MB) where CUDA_HOME is not set
+	@bash scripts/cuda.sh
 
 demo: setup ## Import, query, save a dataset and train on it, in under two minutes after the build
 	$(CARGO) run --locked -- demo $(DEMO)
@@ -62,6 +66,9 @@ bench: build ## Measure against DuckDB and SQLite; ARGS="--steps 20000 --write" 
 
 bench-search: build ## Measure search beside tantivy, bm25s, SQLite's FTS5 and LanceDB
 	@$(PYTHON) benches/search.py $(ARGS)
+
+bench-cuda: setup ## Test and measure training on an NVIDIA card, beside PyTorch where it is there
+	@bash scripts/bench-cuda.sh
 
 clean-demo: ## Remove what the demo wrote
 	rm -rf $(DEMO)

@@ -4,6 +4,7 @@
 
 mod config;
 mod decoder;
+mod device;
 mod divergence;
 mod families;
 mod files;

@@ -26,12 +26,12 @@ use swirldb::train::{
     prepare, train,
 };
 
-fn tokenizer() -> Tokenizer {
+pub fn tokenizer() -> Tokenizer {
     let texts = ["user assistant tool search answer Paris Oslo city?"; 4].map(str::to_owned);
     Tokenizer::train(texts.into_iter(), 300, &["<|im_start|>", "<|im_end|>"]).unwrap()
 }
 
-fn decoder_config() -> DecoderConfig {
+pub fn decoder_config() -> DecoderConfig {
     DecoderConfig {
         vocab_size: 300,
         hidden_size: 32,
@@ -90,11 +90,11 @@ fn example(number: u64, weights: &[(u32, f64)]) -> Example {
     Example { key: number, trajectory: Arc::new(trajectory(number)), steps: steps.collect() }
 }
 
-fn examples(count: u64) -> Vec<Example> {
+pub fn examples(count: u64) -> Vec<Example> {
     (0..count).map(|n| example(n, &[(1, 1.0), (2, 1.0), (3, 1.0)])).collect()
 }
 
-fn config() -> TrainConfig {
+pub fn config() -> TrainConfig {
     TrainConfig {
         full: true,
         learning_rate: Some(1e-2),

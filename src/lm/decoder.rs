@@ -1,12 +1,15 @@
 //! The decoder: token ids in, hidden states and log-probabilities out.
 
 use candle_core::backprop::GradStore;
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
-use super::layer::Setting;
+use super::accelerator::Accelerator;
+use super::compute::{Compute, Pass};
+use super::layer::{Keeping, Setting};
+use super::ops::device::Operations;
 use super::ops::{self, GradientSink};
 use super::random::TensorRandom;
-use super::weights::{Builder, Layer, Source, Weight, Weights};
+use super::weights::{Builder, Source, Weight, Weights};
 use super::{DecoderConfig, LmError, LoraConfig, Training};
 
 /// Several sequences one after another, without padding. Attention stays inside each, and
@@ -19,9 +22,19 @@ pub struct Packed {
     pub lengths: Vec<usize>,
 }
 
+/// How a decoder computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Whether activations and products are bf16, on a device that has it. Trained weights and
+    /// their gradients stay f32.
+    pub bf16: bool,
+    /// Whether a layer keeps only its input for the backward pass and computes the rest again.
+    pub gradient_checkpointing: bool,
+}
+
 /// A decoder-only language model whose every trainable weight gets a gradient.
 ///
-/// Numbers are f32. On the CPU the same input gives the same bits.
+/// Numbers are f32 unless [`Decoder::working`] says otherwise. The same input gives the same bits.
 pub struct Decoder {
     config: DecoderConfig,
     weights: Weights,
@@ -29,6 +42,9 @@ pub struct Decoder {
     /// Where the base weights came from, for the adapter's own description.
     base: Option<String>,
     device: Device,
+    /// The kernels of the device, where it has some.
+    accelerator: Option<Accelerator>,
+    keeping: Keeping,
     pub(super) sink: GradientSink,
 }
 
@@ -75,6 +91,7 @@ impl Decoder {
             }
             _ => None,
         };
+        let accelerator = Accelerator::of(device)?;
         let weights = Builder { config, training, seed, device, source }.build()?;
         Ok(Decoder {
             config: config.clone(),
@@ -82,8 +99,60 @@ impl Decoder {
             lora,
             base,
             device: device.clone(),
+            accelerator,
+            keeping: Keeping::default(),
             sink: GradientSink::default(),
         })
+    }
+
+    /// Returns a twin that shares the weights, trained ones included, and computes as asked.
+    /// Frozen matrices are copied in bf16 where that is asked for.
+    ///
+    /// # Errors
+    /// `Config` if the device has no bf16.
+    pub fn working(&self, work: Work) -> Result<Decoder, LmError> {
+        let dtype = if work.bf16 { DType::BF16 } else { DType::F32 };
+        let accelerator = match &self.accelerator {
+            Some(accelerator) => Some(accelerator.in_dtype(dtype)?),
+            None if work.bf16 => {
+                return Err(LmError::Config {
+                    what: "bf16 is true and the model is on the CPU, which computes in f32"
+                        .to_owned(),
+                    expected: "bf16 = false, or a CUDA device".to_owned(),
+                });
+            }
+            None => None,
+        };
+        let mut weights = self.weights.clone();
+        if let Some(Accelerator { operations, .. }) = &accelerator {
+            weights.map(|weight| match weight {
+                Weight::Frozen(matrix) if matrix.rank() > 1 => {
+                    operations.cast(matrix, dtype).map(Weight::Frozen)
+                }
+                other => Ok(other.clone()),
+            })?;
+        }
+        let inputs_only = work.gradient_checkpointing;
+        let keeping = Keeping { inputs_only, ..Keeping::default() };
+        Ok(Decoder { accelerator, keeping, ..self.with_weights(weights) })
+    }
+
+    /// Returns a twin that shares the weights and computes with other operations on the same
+    /// device.
+    #[must_use]
+    pub fn with_operations(&self, operations: Operations) -> Decoder {
+        let accelerator = Some(Accelerator::new(operations));
+        Decoder { accelerator, ..self.with_weights(self.weights.clone()) }
+    }
+
+    /// Returns the operations of the device, where it has kernels of its own.
+    pub fn operations(&self) -> Option<&Operations> {
+        self.accelerator.as_ref().map(|accelerator| &accelerator.operations)
+    }
+
+    /// Returns the bytes of activations that layers keep now for backward passes to come.
+    pub fn kept_bytes(&self) -> usize {
+        self.keeping.bytes.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Returns the shape of the decoder.
@@ -118,43 +187,65 @@ impl Decoder {
         &self.weights
     }
 
-    /// Returns the state of every token after the last norm, `[tokens, hidden_size]`.
+    /// Returns the state of every token after the last norm, `[tokens, hidden_size]`, in the
+    /// numbers that the decoder computes in.
     ///
     /// # Errors
     /// `Batch` if lengths and tokens disagree, a sequence is empty or longer than the context, or
     /// a token is not in the vocabulary.
     pub fn hidden(&self, batch: &Packed) -> Result<Tensor, LmError> {
-        self.states(batch, |layer, x, setting| match ops::on_cpu(x) {
-            true => layer.run(x, setting),
-            false => layer.by_operations(x, setting),
-        })
+        if self.accelerator.is_none() && !ops::on_cpu(self.weights.embedding.tensor()) {
+            return self.hidden_by_operations(batch);
+        }
+        self.check(batch)?;
+        let setting = self.setting(batch)?;
+        let mut x = self.embedded(batch, &setting)?;
+        for layer in &self.weights.layers {
+            x = layer.run(&x, &setting)?;
+        }
+        Ok(setting.last_norm(&x, &self.weights.norm)?)
     }
 
-    /// Returns the same as [`Decoder::hidden`] by one node of the graph for each operation, which
-    /// is the way on devices other than the CPU. `loss.backward()` works on it.
+    /// Returns the same as [`Decoder::hidden`] in f32 by one node of the graph for each operation,
+    /// which is the way on devices without code of their own. `loss.backward()` works on it.
     ///
     /// # Errors
     /// As [`Decoder::hidden`].
     pub fn hidden_by_operations(&self, batch: &Packed) -> Result<Tensor, LmError> {
-        self.states(batch, Layer::by_operations)
-    }
-
-    fn states(
-        &self,
-        batch: &Packed,
-        run: impl Fn(&Layer, &Tensor, &Setting) -> candle_core::Result<Tensor>,
-    ) -> Result<Tensor, LmError> {
         self.check(batch)?;
-        let setting = Setting::new(&self.config, &batch.lengths, &self.sink)?;
-        let embedding = self.weights.embedding.tensor();
-        let mut x = ops::gather_rows(embedding, &batch.tokens, &self.sink)?;
-        if let Some(scale) = self.config.embedding_scale() {
-            x = (x * scale)?;
-        }
+        let host = (Compute::Host, None);
+        let keeping = Keeping::default();
+        let setting = Setting::new(&self.config, &batch.lengths, &self.sink, host, keeping)?;
+        let mut x = self.embedded(batch, &setting)?;
         for layer in &self.weights.layers {
-            x = run(layer, &x, &setting)?;
+            x = layer.by_operations(&x, &setting)?;
         }
         Ok(setting.norm(&x, self.weights.norm.tensor())?)
+    }
+
+    fn setting(&self, batch: &Packed) -> Result<Setting, LmError> {
+        let accelerator = self.accelerator.as_ref();
+        let compute = match accelerator {
+            Some(accelerator) => accelerator.pass(&self.weights)?,
+            None => Compute::Host,
+        };
+        let (keeping, means) = (self.keeping.clone(), (compute, accelerator));
+        Ok(Setting::new(&self.config, &batch.lengths, &self.sink, means, keeping)?)
+    }
+
+    /// Returns the embeddings of the tokens.
+    fn embedded(&self, batch: &Packed, setting: &Setting) -> Result<Tensor, LmError> {
+        let embedding = self.weights.embedding.tensor();
+        let x = match &setting.compute {
+            Compute::Host => ops::gather_rows(embedding, &batch.tokens, &self.sink)?,
+            Compute::Device(Pass { operations, .. }) => {
+                operations.gather_rows(embedding, &batch.tokens, &self.sink)?
+            }
+        };
+        match self.config.embedding_scale() {
+            Some(scale) => Ok((x * scale)?),
+            None => Ok(x),
+        }
     }
 
     fn check(&self, batch: &Packed) -> Result<(), LmError> {
@@ -187,8 +278,8 @@ impl Decoder {
 
     /// Returns log p(targets[i] | the state in row rows[i] of `hidden`), `[rows.len()]` in f32.
     ///
-    /// The vocabulary is worked off in chunks, forward and backward: `[rows, vocabulary]` never
-    /// exists whole on the CPU.
+    /// The logits are worked off in chunks, forward and backward: `[rows, vocabulary]` never exists
+    /// whole on the CPU or on a device with kernels of its own.
     ///
     /// # Errors
     /// `Batch` if rows and targets differ in number, a row is not in `hidden` or a target not in
@@ -213,17 +304,25 @@ impl Decoder {
         if let Some(target) = targets.iter().find(|target| **target as usize >= vocabulary) {
             return fail(format!("target {target}"), format!("an id below {vocabulary}"));
         }
-        let states = ops::gather_rows(hidden, rows, &self.sink)?;
         let cap = self.config.logit_soft_cap;
+        if let Some(Accelerator { operations, .. }) = &self.accelerator {
+            let operations = &operations.in_dtype(hidden.dtype())?;
+            let states = operations.gather_rows(hidden, rows, &self.sink)?;
+            let head = self.head();
+            let working = operations.cast(head, operations.dtype())?;
+            return Ok(operations.log_probs(&states, head, working, targets, cap, &self.sink)?);
+        }
+        let states = ops::gather_rows(hidden, rows, &self.sink)?;
         Ok(ops::log_probs(&states, self.head(), targets, cap, &self.sink)?)
     }
 
-    /// Returns the logits of every row of `hidden`, `[rows, vocabulary]`.
+    /// Returns the logits of every row of `hidden`, `[rows, vocabulary]` in f32.
     ///
     /// # Errors
     /// If the width of `hidden` is not the model's.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, LmError> {
-        let logits = ops::linear(hidden, self.head(), &self.sink)?;
+        let (hidden, head) = (hidden.to_dtype(DType::F32)?, self.head().to_dtype(DType::F32)?);
+        let logits = ops::linear(&hidden, &head, &self.sink)?;
         Ok(match self.config.logit_soft_cap {
             Some(cap) => ops::composed::soft_cap(&logits, cap)?,
             None => logits,
@@ -247,8 +346,8 @@ impl Decoder {
     }
 
     /// Returns the gradients of `loss`, which was computed from [`Decoder::hidden`] of this
-    /// decoder. It takes the place of `loss.backward()`, which is refused on the CPU: weights have
-    /// a way of their own into the store, without candle's passes over fresh memory.
+    /// decoder. It takes the place of `loss.backward()`, which is refused: weights have a way of
+    /// their own into the store, without candle's passes over fresh memory. They are f32.
     ///
     /// # Errors
     /// Those of the operations.
@@ -313,6 +412,8 @@ impl Decoder {
             lora: self.lora.clone(),
             base: self.base.clone(),
             device: self.device.clone(),
+            accelerator: self.accelerator.clone(),
+            keeping: self.keeping.clone(),
             sink: GradientSink::default(),
         }
     }

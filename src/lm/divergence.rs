@@ -1,6 +1,6 @@
 //! How far a decoder's next-token distributions are from another one's.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::ops::{self, Reference};
 use super::{Decoder, LmError};
@@ -21,12 +21,15 @@ impl Decoder {
         reference: &Decoder,
         reference_hidden: &Tensor,
     ) -> Result<(Tensor, Tensor), LmError> {
-        let states = ops::gather_rows(hidden, rows, &self.sink)?;
+        // f32 as it is, but for states and frozen weights of a decoder that works in bf16.
+        let f32 = |x: &Tensor| x.to_dtype(DType::F32);
+        let states = ops::gather_rows(&f32(hidden)?, rows, &self.sink)?;
+        let other = f32(&reference_hidden.detach())?;
         let other = Reference {
-            hidden: ops::gather_rows(&reference_hidden.detach(), rows, &reference.sink)?,
-            weight: reference.head().detach(),
+            hidden: ops::gather_rows(&other, rows, &reference.sink)?,
+            weight: f32(&reference.head().detach())?,
         };
-        let head = self.head();
+        let head = &f32(self.head())?;
         let cap = self.config().logit_soft_cap.map(|cap| cap as f32);
         let both = ops::log_probs_and_divergence(&states, head, targets, &other, cap, &self.sink)?;
         Ok((both.get(0)?, both.get(1)?))

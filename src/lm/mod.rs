@@ -1,10 +1,13 @@
 //! The language model: a trainable decoder, its weights on disk, its tokenizer; and the encoder
 //! that makes vectors of texts.
 
+mod accelerator;
 mod adapter;
 mod checkpoint;
+mod compute;
 mod config;
 mod decoder;
+mod device;
 mod divergence;
 mod encoder;
 mod error;
@@ -24,7 +27,8 @@ mod weights;
 pub use adapter::{AdapterFiles, load_adapted};
 pub use candle_core::Device;
 pub use config::{Activation, DecoderConfig, Family, RopeScaling, Yarn};
-pub use decoder::{Decoder, Packed};
+pub use decoder::{Decoder, Packed, Work};
+pub use device::device;
 pub use encoder::SentenceEncoder;
 pub use error::LmError;
 pub use load::{LoadedModel, ModelDescription, ModelFormat, WeightsFile, load};

@@ -137,7 +137,8 @@ impl Projection {
             None => self.weight.detached(),
             Some(Adapter { a, b, scale }) => {
                 let low = b.tensor().detach().matmul(&a.tensor().detach())?;
-                Weight::Frozen((self.weight.tensor().detach() + (low * *scale)?)?)
+                let weight = self.weight.tensor().detach().to_dtype(low.dtype())?;
+                Weight::Frozen((weight + (low * *scale)?)?)
             }
         };
         Ok(Projection { weight, bias: self.bias.clone(), adapter: None })
@@ -458,6 +459,18 @@ impl Weights {
             }
         }
         weights
+    }
+
+    /// Returns the matrices of all layers.
+    pub(super) fn layer_matrices(&self) -> Vec<&Tensor> {
+        let mut matrices = Vec::new();
+        for projection in self.layers.iter().flat_map(Layer::projections) {
+            matrices.push(projection.weight.tensor());
+            if let Some(Adapter { a, b, .. }) = &projection.adapter {
+                matrices.extend([a.tensor(), b.tensor()]);
+            }
+        }
+        matrices
     }
 
     /// Replaces every weight by what `change` makes of it.

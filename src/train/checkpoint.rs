@@ -35,8 +35,14 @@ const VERSION: u32 = 1;
 
 /// Options that may differ between a run and its continuation: they change no weight. When to
 /// evaluate does where evaluations decide what the run ends with.
-const FREE: [&str; 5] =
-    ["save_steps", "save_total_limit", "logging_steps", "log_examples", "eval_steps"];
+const FREE: [&str; 6] = [
+    "save_steps",
+    "save_total_limit",
+    "logging_steps",
+    "log_examples",
+    "eval_steps",
+    "gradient_checkpointing",
+];
 
 /// What a run is of; two runs with equal identities make the same weights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

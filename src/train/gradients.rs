@@ -3,6 +3,8 @@
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Storage, Tensor, Var};
 use rayon::prelude::*;
 
+use crate::lm::ops::device::Operations;
+
 /// Elements that one task works on. Sums are made per chunk and then in order, so no result
 /// depends on the number of threads.
 const CHUNK: usize = 1 << 16;
@@ -48,11 +50,16 @@ impl Gradients {
         self.sums.iter().enumerate().filter_map(missing).collect()
     }
 
-    /// Returns the gradients, zeros where a variable got none, and the norm of each.
+    /// Returns the gradients, zeros where a variable got none, and the norm of each; by kernels
+    /// where the variables' device has `operations`.
     ///
     /// # Errors
     /// A device that fails.
-    pub fn finish(self, variables: &[&Var]) -> Result<(Vec<Tensor>, Vec<f64>)> {
+    pub fn finish(
+        self,
+        variables: &[&Var],
+        operations: Option<&Operations>,
+    ) -> Result<(Vec<Tensor>, Vec<f64>)> {
         let mut tensors = Vec::new();
         for (sum, variable) in self.sums.into_iter().zip(variables) {
             tensors.push(match sum {
@@ -60,9 +67,12 @@ impl Gradients {
                 None => variable.as_tensor().zeros_like()?.to_dtype(DType::F32)?,
             });
         }
-        let norms = tensors.iter().map(|t| Ok(sum_of_squares(t)?.sqrt()));
-        let norms = norms.collect::<Result<Vec<f64>>>()?;
-        Ok((tensors, norms))
+        let squares = match operations {
+            // The device is waited for once, not for every variable.
+            Some(operations) => operations.sums_of_squares(&tensors)?,
+            None => tensors.iter().map(sum_of_squares).collect::<Result<Vec<f64>>>()?,
+        };
+        Ok((tensors, squares.into_iter().map(f64::sqrt).collect()))
     }
 }
 

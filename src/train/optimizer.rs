@@ -1,7 +1,7 @@
 //! AdamW (Loshchilov and Hutter 2019) with moments in f32 under the variables' names.
 //!
-//! On the CPU one pass over memory reads gradient, moments and variable and writes the last three;
-//! elsewhere tensor operations do the same arithmetic.
+//! One pass over memory reads gradient, moments and variable and writes the last three, on the CPU
+//! and by a kernel of a device that has them; elsewhere tensor operations do the same arithmetic.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,6 +9,8 @@ use std::sync::Mutex;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, Var};
 use rayon::prelude::*;
+
+use crate::lm::ops::device::{AdamStep, Operations};
 
 /// Elements that one task works on.
 const CHUNK: usize = 1 << 16;
@@ -32,6 +34,8 @@ pub struct AdamW {
     /// Steps taken.
     steps: u64,
     slots: Vec<Slot>,
+    /// The kernels of the variables' device, where it has some.
+    operations: Option<Operations>,
 }
 
 struct Slot {
@@ -53,7 +57,19 @@ impl AdamW {
     /// # Errors
     /// A device without memory for the moments.
     pub fn new(config: AdamConfig, parameters: Vec<(String, Var)>) -> Result<AdamW> {
-        AdamW::build(config, parameters, true)
+        AdamW::build(config, parameters, true, None)
+    }
+
+    /// Returns an optimiser that works by the kernels of the variables' device, if it has some.
+    ///
+    /// # Errors
+    /// As [`AdamW::new`].
+    pub fn by_kernels(
+        config: AdamConfig,
+        parameters: Vec<(String, Var)>,
+        operations: Option<&Operations>,
+    ) -> Result<AdamW> {
+        AdamW::build(config, parameters, operations.is_none(), operations.cloned())
     }
 
     /// Returns an optimiser that works by tensor operations on the CPU too, to compare with.
@@ -61,22 +77,28 @@ impl AdamW {
     /// # Errors
     /// As [`AdamW::new`].
     pub fn unfused(config: AdamConfig, parameters: Vec<(String, Var)>) -> Result<AdamW> {
-        AdamW::build(config, parameters, false)
+        AdamW::build(config, parameters, false, None)
     }
 
-    fn build(config: AdamConfig, parameters: Vec<(String, Var)>, fused: bool) -> Result<AdamW> {
+    fn build(
+        config: AdamConfig,
+        parameters: Vec<(String, Var)>,
+        fused: bool,
+        operations: Option<Operations>,
+    ) -> Result<AdamW> {
         let slot = |(name, variable): (String, Var)| {
             let moments = if fused && matches!(variable.device(), Device::Cpu) {
                 let count = variable.elem_count();
                 Moments::Host(vec![0.0; count], vec![0.0; count])
             } else {
-                let zeros = variable.as_tensor().zeros_like()?.to_dtype(DType::F32)?;
-                Moments::Device(zeros.clone(), zeros)
+                // Each in memory of its own: kernels write them in place.
+                let zeros = || Tensor::zeros(variable.shape(), DType::F32, variable.device());
+                Moments::Device(zeros()?, zeros()?)
             };
             Ok(Slot { decays: variable.rank() > 1, name, variable, moments })
         };
         let slots = parameters.into_iter().map(slot).collect::<Result<Vec<_>>>()?;
-        Ok(AdamW { config, steps: 0, slots })
+        Ok(AdamW { config, steps: 0, slots, operations })
     }
 
     /// Returns the variables' names, in the order that gradients are expected in.
@@ -96,7 +118,7 @@ impl AdamW {
     pub fn step(&mut self, gradients: &[Tensor], scale: f64, learning_rate: f64) -> Result<()> {
         self.steps += 1;
         let power = i32::try_from(self.steps).unwrap_or(i32::MAX);
-        let update = Update {
+        let update = AdamStep {
             beta1: self.config.beta1 as f32,
             beta2: self.config.beta2 as f32,
             epsilon: self.config.epsilon as f32,
@@ -108,7 +130,7 @@ impl AdamW {
         let kept = (1.0 - learning_rate * self.config.weight_decay) as f32;
         for (slot, gradient) in self.slots.iter_mut().zip(gradients) {
             let keep = if slot.decays { kept } else { 1.0 };
-            slot.step(&Update { keep, ..update }, gradient)?;
+            slot.step(&AdamStep { keep, ..update }, gradient, self.operations.as_ref())?;
         }
         Ok(())
     }
@@ -161,7 +183,12 @@ impl AdamW {
 }
 
 impl Slot {
-    fn step(&mut self, update: &Update, gradient: &Tensor) -> Result<()> {
+    fn step(
+        &mut self,
+        update: &AdamStep,
+        gradient: &Tensor,
+        operations: Option<&Operations>,
+    ) -> Result<()> {
         if gradient.shape() != self.variable.shape() {
             candle_core::bail!(
                 "the gradient of {} has shape {:?}, expected {:?}",
@@ -171,12 +198,16 @@ impl Slot {
             );
         }
         let gradient = gradient.to_dtype(DType::F32)?.contiguous()?;
-        match &mut self.moments {
-            Moments::Host(mean, square) => {
+        match (&mut self.moments, operations) {
+            (Moments::Host(mean, square), _) => {
                 let fused = Fused { update: *update, moments: Mutex::new((mean, square)) };
                 self.variable.as_tensor().inplace_op2(&gradient, &fused)
             }
-            Moments::Device(mean, square) => {
+            (Moments::Device(mean, square), Some(operations)) => {
+                let moments = [&*mean, &*square];
+                operations.adamw(self.variable.as_tensor(), &gradient, moments, *update)
+            }
+            (Moments::Device(mean, square), None) => {
                 let scaled = (gradient * f64::from(update.scale))?;
                 let beta1 = f64::from(update.beta1);
                 let beta2 = f64::from(update.beta2);
@@ -192,25 +223,9 @@ impl Slot {
     }
 }
 
-/// The numbers of one step that all elements share.
-#[derive(Clone, Copy)]
-struct Update {
-    beta1: f32,
-    beta2: f32,
-    epsilon: f32,
-    /// What gradients are multiplied by: clipping.
-    scale: f32,
-    /// The learning rate, corrected for the mean's start at zero.
-    rate: f32,
-    /// The correction of the root for the square's start at zero.
-    root: f32,
-    /// What is left of the variable after decay.
-    keep: f32,
-}
-
 /// The whole update of one variable in one pass.
 struct Fused<'a> {
-    update: Update,
+    update: AdamStep,
     /// The operation is handed around by shared reference; only one thread ever takes this.
     moments: Mutex<(&'a mut Vec<f32>, &'a mut Vec<f32>)>,
 }

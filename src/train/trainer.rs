@@ -28,6 +28,8 @@ use super::watch::Watch;
 /// The state of a run between two steps.
 pub(super) struct Trainer<'a> {
     run: &'a Run<'a>,
+    /// The run's decoder, computing as the options ask.
+    decoder: Decoder,
     criterion: Criterion,
     schedule: Schedule,
     course: Course<'a>,
@@ -77,12 +79,13 @@ impl<'a> Trainer<'a> {
             epsilon: config.adam_epsilon,
             weight_decay: config.weight_decay,
         };
+        let decoder = run.decoder.working(config.work())?;
         let course = course(config, &prepared.sequences);
         let mut trainer = Trainer {
             criterion: Criterion::new(config),
             schedule: Schedule::new(config, course.steps_total),
             course,
-            optimizer: AdamW::new(adam, parameters)?,
+            optimizer: AdamW::by_kernels(adam, parameters, decoder.operations())?,
             start: None,
             start_model: None,
             watch: Watch::new(config, &prepared.held_out)?,
@@ -93,6 +96,7 @@ impl<'a> Trainer<'a> {
             saved: None,
             checked_gradients: false,
             checkpoints,
+            decoder,
             run,
         };
         // The weights are still those of the start, also when the run is resumed.
@@ -100,7 +104,7 @@ impl<'a> Trainer<'a> {
             trainer.start = Some(trainer.start_policy()?);
         }
         if config.needs_start_model() {
-            trainer.start_model = Some(run.decoder.snapshot()?);
+            trainer.start_model = Some(trainer.decoder.snapshot()?);
         }
         if run.resume {
             trainer.resume()?;
@@ -116,7 +120,7 @@ impl<'a> Trainer<'a> {
         let Identity { start, data, .. } = &self.checkpoints.identity;
         let identity = blake3::hash(format!("{fingerprint} {start} {data}").as_bytes()).to_hex();
         StartPolicy::new(&StartSource {
-            decoder: run.decoder,
+            decoder: &self.decoder,
             prepared: run.prepared,
             fingerprint: &fingerprint,
             identity: &identity,
@@ -227,7 +231,7 @@ impl<'a> Trainer<'a> {
         if !self.criterion.has_reference_point() || batches.len() < 2 {
             return Ok(None);
         }
-        let decoder = self.run.decoder.detached();
+        let decoder = self.decoder.detached();
         let mut log_ratios = Vec::new();
         for batch in batches {
             let values: Vec<f32> = batch.log_probs(&decoder)?.to_vec1()?;
@@ -266,10 +270,10 @@ impl<'a> Trainer<'a> {
         sums: &mut Sums,
     ) -> Result<(), TrainError> {
         let (log_probs, divergences) = match &self.start_model {
-            None => (batch.log_probs(self.run.decoder)?, None),
+            None => (batch.log_probs(&self.decoder)?, None),
             Some(start) => {
                 let (log_probs, divergences) =
-                    batch.log_probs_and_divergence(self.run.decoder, start)?;
+                    batch.log_probs_and_divergence(&self.decoder, start)?;
                 (log_probs, Some(divergences))
             }
         };
@@ -307,7 +311,7 @@ impl<'a> Trainer<'a> {
         if let Some(divergences) = &divergences {
             surrogate = (surrogate + weigh(divergences, by_divergence)?)?;
         }
-        let store = self.run.decoder.backward(&surrogate)?;
+        let store = self.decoder.backward(&surrogate)?;
         for (index, variable) in self.optimizer.variables().enumerate() {
             if let Some(gradient) = store.get(variable) {
                 gradients.add(index, gradient)?;
@@ -341,7 +345,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<bool, TrainError> {
         let sequences = &self.run.prepared.sequences;
         let tokens = self.run.config.tokens_per_batch;
-        let mut scores = evaluate(self.run.decoder, sequences, tokens)?.actions.into_iter();
+        let mut scores = evaluate(&self.decoder, sequences, tokens)?.actions.into_iter();
         let mut examples = Vec::new();
         for (index, sequence) in sequences.iter().enumerate() {
             for ((number, span), score) in sequence.actions.iter().enumerate().zip(&mut scores) {
@@ -368,7 +372,7 @@ impl<'a> Trainer<'a> {
     /// Clips the gradients and moves the variables; returns the norm and the learning rate.
     fn update(&mut self, gradients: Gradients, chosen: &[usize]) -> Result<(f64, f64), TrainError> {
         let variables: Vec<&Var> = self.optimizer.variables().collect();
-        let (gradients, norms) = gradients.finish(&variables)?;
+        let (gradients, norms) = gradients.finish(&variables, self.decoder.operations())?;
         if let Some(bad) = norms.iter().position(|norm| !norm.is_finite()) {
             let first = chosen.first().map(|i| &self.run.prepared.sequences[*i].actions[0].row);
             let row = first.cloned().ok_or_else(|| TrainError::Empty("no step".to_owned()))?;
@@ -397,7 +401,7 @@ impl<'a> Trainer<'a> {
         let mut evaluations = Vec::new();
         for (number, set) in self.run.prepared.held_out.iter().enumerate() {
             let tokens = self.run.config.tokens_per_batch;
-            let evaluation = evaluate(self.run.decoder, &set.sequences, tokens)?;
+            let evaluation = evaluate(&self.decoder, &set.sequences, tokens)?;
             let event = Event::Evaluated {
                 step: self.step,
                 name: set.name.clone(),

@@ -184,7 +184,7 @@ fn gradients_are_summed_and_their_norm_is_taken() {
         gradients.add(0, &once).unwrap();
     }
     assert_eq!(gradients.missing(), [1]);
-    let (sums, norms) = gradients.finish(&[&variable, &other]).unwrap();
+    let (sums, norms) = gradients.finish(&[&variable, &other], None).unwrap();
     assert_eq!(sums[0].to_vec1::<f32>().unwrap(), [3.0, 6.0, -6.0]);
     assert_eq!(norms, [9.0, 0.0]);
     // The first gradient is not ours and stays as it was.

@@ -63,6 +63,19 @@ fn options_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn how_a_run_computes_is_an_option() {
+    use OptionValue::{Bool, Number};
+    let plain = TrainConfig::default().work();
+    assert!(!plain.bf16 && !plain.gradient_checkpointing);
+    let work = |name: &str| options(&[(name, Bool(true))]).unwrap().work();
+    assert!(work("bf16").bf16 && !work("bf16").gradient_checkpointing);
+    let thrifty = work("gradient_checkpointing");
+    assert!(thrifty.gradient_checkpointing && !thrifty.bf16);
+    let error = options(&[("bf16", Number(1.0))]).unwrap_err().to_string();
+    assert!(error.contains("option 'bf16'"), "{error}");
+}
+
+#[test]
 fn names_of_other_trainers_are_understood() {
     use OptionValue::{Number, Text};
     let ppo = ("objective", Text("ppo".into()));

@@ -7,19 +7,21 @@
 //!
 //! So there are few, large operations here, with gradients written by hand for f32 on the CPU.
 //! They read and write slices, run in parallel over independent rows or heads, and sum in an order
-//! that the code fixes: the same input gives the same bits. Elsewhere (CUDA) they fall back to
-//! [`composed`], the same mathematics in candle's own differentiable operations, which is also what
-//! the tests compare with.
+//! that the code fixes: the same input gives the same bits. A CUDA device has kernels of its own,
+//! in [`device`]. Elsewhere they fall back to [`composed`], the same mathematics in candle's own
+//! differentiable operations, which is also what the tests compare with.
 
 mod attention;
 mod bias;
 pub mod composed;
+pub mod device;
 pub mod divergence;
 mod gated;
 mod kernels;
 mod linear;
 mod log_prob;
 mod matrix;
+mod node;
 mod norm;
 mod rope;
 mod rows;
@@ -42,6 +44,7 @@ pub(super) use bias::column_sums;
 pub(super) use gated::gated_backward;
 pub(super) use kernels::{exp, max_of, soft_cap, softmax, sum_of};
 pub(super) use linear::{input_gradient, weight_gradient};
+pub(super) use node::{Backward, attach};
 pub(super) use norm::rms_norm_backward;
 pub(super) use rope::rope_backward;
 pub(super) use storage::{on_cpu, slice, sum, with_values};

@@ -79,7 +79,7 @@ impl Rotation {
     }
 
     /// Returns cosines and sines as tensors `[tokens, 1, head_dim / 2]`.
-    pub(super) fn tensors(&self, device: &Device) -> Result<(Tensor, Tensor)> {
+    pub(in crate::lm) fn tensors(&self, device: &Device) -> Result<(Tensor, Tensor)> {
         let shape = (self.tokens, 1, self.half);
         Ok((
             Tensor::from_slice(&self.cosine, shape, device)?,

@@ -11,8 +11,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, TensorId};
 
-/// What a sink has collected: the gradients of weights on the CPU, by weight.
-type Collected = HashMap<TensorId, Vec<f32>>;
+/// What a sink has collected: the gradients of weights, by weight.
+#[derive(Default)]
+struct Collected {
+    /// On the CPU.
+    host: HashMap<TensorId, Vec<f32>>,
+    /// On another device, where they are summed in place, in f32.
+    device: HashMap<TensorId, Tensor>,
+}
+
+/// Where gradients of a weight on a device are summed.
+pub(in crate::lm) struct Place {
+    pub(in crate::lm) sum: Tensor,
+    /// Whether nothing is there yet: the first gradient is to be written, not added.
+    pub(in crate::lm) is_new: bool,
+}
 
 /// Takes the gradients of weights during one backward pass.
 #[derive(Clone, Default)]
@@ -31,13 +44,20 @@ impl GradientSink {
     /// Those of the operations.
     pub fn backward(&self, loss: &Tensor, weights: &[Tensor]) -> Result<GradStore> {
         let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        *self.lock() = Some(Collected::new());
+        *self.lock() = Some(Collected::default());
         let store = loss.backward();
         let mut collected = self.lock().take().unwrap_or_default();
         let mut store = store?;
         for weight in weights {
-            if let Some(values) = collected.remove(&weight.id()) {
-                let grad = Tensor::from_vec(values, weight.shape().clone(), weight.device())?;
+            let host = collected.host.remove(&weight.id());
+            let host = host
+                .map(|values| Tensor::from_vec(values, weight.shape().clone(), weight.device()))
+                .transpose()?;
+            let grad = match (host, collected.device.remove(&weight.id())) {
+                (Some(host), Some(sum)) => Some(host.add(&sum)?),
+                (host, sum) => host.or(sum),
+            };
+            if let Some(grad) = grad {
                 let grad = match store.remove(weight) {
                     Some(other) => grad.add(&other)?,
                     None => grad,
@@ -52,14 +72,14 @@ impl GradientSink {
     pub(in crate::lm) fn take(&self, weight: &Tensor, values: Vec<f32>) -> Option<Vec<f32>> {
         match self.lock().as_mut() {
             Some(collected) if weight.is_variable() => {
-                match collected.get_mut(&weight.id()) {
+                match collected.host.get_mut(&weight.id()) {
                     Some(sum) => {
                         for (sum, value) in sum.iter_mut().zip(&values) {
                             *sum += value;
                         }
                     }
                     None => {
-                        collected.insert(weight.id(), values);
+                        collected.host.insert(weight.id(), values);
                     }
                 }
                 None
@@ -74,11 +94,33 @@ impl GradientSink {
         match self.lock().as_mut() {
             Some(collected) if weight.is_variable() => {
                 let zeros = || vec![0f32; weight.elem_count()];
-                body(collected.entry(weight.id()).or_insert_with(zeros));
+                body(collected.host.entry(weight.id()).or_insert_with(zeros));
                 true
             }
             _ => false,
         }
+    }
+
+    /// Returns where the gradients of `weight`, a variable on a device, are summed; `make` gives
+    /// the memory for the first.
+    ///
+    /// # Errors
+    /// A sink that is not collecting, or a weight that is no variable.
+    pub(in crate::lm) fn place(
+        &self,
+        weight: &Tensor,
+        make: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<Place> {
+        let mut collected = self.lock();
+        let Some(collected) = collected.as_mut().filter(|_| weight.is_variable()) else {
+            candle_core::bail!("a gradient of a weight came outside a backward pass of its decoder")
+        };
+        if let Some(sum) = collected.device.get(&weight.id()) {
+            return Ok(Place { sum: sum.clone(), is_new: false });
+        }
+        let sum = make()?;
+        collected.device.insert(weight.id(), sum.clone());
+        Ok(Place { sum, is_new: true })
     }
 
     /// Returns whether a backward pass by [`GradientSink::backward`] is running.

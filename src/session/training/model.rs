@@ -130,15 +130,9 @@ fn with_tokenizer(model: LoadedModel, path: &Path) -> Result<LoadedModel, Sessio
     Ok(model)
 }
 
-/// Returns the device of a name.
+/// Returns the device of a name; the CPU without one.
 fn device(name: Option<&str>) -> Result<lm::Device, SessionError> {
-    match name {
-        None | Some("cpu") => Ok(lm::Device::Cpu),
-        Some(other) => {
-            let message = format!("unknown device '{other}': expected 'cpu'");
-            Err(SessionError::mistake("train-option", message))
-        }
-    }
+    Ok(lm::device(name.unwrap_or("cpu"))?)
 }
 
 /// Returns the files of a model's weights with their hashes.

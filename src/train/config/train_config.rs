@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::lm::{LoraConfig, Training};
+use crate::lm::{LoraConfig, Training, Work};
 use crate::render::RendererChoice;
 
 use super::options::{
@@ -118,6 +118,12 @@ pub struct TrainConfig {
     pub load_best_model_at_end: bool,
     /// Whether every trained action is scored again after each epoch.
     pub log_examples: bool,
+    /// Whether activations and products are bf16; weights, moments and losses stay f32. Needs a
+    /// CUDA device.
+    pub bf16: bool,
+    /// Whether the backward pass computes each layer again from its input instead of keeping what
+    /// the forward pass made of it: less memory, the same numbers, a third more work.
+    pub gradient_checkpointing: bool,
 }
 
 impl Default for TrainConfig {
@@ -171,6 +177,8 @@ impl Default for TrainConfig {
             greater_is_better: None,
             load_best_model_at_end: false,
             log_examples: false,
+            bf16: false,
+            gradient_checkpointing: false,
         }
     }
 }
@@ -245,6 +253,11 @@ impl TrainConfig {
     /// Whether the best state of the model is looked for.
     pub fn watches(&self) -> bool {
         self.load_best_model_at_end || self.early_stopping_patience.is_some()
+    }
+
+    /// Returns how the decoder is to compute.
+    pub fn work(&self) -> Work {
+        Work { bf16: self.bf16, gradient_checkpointing: self.gradient_checkpointing }
     }
 
     /// Returns how the model's weights are to be loaded.
