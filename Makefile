@@ -19,7 +19,8 @@ TOOLS := $(CACHE)/tools
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
-.PHONY: help setup build demo test lint fmt model encoder bench bench-search clean-demo clean-model
+.PHONY: help setup build demo test lint fmt model encoder bench bench-search bench-train \
+	clean-demo clean-model
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +63,9 @@ bench: build ## Measure against DuckDB and SQLite; ARGS="--steps 20000 --write" 
 
 bench-search: build ## Measure search beside tantivy, bm25s, SQLite's FTS5 and LanceDB
 	@$(PYTHON) benches/search.py $(ARGS)
+
+bench-train: build model ## Measure training and decoding beside PyTorch (5 GB of peers, once)
+	@$(PYTHON) benches/train.py $(ARGS)
 
 clean-demo: ## Remove what the demo wrote
 	rm -rf $(DEMO)
