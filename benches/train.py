@@ -160,6 +160,9 @@ def measure(bench: Bench, case: str, rounds: int) -> dict:
     seconds: dict[str, list[float]] = {"swirl": [], "torch": []}
     peaks: dict[str, list[int]] = {"swirl": [], "torch": []}
     void = None
+    if (load := os.getloadavg()[0]) > 1.5:
+        print(f"bench: the machine is busy (load {load:.1f}), which slows PyTorch more than swirl: "
+              "its threads wait for each other after every operation", file=sys.stderr)
     for round in range(rounds):
         samples = {}
         for name, run in (("swirl", bench.swirl), ("torch", bench.torch)):

@@ -96,10 +96,8 @@ class World:
 
     def start(self, kind: tuple[str, str, str], run: str) -> list[str]:
         """Returns the command that begins a run."""
-        _, rows, options = kind
-        rows = f"{rows} AND split = 'train'"
-        quoted = options.replace(f"'{LABEL}'", "'" + LABEL.replace("'", "''") + "'")
-        statement = f"{rows} |> TRAIN WITH (model = '{self.model}', {quoted}, {SIZES}) AS {run}"
+        rows, options = f"{kind[1]} AND split = 'train'", kind[2]
+        statement = f"{rows} |> TRAIN WITH (model = '{self.model}', {options}, {SIZES}) AS {run}"
         return [str(self.program), str(self.database), "-c", statement]
 
     def resume(self, run: str) -> list[str]:
