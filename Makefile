@@ -19,8 +19,8 @@ TOOLS := $(CACHE)/tools
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
-.PHONY: help setup build cuda demo test lint fmt model encoder bench bench-search bench-cuda \
-	clean-demo clean-model
+.PHONY: help setup build cuda demo test lint fmt model encoder bench bench-search bench-train \
+	bench-cuda clean-demo clean-model
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ bench-search: build ## Measure search beside tantivy, bm25s, SQLite's FTS5 and L
 
 bench-cuda: setup ## Test and measure training on an NVIDIA card, beside PyTorch where it is there
 	@bash scripts/bench-cuda.sh
+
+bench-train: build model ## Measure training and decoding beside PyTorch (5 GB of peers, once)
+	@$(PYTHON) benches/train.py $(ARGS)
 
 clean-demo: ## Remove what the demo wrote
 	rm -rf $(DEMO)

@@ -21,22 +21,29 @@ HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "swirldb"
 
 
-def enter_environment(script: Path, requirements: Path) -> None:
-    """Starts `script` again under the Python of the peers' environment, made first if need be."""
+def environment(requirements: Path) -> Path:
+    """Returns the Python of the peers' environment, made first if need be."""
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
     folder = CACHE / f"bench-venv-{digest}"
     python = folder / "bin" / "python"
-    if Path(sys.prefix) == folder:
+    if (folder / "complete").exists():
+        return python
+    print(f"bench: installing the peers into {folder}", file=sys.stderr)
+    made = subprocess.run([sys.executable, "-m", "venv", "--clear", folder]).returncode == 0
+    if not made:
+        sys.exit("bench: python3 -m venv failed (on Debian: apt-get install python3-venv)")
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if subprocess.run([*pip, "--requirement", requirements]).returncode != 0:
+        sys.exit("bench: pip could not install the peers: is PyPI (or a mirror) within reach?")
+    (folder / "complete").touch()
+    return python
+
+
+def enter_environment(script: Path, requirements: Path) -> None:
+    """Starts `script` again under the Python of the peers' environment, made first if need be."""
+    python = environment(requirements)
+    if Path(sys.prefix) == python.parent.parent:
         return
-    if not (folder / "complete").exists():
-        print(f"bench: installing the peers into {folder}", file=sys.stderr)
-        made = subprocess.run([sys.executable, "-m", "venv", "--clear", folder]).returncode == 0
-        if not made:
-            sys.exit("bench: python3 -m venv failed (on Debian: apt-get install python3-venv)")
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        if subprocess.run([*pip, "--requirement", requirements]).returncode != 0:
-            sys.exit("bench: pip could not install the peers: is PyPI (or a mirror) within reach?")
-        (folder / "complete").touch()
     os.execv(python, [str(python), "-B", str(script), *sys.argv[1:]])
 
 

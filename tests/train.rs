@@ -12,6 +12,7 @@ mod peers;
 mod policies;
 mod runs;
 mod sequences;
+mod timing;
 
 use std::ops::ControlFlow;
 use std::path::Path;
