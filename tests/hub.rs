@@ -5,5 +5,6 @@ mod failing;
 mod fetching;
 mod mirror;
 mod names;
+mod program;
 mod resuming;
 mod sharing;

@@ -10,16 +10,16 @@ fn swirl(folder: &Path, arguments: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-fn out(output: &Output) -> String {
+pub fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn err(output: &Output) -> String {
+pub fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// A database `db` of two trajectories, in a folder of its own.
-fn imported() -> tempfile::TempDir {
+pub fn imported() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let record = |id: &str, reward: &str, text: &str| {
         format!(

@@ -5,8 +5,8 @@
 use proptest::prelude::*;
 use swirldb::model::{ContextItem, Json, Message, Step, ToolCall, Trajectory, role};
 use swirldb::render::{
-    Action, ActionError, Call, RenderError, Renderer, TagRenderer, TemplateDate,
-    TemplateRenderer, Vocabulary,
+    Action, ActionError, Call, RenderError, Renderer, TagRenderer, TemplateDate, TemplateRenderer,
+    Vocabulary,
 };
 
 const SMOLLM2: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != \

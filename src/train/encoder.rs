@@ -14,7 +14,7 @@ use super::config::{BatchBy, TrainConfig, Truncation};
 use super::error::TrainError;
 use super::example::{Example, Row};
 use super::sequence::{ActionSpan, Encoding, Sequence, vocabulary_of};
-use super::tokens::{Source, TokenRule, found, kept};
+use super::tokens::{Source, TokenKey, TokenRule, found, kept};
 
 /// Examples whose tokens, or trajectories, are asked for together.
 const TOGETHER: usize = 256;
@@ -96,17 +96,15 @@ impl<'a> Encoder<'a> {
     /// Takes the tokens that are kept, and makes and keeps the others.
     fn encode_part(&self, part: &[Example]) -> Result<Vec<Encoded>, String> {
         let of_part: Vec<u64> = part.iter().map(|example| example.key).collect();
-        let content = self.source.content(&of_part)?;
-        let numbered = part.par_iter().enumerate();
-        let key = |(at, example)| self.rule.key(example, content.as_ref().map(|all| &all[at]));
-        let keys: Vec<_> = numbered.map(key).collect();
+        let Some(content) = self.source.content(&of_part)? else {
+            return Ok(part.par_iter().map(|example| self.encode_one(example)).collect());
+        };
+        let key = |(example, content): (&Example, &[u8; 32])| self.rule.key(example, content);
+        let keys: Vec<TokenKey> = part.iter().zip(&content).map(key).collect();
         let known = self.source.tokens(&keys)?;
         let is_open = |at: &usize| known[*at].is_none();
         let open: Vec<usize> = (0..part.len()).filter(is_open).collect();
-        let whole = match &content {
-            None => open.iter().map(|at| part[*at].clone()).collect(),
-            Some(_) => self.fetched(part, &open)?,
-        };
+        let whole = self.fetched(part, &open)?;
         let made: Vec<Encoded> = whole.par_iter().map(|example| self.encode_one(example)).collect();
         let fresh = open.iter().zip(&made).filter_map(|(at, made)| {
             let (sequences, encoding) = made.as_ref().ok()?;

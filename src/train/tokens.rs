@@ -5,7 +5,6 @@
 //! second run over the same rows, renders and tokenises nothing.
 
 use crate::codec::{TokenSequence, TokenSpan, TokensRecord};
-use crate::exchange::content_hash;
 use crate::model::Trajectory;
 
 use super::config::{BatchBy, Truncation};
@@ -96,14 +95,10 @@ impl TokenRule {
         TokenRule { hasher }
     }
 
-    /// Returns the key of an example's tokens, whose trajectory has this content; `None`: that which
-    /// is here.
-    pub fn key(&self, example: &Example, content: Option<&[u8; 32]>) -> TokenKey {
+    /// Returns the key of an example's tokens, whose trajectory has this content.
+    pub fn key(&self, example: &Example, content: &[u8; 32]) -> TokenKey {
         let mut hasher = self.hasher.clone();
-        match content {
-            Some(content) => hasher.update(content),
-            None => hasher.update(&content_hash(&example.trajectory)),
-        };
+        hasher.update(content);
         for chosen in &example.steps {
             hasher.update(&chosen.step.to_le_bytes());
         }

@@ -3,7 +3,7 @@
     python loss_curve.py DB RUN [--swirl PROGRAM] [--steps 20] [--tolerance 1e-3]
 
 The run is one of objective 'sft', `full = true` or with adapters. From the program come its tokens
-(`swirl export DB --run RUN --as tokens`), its options, and what it measured (`FROM metrics`); here
+(`swirl export DB --run RUN`), its options, and what it measured (`FROM metrics`); here
 the model is read by transformers (a GGUF file is dequantised), attention is eager, numbers are f32,
 adapters are peft's, and the optimiser is torch's AdamW. Adapters begin as ours do: A is computed
 again from the seed, in this file. So is the learning rate, which is compared too. Every sequence
@@ -217,7 +217,7 @@ def read_tokens(given: argparse.Namespace) -> tuple[dict, dict[int, list]]:
         path = given.tokens
         if path is None:
             path = Path(folder) / "tokens.jsonl"
-            run(given.swirl, "export", given.db, "--run", given.run, "--as", "tokens",
+            run(given.swirl, "export", given.db, "--run", given.run,
                 "--to", str(path))
         with path.open() as lines:
             head = json.loads(next(lines))

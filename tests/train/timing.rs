@@ -128,7 +128,7 @@ impl Bench {
         }
         drop(store);
         let variables: Vec<&Var> = self.optimizer.variables().collect();
-        let (gradients, norms) = gradients.finish(&variables).unwrap();
+        let (gradients, norms) = gradients.finish(&variables, None).unwrap();
         let norm = norms.iter().map(|n| n * n).sum::<f64>().sqrt();
         let scale = (1.0 / (norm + 1e-6)).min(1.0);
         self.optimizer.step(&gradients, scale, 1e-4).unwrap();

@@ -90,15 +90,9 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
     let reward = own_text("reward")?;
     let eval_dataset = own_text("eval_dataset")?;
     let device = own_text("device")?;
-    let others: Vec<(String, OptionValue)> = options
-        .iter()
-        .filter(|o| !OWN_OPTIONS.contains(&o.name.text.as_str()))
-        .map(|o| (o.name.text.clone(), option_value(&o.value)))
-        .collect();
-    let options_of_trainer = TrainConfig::from_options(&others).map_err(|error| match &error {
+    let options_of_trainer = of_trainer(options).map_err(|error| match &error {
         ConfigError::UnknownOption { name, .. } => {
-            let own = did_you_mean(name, OWN_OPTIONS);
-            let message = match own {
+            let message = match did_you_mean(name, OWN_OPTIONS) {
                 Some(own) => format!("unknown option '{name}', did you mean '{own}'?"),
                 None => error.to_string(),
             };
@@ -131,8 +125,8 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
             return Err(fail(message.to_owned(), None));
         }
     };
-    let names = eval_dataset.iter().flat_map(|names| names.split(','));
-    let eval_dataset = names.map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
+    let names = eval_dataset.iter().flat_map(|names| names.split(',')).map(str::trim);
+    let eval_dataset = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
     let config = RunConfig {
         model,
         revision: None,
@@ -143,6 +137,14 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
         pinned: serde_json::Value::Null,
     };
     Ok(Request { config, resume })
+}
+
+/// Reads the options that are the trainer's.
+fn of_trainer(options: &[WithOption]) -> Result<TrainConfig, ConfigError> {
+    let others = options.iter().filter(|o| !OWN_OPTIONS.contains(&o.name.text.as_str()));
+    let others: Vec<(String, OptionValue)> =
+        others.map(|o| (o.name.text.clone(), option_value(&o.value))).collect();
+    TrainConfig::from_options(&others)
 }
 
 pub(super) fn option_value(literal: &Literal) -> OptionValue {

@@ -25,7 +25,8 @@ use crate::session::select::{Selection, select};
 use crate::session::statement::{Session, Sink, draft, mistake};
 use crate::store::Store;
 use crate::train::{
-    Event, Example, Objective, Preparation, Prepared, Run, TrainPlan, train as run_training,
+    Event, Example, Objective, Outcome, Preparation, Prepared, Run, TrainPlan,
+    train as run_training,
 };
 
 /// What a training run did.
@@ -90,6 +91,7 @@ pub(in crate::session) fn train(
     let held_out = held_out(session, scope.view, &config, &examples)?;
     let ready = ready(session, &model, &config, &examples, &held_out)?;
     config.pinned = pinned(&model);
+    drop_orphan(store, &run, &text)?;
     session.database().save_dataset(scope.view, draft, &selection.rows)?;
     let record = RunRecord {
         id: run.clone(),
@@ -108,6 +110,15 @@ pub(in crate::session) fn train(
     let mut summary = carry_out(session, &config, &model, &ready, record, false, sink)?;
     summary.without_reward = selection.without_reward;
     Ok(summary)
+}
+
+/// Forgets the dataset of a run that was killed before there was a record of it: the same statement
+/// saves it again.
+fn drop_orphan(store: &Store, run: &str, text: &str) -> Result<(), SessionError> {
+    if store.dataset(run)?.is_some_and(|dataset| dataset.statement == text) {
+        store.drop_dataset(run)?;
+    }
+    Ok(())
 }
 
 /// Trains on a saved dataset with the options of an earlier run; returns what was done and the
@@ -307,10 +318,7 @@ fn carry_out(
     };
     record.status = if outcome.complete { RunStatus::Finished } else { RunStatus::Stopped };
     record.error = None;
-    let result = match &outcome.best {
-        Some(best) if config.options.load_best_model_at_end && outcome.complete => best.step,
-        _ => outcome.steps,
-    };
+    let result = result_of(&outcome, config);
     let checkpoint = outcome.checkpoint.display().to_string();
     let output = json!({"checkpoint": checkpoint, "steps": outcome.steps, "result": result});
     record.output = Some(output.to_string());
@@ -331,6 +339,14 @@ fn carry_out(
         without_reward: 0,
         checkpoint: outcome.checkpoint,
     })
+}
+
+/// Returns the steps after which the run had the weights that it gives.
+fn result_of(outcome: &Outcome, config: &RunConfig) -> u64 {
+    match &outcome.best {
+        Some(best) if config.options.load_best_model_at_end && outcome.complete => best.step,
+        _ => outcome.steps,
+    }
 }
 
 fn has_checkpoint(directory: &Path) -> bool {

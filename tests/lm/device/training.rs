@@ -82,6 +82,7 @@ fn run(decoder: &Decoder, config: &TrainConfig) -> Result<(Vec<f64>, Vec<Tensor>
     let run = Run {
         decoder,
         tokenizer: &tokenizer,
+        chat_template: None,
         model_identity: "tiny",
         prepared: &prepared,
         config,
