@@ -1,11 +1,13 @@
 //! Tells the program which compiler makes it: a run says what it was made with.
 
+use std::io::Write as _;
 use std::process::Command;
 
-fn main() {
+fn main() -> std::io::Result<()> {
     let compiler = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
-    let version = Command::new(compiler).arg("--version").output();
-    let version = version.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned());
-    println!("cargo:rustc-env=SWIRLDB_COMPILER={}", version.unwrap_or_default());
-    println!("cargo:rerun-if-changed=build.rs");
+    let version = Command::new(compiler).arg("--version").output()?;
+    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    let mut out = std::io::stdout();
+    writeln!(out, "cargo:rustc-env=SWIRLDB_COMPILER={version}")?;
+    writeln!(out, "cargo:rerun-if-changed=build.rs")
 }

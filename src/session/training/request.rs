@@ -13,6 +13,9 @@ use crate::train::{ConfigError, Objective, OptionValue, TrainConfig};
 /// Options of TRAIN beside the trainer's.
 const OWN_OPTIONS: [&str; 5] = ["model", "reward", "eval_dataset", "device", "resume"];
 
+const NEEDS_REWARD: &str =
+    "this objective needs reward = '<SQL expression>', such as reward = 'process - 0.5'";
+
 /// Returns the names of all options of TRAIN.
 pub(in crate::session) fn option_names() -> Vec<String> {
     let own = OWN_OPTIONS.iter().map(|name| (*name).to_owned());
@@ -106,9 +109,7 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
     let objective = options_of_trainer.objective;
     let uses_reward = !matches!(objective, Objective::Sft | Objective::Dpo);
     if uses_reward && reward.is_none() && !resume {
-        let message = "this objective needs reward = '<SQL expression>', such as \
-                       reward = 'process - 0.5'";
-        return Err(fail(message.to_owned(), at("objective")));
+        return Err(fail(NEEDS_REWARD.to_owned(), at("objective")));
     }
     if !uses_reward && reward.is_some() {
         let name = objective.name();
