@@ -213,22 +213,20 @@ def run(program: str, *arguments: str) -> str:
 
 def read_tokens(given: argparse.Namespace) -> tuple[dict, dict[int, list]]:
     """Returns the head of the file of tokens, and the sequences of each of the first steps."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = given.tokens
-        if path is None:
-            path = Path(folder) / "tokens.jsonl"
-            run(given.swirl, "export", given.db, "--run", given.run,
-                "--to", str(path))
-        with path.open() as lines:
-            head = json.loads(next(lines))
-            if head.get("swirldb") != "tokens 1":
-                sys.exit(f"loss_curve: {path} is no file of tokens: {str(head)[:80]}")
-            steps: dict[int, list] = {}
-            for line in lines:
-                batch = json.loads(line)
-                if batch["step"] > given.steps:
-                    break
-                steps.setdefault(batch["step"], []).extend(batch["sequences"])
+    path = given.tokens
+    if path is None:
+        path = Path(given.folder) / "tokens.jsonl"
+        run(given.swirl, "export", given.db, "--run", given.run, "--to", str(path))
+    with path.open() as lines:
+        head = json.loads(next(lines))
+        if head.get("swirldb") != "tokens 1":
+            sys.exit(f"loss_curve: {path} is no file of tokens: {str(head)[:80]}")
+        steps: dict[int, list] = {}
+        for line in lines:
+            batch = json.loads(line)
+            if batch["step"] > given.steps:
+                break
+            steps.setdefault(batch["step"], []).extend(batch["sequences"])
     return head, steps
 
 
@@ -260,8 +258,15 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Trains, prints both curves and judges them."""
+    """Compares, with a folder for what is asked of the program."""
     given = arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        given.folder = folder
+        compare(given)
+
+
+def compare(given: argparse.Namespace) -> None:
+    """Trains, prints both curves and judges them."""
     torch.set_num_threads(given.threads)
     head, steps = read_tokens(given)
     options, metrics = head["options"], read_metrics(given)
