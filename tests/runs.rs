@@ -366,9 +366,7 @@ fn a_file_says_what_a_statement_does() {
     let model = small_model(&session, folder.path());
     let path = folder.path().join("run.toml");
     let write = |text: &str| std::fs::write(&path, text).unwrap();
-    write(&format!(
-        "query = \"FROM subtrajectories |> SAMPLE 2 TRAJECTORIES SEED 3;\"\nname = 'it''s'\n"
-    ));
+    write("query = 'FROM subtrajectories'\nname = 'it''s'\n");
     assert!(train_statement(&path).is_err(), "no TOML");
     write(&format!(
         "query = \"FROM subtrajectories |> SAMPLE 2 TRAJECTORIES SEED 3;\"\nname = \"by file\"\n\
