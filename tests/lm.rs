@@ -55,6 +55,24 @@ pub fn tiny() -> DecoderConfig {
     }
 }
 
+/// Returns the shape of SmolLM2-135M.
+pub fn smollm2() -> DecoderConfig {
+    DecoderConfig {
+        vocab_size: 49_152,
+        hidden_size: 576,
+        intermediate_size: 1536,
+        n_layers: 30,
+        n_heads: 9,
+        n_kv_heads: 3,
+        head_dim: 64,
+        rope_theta: 100_000.0,
+        rms_norm_eps: 1e-5,
+        context_length: 8192,
+        tie_word_embeddings: true,
+        ..DecoderConfig::default()
+    }
+}
+
 /// Returns a small configuration of every family, with everything that each adds.
 pub fn families() -> Vec<DecoderConfig> {
     let llama3 = RopeScaling::Llama3 {

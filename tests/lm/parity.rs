@@ -37,7 +37,7 @@ fn checkpoint(name: &str) -> (LoadedModel, HashMap<String, Tensor>, Vec<u32>) {
 }
 
 /// Every checkpoint: the first two are of one sequence, the others of two.
-const CHECKPOINTS: [&str; 8] = [
+pub const CHECKPOINTS: [&str; 8] = [
     "llama-tiny",
     "llama-tiny-untied",
     "llama3-tiny",

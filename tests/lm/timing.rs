@@ -5,25 +5,9 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use candle_core::Device;
-use swirldb::lm::{Decoder, DecoderConfig, LoraConfig, Packed, Training, load};
+use swirldb::lm::{Decoder, LoraConfig, Packed, Training, load};
 
-/// Returns the shape of SmolLM2-135M.
-fn smollm2() -> DecoderConfig {
-    DecoderConfig {
-        vocab_size: 49_152,
-        hidden_size: 576,
-        intermediate_size: 1536,
-        n_layers: 30,
-        n_heads: 9,
-        n_kv_heads: 3,
-        head_dim: 64,
-        rope_theta: 100_000.0,
-        rms_norm_eps: 1e-5,
-        context_length: 8192,
-        tie_word_embeddings: true,
-        ..DecoderConfig::default()
-    }
-}
+use super::smollm2;
 
 /// Returns the processor time of this process in seconds, all threads together.
 fn processor_time() -> f64 {

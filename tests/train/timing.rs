@@ -18,10 +18,12 @@ use std::time::Instant;
 use candle_core::{Device, Tensor, Var};
 use serde_json::{Value, json};
 use swirldb::lm::{
-    Decoder, DecoderConfig, Distribution, LoraConfig, Packed, Prompt, Request, Sampler,
-    SamplerOptions, Training, load,
+    Decoder, Distribution, LoraConfig, Packed, Prompt, Request, Sampler, SamplerOptions, Training,
+    load,
 };
 use swirldb::train::{AdamConfig, AdamW, Gradients, run_on_large_stack};
+
+use crate::lm::smollm2;
 
 /// What the trajectory with several chosen actions is made of, in tokens.
 const PROMPT: usize = 200;
@@ -36,24 +38,6 @@ const NEW_TOKENS: usize = 64;
 
 fn setting(name: &str) -> Option<String> {
     std::env::var(format!("SWIRL_BENCH_{name}")).ok()
-}
-
-/// Returns the shape of SmolLM2-135M.
-fn smollm2() -> DecoderConfig {
-    DecoderConfig {
-        vocab_size: 49_152,
-        hidden_size: 576,
-        intermediate_size: 1536,
-        n_layers: 30,
-        n_heads: 9,
-        n_kv_heads: 3,
-        head_dim: 64,
-        rope_theta: 100_000.0,
-        rms_norm_eps: 1e-5,
-        context_length: 8192,
-        tie_word_embeddings: true,
-        ..DecoderConfig::default()
-    }
 }
 
 fn lora() -> Training {

@@ -9,20 +9,8 @@ use candle_core::{DType, Device, Tensor, Var};
 use swirldb::lm::{Decoder, DecoderConfig, Packed, Training, Work, device, load};
 use swirldb::train::{AdamConfig, AdamW, Gradients};
 
-use crate::lm::{difference, families};
-
-/// Checkpoints of every family, as a person copied them: a binary may run on another machine than
-/// the one that built it.
-const CHECKPOINTS: [&str; 8] = [
-    "llama-tiny",
-    "llama-tiny-untied",
-    "llama3-tiny",
-    "qwen2-tiny",
-    "qwen3-tiny",
-    "gemma2-tiny",
-    "gemma3-tiny",
-    "gemma3-pictures-tiny",
-];
+use crate::lm::parity::CHECKPOINTS;
+use crate::lm::{difference, families, smollm2};
 
 fn say(line: &str) {
     let mut stderr = std::io::stderr();
@@ -131,24 +119,6 @@ fn two_passes_are_equal_bit_for_bit() {
         for ((name, a), (_, b)) in first.iter().zip(&second) {
             assert_eq!(difference(a, b), 0.0, "{name}");
         }
-    }
-}
-
-/// Returns the shape of SmolLM2-135M.
-fn smollm2() -> DecoderConfig {
-    DecoderConfig {
-        vocab_size: 49_152,
-        hidden_size: 576,
-        intermediate_size: 1536,
-        n_layers: 30,
-        n_heads: 9,
-        n_kv_heads: 3,
-        head_dim: 64,
-        rope_theta: 100_000.0,
-        rms_norm_eps: 1e-5,
-        context_length: 8192,
-        tie_word_embeddings: true,
-        ..DecoderConfig::default()
     }
 }
 
