@@ -22,7 +22,7 @@ const OF_THE_PROGRAM: [(&str, &str); 29] = [
     ("demo", "the demo's folder holds something else: by hand"),
     ("expression", "session: a reward that is no expression"),
     ("evaluation", "trec: files that are wrong, evaluation: rankings that are"),
-    ("export", "program: swirl export takes a query"),
+    ("one-query", "program: swirl export and swirl sample take a query"),
     ("file", "program: -f names no file"),
     ("hub", "hub: what a hub refuses; runs: a model of a hub"),
     ("import", "program: import of what is not there"),

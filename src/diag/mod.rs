@@ -9,4 +9,4 @@ mod suggest;
 pub use diagnostic::{Diagnostic, Span};
 pub use digits::hexadecimal;
 pub use progress::{Progress, Reached};
-pub use suggest::{did_you_mean, list_some};
+pub use suggest::{did_you_mean, list_some, nearest};

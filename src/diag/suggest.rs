@@ -27,3 +27,14 @@ pub fn list_some<'a>(candidates: impl IntoIterator<Item = &'a str>) -> String {
         _ => shown,
     }
 }
+
+/// Returns how to help with a name that is not among `known`: `kinds` is what those are called,
+/// `none` is said where there is none.
+pub fn nearest(name: &str, known: &[String], kinds: &str, none: &str) -> String {
+    let names = || known.iter().map(String::as_str);
+    match did_you_mean(name, names()) {
+        Some(near) => format!("did you mean '{near}'?"),
+        None if known.is_empty() => none.to_owned(),
+        None => format!("{kinds}: {}", list_some(names())),
+    }
+}

@@ -203,7 +203,6 @@ pub fn write_samples(arguments: SampleArguments) -> Result<(), SessionError> {
     let SampleArguments { temperature, top_k, top_p, min_p, .. } = arguments;
     let options = SampleOptions {
         model: arguments.model,
-        device: None,
         n: arguments.n.max(1),
         distribution: Distribution { temperature, top_k, top_p, min_p },
         max_new_tokens: arguments.max_new_tokens,

@@ -224,7 +224,12 @@ impl Console {
                 }
                 say(&told);
             }
-            Outcome::Trained(summary) => super::training_view::print_summary(summary),
+            Outcome::Trained(summary) => {
+                super::training_view::print_summary(summary);
+                if !summary.complete {
+                    return Err(SessionError::Cancelled);
+                }
+            }
             Outcome::Text(text) => {
                 let written = self.out.write_all(text.as_bytes());
                 let ended = if text.ends_with('\n') { Ok(()) } else { writeln!(self.out) };

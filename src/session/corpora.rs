@@ -10,7 +10,6 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
-use super::datasets::nearest;
 use super::error::SessionError;
 use super::listing::list;
 use super::statement::{Outcome, Session, Sink, mistake, worded};
@@ -19,7 +18,7 @@ use crate::db::{
     Analyzer, BuildOptions, CORPUS_FIELDS, Chunking, Corpus, CorpusDraft, DbError, Embedding,
     Retrieval,
 };
-use crate::diag::{Diagnostic, did_you_mean, hexadecimal};
+use crate::diag::{Diagnostic, did_you_mean, hexadecimal, nearest};
 use crate::exchange::{
     CorpusFile, CorpusManifest, Document, DocumentBatch, DocumentFormat, DocumentOptions,
     Documents, create, derived_id, write_document,

@@ -18,7 +18,7 @@ use super::statement::{Outcome, Session, Sink, mistake};
 use super::verification;
 use crate::codec::{DatasetRecord, DatasetRow, TableId};
 use crate::db::{ChangedRow, DbError, Difference, difference};
-use crate::diag::{Diagnostic, did_you_mean, hexadecimal, list_some};
+use crate::diag::{Diagnostic, hexadecimal, nearest};
 use crate::exchange::{
     DatasetManifest, DatasetRows, NativeWriter, PinnedTrajectory, WrittenRow, create,
 };
@@ -92,17 +92,6 @@ pub(super) fn known(
     let unknown = Diagnostic::new("unknown-dataset", message).at(name.span);
     let help = nearest(&name.text, &names, "datasets", "|> SAVE AS name saves one");
     Err(mistake(unknown.help(help), text))
-}
-
-/// Returns how to help with a name that is not among `known`: `kinds` is what those are called,
-/// `none` is said where there is none.
-pub(super) fn nearest(name: &str, known: &[String], kinds: &str, none: &str) -> String {
-    let names = || known.iter().map(String::as_str);
-    match did_you_mean(name, names()) {
-        Some(near) => format!("did you mean '{near}'?"),
-        None if known.is_empty() => none.to_owned(),
-        None => format!("{kinds}: {}", list_some(names())),
-    }
 }
 
 /// `SHOW DATASET name`: what it says of itself.

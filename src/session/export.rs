@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::error::SessionError;
-use super::select::select;
+use super::select::{only_query, select};
 use super::statement::{Session, mistake};
 use crate::diag::Diagnostic;
 use crate::exchange::{ChatWriter, NativeWriter, create};
 use crate::model::{Judge, Label};
 use crate::query::Scope;
-use crate::query::syntax::{Name, QueryStatement, StatementKind};
+use crate::query::syntax::{Name, QueryStatement};
 
 /// Trajectories read together.
 const READ: usize = 128;
@@ -55,14 +55,7 @@ pub fn export(
     path: &Path,
 ) -> Result<u64, SessionError> {
     let statements = session.parse(query)?;
-    let query_of = statements.iter().find_map(|s| match &s.kind {
-        StatementKind::Query(query) if query.then.is_none() => Some(query),
-        _ => None,
-    });
-    let (Some(selected), 1) = (query_of, statements.len()) else {
-        let message = "export takes one query that gives rows of trajectories or steps";
-        return Err(SessionError::mistake("export", message));
-    };
+    let selected = only_query(&statements, "export")?;
     let view = session.database().view();
     let (database, cancel) = (session.database(), session.cancel());
     let parameters = &session.parameters();

@@ -11,7 +11,7 @@ use super::error::SessionError;
 use super::statement::{Session, worded};
 use crate::db::NewRow;
 use crate::diag::Diagnostic;
-use crate::query::syntax::{QueryStatement, STEP, TRAJECTORY};
+use crate::query::syntax::{QueryStatement, STEP, Statement, StatementKind, TRAJECTORY};
 use crate::query::{QueryError, Scope, TextPlace};
 use crate::store::View;
 
@@ -52,6 +52,20 @@ pub(super) fn select(
     let undecided = prepared.undecided();
     let (labels, present) = (prepared.labels, prepared.present);
     Ok(Selection { rows, labels, present, undecided, without_reward: dropped })
+}
+
+/// Returns the only statement of a text: a query without a verb behind it. `what` is what takes it.
+pub(super) fn only_query<'a>(
+    statements: &'a [Statement],
+    what: &str,
+) -> Result<&'a QueryStatement, SessionError> {
+    if let [Statement { kind: StatementKind::Query(query), .. }] = statements
+        && query.then.is_none()
+    {
+        return Ok(query);
+    }
+    let message = format!("{what} takes one query whose rows are trajectories or steps");
+    Err(SessionError::mistake("one-query", message))
 }
 
 /// Returns the columns of a query's rows that say which steps they are, `None` where none do.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::streamed::{Rows, Spec, Value};
 use crate::codec::ColumnType::{Integer, Text};
 use crate::codec::DatasetRow;
-use crate::diag::{Diagnostic, did_you_mean, list_some};
+use crate::diag::{Diagnostic, nearest};
 use crate::store::{StoreError, View};
 
 pub(super) const DATASET_PAIRS: &[Spec] = &[
@@ -36,12 +36,8 @@ pub(super) fn dataset_of(
     if view.store().dataset(name).map_err(failed)?.is_none() {
         let names: Vec<String> =
             view.store().datasets().map_err(failed)?.into_iter().map(|d| d.name).collect();
-        let names = || names.iter().map(String::as_str);
         let error = Diagnostic::new("unknown-dataset", format!("unknown dataset '{name}'"));
-        let help = match did_you_mean(name, names()) {
-            Some(near) => format!("did you mean '{near}'?"),
-            None => format!("datasets: {}", list_some(names())),
-        };
+        let help = nearest(name, &names, "datasets", "|> SAVE AS name saves one");
         return Err((error.help(help), Some(0)));
     }
     Ok(name.clone())

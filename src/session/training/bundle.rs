@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::difference::{Metrics, collected};
+use super::difference::{Metrics, collected, differences};
 use super::model::{load, locate, weights_of};
 use super::request::RunConfig;
-use super::runs::{checkpoint_of, directory, repeat, training_run};
+use super::runs::{checkpoint_of, directory, ended_after, repeat, training_run};
 use crate::codec::{RunRecord, RunStatus};
 use crate::db::import;
 use crate::exchange::{ReadOptions, create, open};
@@ -161,9 +161,7 @@ fn ended(
     directory: &Path,
     record: &RunRecord,
 ) -> Result<(u64, BTreeMap<String, String>), SessionError> {
-    let output: Value =
-        record.output.as_deref().and_then(|o| serde_json::from_str(o).ok()).unwrap_or_default();
-    let steps = output["steps"].as_u64().unwrap_or_default();
+    let (steps, _) = ended_after(record).unwrap_or_default();
     let folder = checkpoint_of(directory, steps);
     let mut weights = BTreeMap::new();
     for name in ["adapter_model.safetensors", "model.safetensors"] {
@@ -339,26 +337,15 @@ fn free_name(session: &Session, run: &str) -> Result<String, SessionError> {
     Err(refused("no name is left for the run".to_owned()))
 }
 
+/// Returns the first number that differs: its step, metric and both values.
 fn first_difference(
     then: &Metrics,
     now: &Metrics,
 ) -> Option<(u64, String, Option<f64>, Option<f64>)> {
-    let none = BTreeMap::new();
-    let mut found: Option<(u64, String, Option<f64>, Option<f64>)> = None;
-    let names: std::collections::BTreeSet<&String> = then.keys().chain(now.keys()).collect();
-    for name in names {
-        let (of_then, of_now) = (then.get(name).unwrap_or(&none), now.get(name).unwrap_or(&none));
-        let steps: std::collections::BTreeSet<u64> =
-            of_then.keys().chain(of_now.keys()).copied().collect();
-        for step in steps {
-            let values = (of_then.get(&step).copied(), of_now.get(&step).copied());
-            let is_same = values.0.map(f64::to_bits) == values.1.map(f64::to_bits);
-            if !is_same && found.as_ref().is_none_or(|(first, ..)| step < *first) {
-                found = Some((step, name.clone(), values.0, values.1));
-            }
-        }
-    }
-    found
+    let (name, step) = differences(then, now).into_iter().min_by_key(|(_, step)| *step)?;
+    let value = |of: &Metrics| of.get(&name)?.get(&step).copied();
+    let (before, after) = (value(then), value(now));
+    Some((step, name, before, after))
 }
 
 /// Returns what a run was made with that differs.

@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::request::RunConfig;
+use super::runs::named_run;
 use crate::codec::{DatasetRecord, RunRecord};
-use crate::diag::{Diagnostic, hexadecimal};
+use crate::diag::hexadecimal;
 use crate::query::syntax::Name;
-use crate::session::datasets::{differing, nearest};
+use crate::session::datasets::differing;
 use crate::session::error::SessionError;
 use crate::session::listing::list;
-use crate::session::statement::{Outcome, Session, Sink, mistake};
+use crate::session::statement::{Outcome, Session, Sink};
 use crate::session::verification::counts;
 use crate::store::Store;
 
@@ -38,7 +39,8 @@ pub(in crate::session) fn diff(
     sink: &mut dyn Sink,
 ) -> Result<Outcome, SessionError> {
     let store = session.database().store();
-    let (a, b) = (known(store, first, text)?, known(store, second, text)?);
+    let known = |name: &Name| named_run(store, &name.text, Some((name.span, text)));
+    let (a, b) = (known(first)?, known(second)?);
     let mut lines = Vec::new();
     for (what, name, values) in [
         ("status", "", [a.status.as_str(), b.status.as_str()].map(str::to_owned)),
@@ -53,17 +55,6 @@ pub(in crate::session) fn diff(
         sink.note("the runs have the same options, data and metrics, to the last bit");
     }
     list(sink, ["what", "name", "a", "b", "note"], lines)
-}
-
-fn known(store: &Store, name: &Name, text: &str) -> Result<RunRecord, SessionError> {
-    if let Some(record) = store.run(&name.text)?.filter(|record| record.kind == "train") {
-        return Ok(record);
-    }
-    let names: Vec<String> =
-        store.runs()?.into_iter().filter(|r| r.kind == "train").map(|r| r.id).collect();
-    let help = nearest(&name.text, &names, "runs", "|> TRAIN WITH (...) AS name makes one");
-    let message = format!("no training run '{}'", name.text);
-    Err(mistake(Diagnostic::new("unknown-run", message).at(name.span).help(help), text))
 }
 
 /// Adds a line if the values differ.
@@ -153,19 +144,26 @@ pub(super) fn collected(store: &Store, run: &str) -> Result<Metrics, SessionErro
 
 /// Compares the last values of metrics and says where they begin to differ.
 fn metrics(lines: &mut Vec<Line>, a: &Metrics, b: &Metrics) {
+    let last = |of: &Metrics, name: &str| match of.get(name).and_then(BTreeMap::last_key_value) {
+        Some((step, value)) => format!("{value} at step {step}"),
+        None => "not measured".to_owned(),
+    };
+    for (name, step) in differences(a, b) {
+        let note = format!("differ from step {step} on");
+        lines.push(["metric".to_owned(), name.clone(), last(a, &name), last(b, &name), note]);
+    }
+}
+
+/// Returns the metrics that are not the same to the last bit, each with the first step at which
+/// they differ.
+pub(super) fn differences(a: &Metrics, b: &Metrics) -> Vec<(String, u64)> {
     let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
     let none = BTreeMap::new();
-    for name in names {
+    let first = |name: &String| {
         let (of_a, of_b) = (a.get(name).unwrap_or(&none), b.get(name).unwrap_or(&none));
-        let same =
-            |step: &u64| of_a.get(step).map(|v| v.to_bits()) == of_b.get(step).map(|v| v.to_bits());
+        let bits = |of: &BTreeMap<u64, f64>, step: u64| of.get(&step).map(|v| v.to_bits());
         let steps: BTreeSet<u64> = of_a.keys().chain(of_b.keys()).copied().collect();
-        let Some(differs) = steps.iter().find(|step| !same(step)) else { continue };
-        let last = |of: &BTreeMap<u64, f64>| match of.last_key_value() {
-            Some((step, value)) => format!("{value} at step {step}"),
-            None => "not measured".to_owned(),
-        };
-        let note = format!("differ from step {differs} on");
-        lines.push(["metric".to_owned(), name.clone(), last(of_a), last(of_b), note]);
-    }
+        steps.into_iter().find(|step| bits(of_a, *step) != bits(of_b, *step))
+    };
+    names.into_iter().filter_map(|name| Some((name.clone(), first(name)?))).collect()
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::card;
 use super::model::load;
 use super::request::RunConfig;
-use super::runs::{checkpoint_of, directory, training_run};
+use super::runs::{checkpoint_of, directory, ended_after, training_run};
 use crate::session::error::SessionError;
 use crate::session::statement::Session;
 
@@ -24,9 +24,7 @@ pub fn merge(
     let store = session.database().store();
     let record = training_run(store, run)?;
     let mut config = RunConfig::stored(run, &record.config)?;
-    let output: serde_json::Value =
-        record.output.as_deref().and_then(|o| serde_json::from_str(o).ok()).unwrap_or_default();
-    let ended = output["result"].as_u64().or(output["steps"].as_u64());
+    let ended = ended_after(&record).map(|(_, result)| result);
     let Some(steps) = steps.or(ended) else {
         let message = format!("run '{run}' has not ended: name one of its checkpoints by its step");
         return Err(SessionError::mistake("run", message));

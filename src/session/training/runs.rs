@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::card;
 use super::examples::{Stored, examples, held_out, saved};
@@ -13,7 +13,7 @@ use super::recorder::Recorder;
 use super::request::{RunConfig, request};
 use crate::codec::{RunRecord, RunStatus};
 use crate::db::NewRow;
-use crate::diag::{Diagnostic, did_you_mean, list_some};
+use crate::diag::{Diagnostic, Span, nearest};
 use crate::lm::LoadedModel;
 use crate::query::Scope;
 use crate::query::parameters::with_values;
@@ -93,23 +93,33 @@ pub(in crate::session) fn train(
     config.pinned = pinned(&model);
     drop_orphan(store, &run, &text)?;
     session.database().save_dataset(scope.view, draft, &selection.rows)?;
-    let record = RunRecord {
-        id: run.clone(),
-        kind: "train".to_owned(),
-        status: RunStatus::Running,
-        statement: statement.text.clone(),
-        config: config.text()?,
-        seed: Some(config.options.seed),
-        dataset: Some(run),
-        output: None,
-        error: None,
-        started_at: now_micros(),
-        ended_at: None,
-    };
+    let record = begun(&run, &run, &config, &statement.text)?;
     store.put_run(&record)?;
     let mut summary = carry_out(session, &config, &model, &ready, record, false, sink)?;
     summary.without_reward = selection.without_reward;
     Ok(summary)
+}
+
+/// Returns the record of a run that begins.
+fn begun(
+    name: &str,
+    dataset: &str,
+    config: &RunConfig,
+    statement: &str,
+) -> Result<RunRecord, SessionError> {
+    Ok(RunRecord {
+        id: name.to_owned(),
+        kind: "train".to_owned(),
+        status: RunStatus::Running,
+        statement: statement.to_owned(),
+        config: config.text()?,
+        seed: Some(config.options.seed),
+        dataset: Some(dataset.to_owned()),
+        output: None,
+        error: None,
+        started_at: now_micros(),
+        ended_at: None,
+    })
 }
 
 /// Forgets the dataset of a run that was killed before there was a record of it: the same statement
@@ -139,19 +149,7 @@ pub(super) fn repeat(
     let held_out = held_out(session, &view, &config, &examples)?;
     let ready = ready(session, model, &config, &examples, &held_out)?;
     config.pinned = pinned(model);
-    let record = RunRecord {
-        id: name.to_owned(),
-        kind: "train".to_owned(),
-        status: RunStatus::Running,
-        statement: statement.to_owned(),
-        config: config.text()?,
-        seed: Some(config.options.seed),
-        dataset: Some(dataset.to_owned()),
-        output: None,
-        error: None,
-        started_at: now_micros(),
-        ended_at: None,
-    };
+    let record = begun(name, dataset, &config, statement)?;
     let summary = carry_out(session, &config, model, &ready, record, false, sink)?;
     Ok((summary, config))
 }
@@ -180,17 +178,34 @@ pub(in crate::session) fn resume(
 /// # Errors
 /// There is none, with the nearest name.
 pub(super) fn training_run(store: &Store, run: &str) -> Result<RunRecord, SessionError> {
-    if let Some(record) = store.run(run)?.filter(|r| r.kind == "train") {
+    named_run(store, run, None)
+}
+
+/// Returns the training run of a name, which stands in a statement at `place`.
+pub(super) fn named_run(
+    store: &Store,
+    run: &str,
+    place: Option<(Span, &str)>,
+) -> Result<RunRecord, SessionError> {
+    if let Some(record) = store.run(run)?.filter(|record| record.kind == "train") {
         return Ok(record);
     }
-    let runs = store.runs()?;
-    let names = || runs.iter().filter(|r| r.kind == "train").map(|r| r.id.as_str());
-    let diagnostic = Diagnostic::new("unknown-run", format!("no training run '{run}'"));
-    let help = match did_you_mean(run, names()) {
-        Some(near) => format!("did you mean '{near}'?"),
-        None => format!("runs: {}", list_some(names())),
-    };
-    Err(mistake(diagnostic.help(help), ""))
+    let names: Vec<String> =
+        store.runs()?.into_iter().filter(|r| r.kind == "train").map(|r| r.id).collect();
+    let help = nearest(run, &names, "runs", "|> TRAIN WITH (...) AS name makes one");
+    let unknown = Diagnostic::new("unknown-run", format!("no training run '{run}'")).help(help);
+    Err(match place {
+        Some((span, text)) => mistake(unknown.at(span), text),
+        None => mistake(unknown, ""),
+    })
+}
+
+/// Returns after how many optimiser steps a run ended, and after how many it had the weights that
+/// it gives; `None` if it has not ended.
+pub(super) fn ended_after(record: &RunRecord) -> Option<(u64, u64)> {
+    let output: Value = serde_json::from_str(record.output.as_deref()?).ok()?;
+    let steps = output["steps"].as_u64()?;
+    Some((steps, output["result"].as_u64().unwrap_or(steps)))
 }
 
 /// Returns what a query selects for the objective: rows with rewards, or pairs.
@@ -306,16 +321,13 @@ fn carry_out(
     );
     let Recorder { losses, evaluations, failed, .. } = recorder;
     record.ended_at = Some(now_micros());
-    let outcome = match (trained, failed) {
-        (Ok(outcome), None) => outcome,
-        (Err(error), _) => {
-            record.status = RunStatus::Failed;
-            record.error = Some(error.to_string());
-            store.put_run(&record)?;
-            return Err(error.into());
-        }
-        (Ok(_), Some(error)) => return Err(error),
-    };
+    let trained = failed.map_or_else(|| trained.map_err(SessionError::from), Err);
+    let outcome = trained.inspect_err(|error| {
+        record.status = RunStatus::Failed;
+        record.error = Some(error.to_string());
+        // Where nothing can be stored, the first reason is the one to tell.
+        let _ = store.put_run(&record);
+    })?;
     record.status = if outcome.complete { RunStatus::Finished } else { RunStatus::Stopped };
     record.error = None;
     let result = result_of(&outcome, config);

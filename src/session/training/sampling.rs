@@ -16,10 +16,9 @@ use crate::lm::{
     SamplerOptions, Tokenizer,
 };
 use crate::query::Scope;
-use crate::query::syntax::StatementKind;
 use crate::render::{RenderError, Renderer, RendererChoice};
 use crate::session::error::SessionError;
-use crate::session::select::select;
+use crate::session::select::{only_query, select};
 use crate::session::statement::Session;
 use crate::store::View;
 use crate::train::{Example, policy_fingerprint, vocabulary_of};
@@ -32,8 +31,6 @@ const TOGETHER: usize = 256;
 pub struct SampleOptions {
     /// A model's file or folder, or an adapter's folder.
     pub model: PathBuf,
-    /// The device; `None`: the CPU.
-    pub device: Option<String>,
     /// Samples of each state.
     pub n: usize,
     /// What tokens are drawn from.
@@ -83,15 +80,8 @@ pub fn sample(
     write: &mut dyn FnMut(Value) -> Result<(), SessionError>,
 ) -> Result<SampleReport, SessionError> {
     let statements = session.parse(query)?;
-    let query_of = statements.iter().find_map(|s| match &s.kind {
-        StatementKind::Query(query) if query.then.is_none() => Some(query),
-        _ => None,
-    });
-    let Some(selected) = query_of else {
-        let message = "expected a query whose rows are steps, such as FROM steps";
-        return Err(SessionError::mistake("sample", message));
-    };
-    let model = load_frozen(session, &options.model, options.device.as_deref())?;
+    let selected = only_query(&statements, "sample")?;
+    let model = load_frozen(session, &options.model, None)?;
     let Some(tokenizer) = &model.tokenizer else {
         return Err(SessionError::mistake("model", "the model has no tokenizer"));
     };
