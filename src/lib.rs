@@ -11,6 +11,7 @@ pub mod plot;
 pub mod query;
 pub mod render;
 pub mod repl;
+pub mod rollout;
 pub mod score;
 pub mod serve;
 pub mod session;

@@ -123,6 +123,10 @@ enum Command {
     },
     /// Train as a file says, or go on with a run that was stopped or killed.
     Train(training::TrainArguments),
+    /// Let a policy answer questions with tools as a file says, and store its trajectories.
+    Generate(training::RolloutArguments),
+    /// The same, and measure its answers against gold.
+    Eval(training::RolloutArguments),
     /// Write the model of a run whole, its adapters added to the weights.
     Merge(training::MergeArguments),
     /// Write a finished run as a folder with all that is needed to make it again.
@@ -321,6 +325,10 @@ fn run(arguments: Arguments) -> Result<ExitCode, SessionError> {
             note(&format!("{}: {written} trajectories", to.display()));
         }
         Some(Command::Train(arguments)) => training::train(arguments)?,
+        Some(Command::Generate(arguments)) => {
+            training::roll_out(arguments, RolloutVerb::Generate)?;
+        }
+        Some(Command::Eval(arguments)) => training::roll_out(arguments, RolloutVerb::Evaluate)?,
         Some(Command::Merge(arguments)) => training::write_merged(arguments)?,
         Some(Command::Bundle(arguments)) => training::write_bundle(arguments)?,
         Some(Command::Rerun(arguments)) => return training::make_again(arguments),

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use swirldb::lm::{self, Device, Training};
 use swirldb::session::{
-    NewModel, Outcome, SampleOptions, Session, TrainSummary, bundle, create_model, export_batches,
-    merge, rerun, sample, train_statement,
+    ConfigVerb, NewModel, Outcome, SampleOptions, Session, TrainSummary, bundle, config_statement,
+    create_model, export_batches, merge, rerun, sample,
 };
 
 use crate::branching::letters;
@@ -367,14 +367,14 @@ fn a_file_says_what_a_statement_does() {
     let path = folder.path().join("run.toml");
     let write = |text: &str| std::fs::write(&path, text).unwrap();
     write("query = 'FROM subtrajectories'\nname = 'it''s'\n");
-    assert!(train_statement(&path).is_err(), "no TOML");
+    assert!(config_statement(&path, ConfigVerb::Train).is_err(), "no TOML");
     write(&format!(
         "query = \"FROM subtrajectories |> SAMPLE 2 TRAJECTORIES SEED 3;\"\nname = \"by file\"\n\
          model = '{}'\nlearning_rate = 2e-3\nmax_steps = 1\n\
          target_modules = ['q_proj', 'v_proj']\nlog_examples = true\n",
         model.display()
     ));
-    let statement = train_statement(&path).unwrap();
+    let statement = config_statement(&path, ConfigVerb::Train).unwrap();
     let (summary, _) = trained(&session, &statement);
     assert_eq!(summary.run, "by file");
     let config = number(
@@ -390,7 +390,7 @@ fn a_file_says_what_a_statement_does() {
         ("query = 'FROM steps'\n\nr = \n", "line 3"),
     ] {
         write(text);
-        let error = train_statement(&path).unwrap_err().render();
+        let error = config_statement(&path, ConfigVerb::Train).unwrap_err().render();
         assert!(error.contains(told) && error.contains("run.toml"), "{text}\n{error}");
     }
 }

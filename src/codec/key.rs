@@ -176,6 +176,17 @@ pub enum Key {
         /// When, as a sequence.
         sequence: u64,
     },
+    /// `sample`: ordinal, step, run, number.
+    Sample {
+        /// The trajectory's ordinal.
+        trajectory: u64,
+        /// The step whose state it was proposed at, from 1.
+        step: u32,
+        /// The run that proposed it.
+        run: String,
+        /// Its number among the samples of that run and state, from 0.
+        sample: u32,
+    },
     /// `dataset`: name, chunk; chunk 0 is the manifest, rows follow from 1.
     Dataset(String, u32),
     /// `run`: id.
@@ -218,6 +229,7 @@ impl Key {
             Key::Column { .. } => Family::Column,
             Key::Delta(_) => Family::Delta,
             Key::Label { .. } => Family::Label,
+            Key::Sample { .. } => Family::Sample,
             Key::Dataset(..) => Family::Dataset,
             Key::Run(_) => Family::Run,
             Key::Metric(..) => Family::Metric,
@@ -260,6 +272,12 @@ impl Key {
                 put_text(&mut out, judge);
                 out.extend_from_slice(&sequence.to_be_bytes());
             }
+            Key::Sample { trajectory, step, run, sample } => {
+                out.extend_from_slice(&trajectory.to_be_bytes());
+                out.extend_from_slice(&step.to_be_bytes());
+                put_text(&mut out, run);
+                out.extend_from_slice(&sample.to_be_bytes());
+            }
             Key::Dataset(name, chunk) => {
                 put_text(&mut out, name);
                 out.extend_from_slice(&chunk.to_be_bytes());
@@ -289,7 +307,8 @@ impl Key {
         out
     }
 
-    /// Returns the bytes that every key of the trajectory begins with, in `step` and `label`.
+    /// Returns the bytes that every key of the trajectory begins with, in `step`, `label` and
+    /// `sample`.
     pub fn trajectory_prefix(trajectory: u64) -> Vec<u8> {
         trajectory.to_be_bytes().to_vec()
     }
@@ -358,7 +377,13 @@ impl KeyBytes<'_> {
                 step: self.u32()?,
                 pair: self.u64()?,
             },
-            Family::Tombstone | Family::Sample => return None,
+            Family::Sample => Key::Sample {
+                trajectory: self.u64()?,
+                step: self.u32()?,
+                run: self.text()?,
+                sample: self.u32()?,
+            },
+            Family::Tombstone => return None,
         })
     }
 

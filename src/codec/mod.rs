@@ -22,7 +22,8 @@ pub use key::{Family, Key, TableId};
 pub use record::{
     BodyPlacer, Catalogue, ChunkEntry, ColumnEntry, Delta, ExampleRecord, HeaderRecord,
     INLINE_BYTES_MAX, IdRecord, JudgeRecord, LabelCell, LabelColumn, LabelRecord, Manifest,
-    MessageRecord, MetricRecord, Record, RunRecord, RunStatus, StepRecord, Text, body_texts,
+    MessageRecord, MetricRecord, Record, RunRecord, RunStatus, SampleRecord, StepRecord, Text,
+    body_texts,
 };
 pub use recording::RecordingRecord;
 pub use rows::{StepRows, TrajectoryRows, call_error};

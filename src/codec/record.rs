@@ -183,7 +183,8 @@ pub struct HeaderRecord {
     pub n_steps: u32,
     /// The row of the first step.
     pub first_row: u64,
-    split: Option<String>,
+    /// Its split.
+    pub split: Option<String>,
     /// The question's identifier.
     pub question_id: Option<String>,
     /// The question's text.
@@ -196,7 +197,8 @@ pub struct HeaderRecord {
     sample_index: Option<i64>,
     run_id: Option<String>,
     round: Option<i64>,
-    status: Option<String>,
+    /// How it ended, in the word for it.
+    pub status: Option<String>,
     /// The final answer.
     pub answer: Option<String>,
     created_at: Option<i64>,
@@ -590,12 +592,12 @@ impl RunStatus {
     }
 }
 
-/// One import or training run.
+/// One import, generation, evaluation, judging or training run.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct RunRecord {
     /// The name, unique in the database.
     pub id: String,
-    /// `import` or `train`.
+    /// `import`, `generate`, `evaluate`, `judge` or `train`.
     pub kind: String,
     /// How far it came.
     pub status: RunStatus,
@@ -630,6 +632,35 @@ pub struct MetricRecord {
 
 impl Record for MetricRecord {
     const WHAT: &'static str = "metric record";
+}
+
+/// An action proposed at a stored state and not executed; which one is in its key.
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
+pub struct SampleRecord {
+    /// What the policy wrote.
+    pub text: String,
+    /// The tool that it would call first.
+    pub tool: Option<String>,
+    /// Why it ended: `stop`, `length`, `context`.
+    pub finish_reason: String,
+    /// Why it is no action, if it is none.
+    pub malformed: Option<String>,
+    /// Its tokens in the policy's vocabulary.
+    pub token_ids: Vec<u32>,
+    /// The log-probability of each token under the policy.
+    pub log_probs: Vec<f32>,
+    /// What it was worth, where it was judged.
+    pub reward: Option<f64>,
+    /// What training made of it.
+    pub advantage: Option<f64>,
+    /// The optimiser step that it was drawn in, from 1; 0 outside of training.
+    pub training_step: u64,
+    /// Where its random numbers came from.
+    pub seed: u64,
+}
+
+impl Record for SampleRecord {
+    const WHAT: &'static str = "sample record";
 }
 
 /// What a training run made of an action in one epoch; which one is in its key.

@@ -7,10 +7,12 @@ use std::time::Instant;
 
 use clap::Args;
 use swirldb::lm::Distribution;
+use swirldb::query::syntax::RolloutVerb;
 use swirldb::render::RendererChoice;
 use swirldb::repl::{Console, Format, script, watched};
 use swirldb::session::{
-    NewModel, SampleOptions, SessionError, bundle, create_model, merge, sample, train_statement,
+    ConfigVerb, NewModel, SampleOptions, SessionError, bundle, config_statement, create_model,
+    merge, sample,
 };
 
 use super::{OpenArguments, note};
@@ -27,6 +29,18 @@ pub struct TrainArguments {
     /// The run to go on with.
     #[arg(long, value_name = "RUN")]
     resume: Option<String>,
+    #[command(flatten)]
+    open: OpenArguments,
+}
+
+/// Arguments of `swirl generate`, `eval` and `resample`.
+#[derive(Args)]
+pub struct RolloutArguments {
+    /// The database.
+    db: PathBuf,
+    /// The run as TOML: model, questions or query, name, and the options of the statement.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
     #[command(flatten)]
     open: OpenArguments,
 }
@@ -163,13 +177,22 @@ fn renderer(word: &str) -> Result<RendererChoice, String> {
 /// Trains as a file says, or goes on with a run.
 pub fn train(arguments: TrainArguments) -> Result<(), SessionError> {
     let TrainArguments { db, config, resume, open } = arguments;
-    let statement = config.as_deref().map(train_statement).transpose()?;
+    let statement =
+        config.as_deref().map(|path| config_statement(path, ConfigVerb::Train)).transpose()?;
     let session = open.session(&db, false)?;
     let mut console = Console::new(Format::Table);
     match (statement, resume) {
         (Some(statement), _) => script(&session, &mut console, &statement),
         (None, run) => console.resume(&session, &run.unwrap_or_default()),
     }
+}
+
+/// Plays episodes as a file says, or goes on where that was stopped.
+pub fn roll_out(arguments: RolloutArguments, verb: RolloutVerb) -> Result<(), SessionError> {
+    let RolloutArguments { db, config, open } = arguments;
+    let statement = config_statement(&config, ConfigVerb::Rollout(verb))?;
+    let session = open.session(&db, false)?;
+    script(&session, &mut Console::new(Format::Table), &statement)
 }
 
 /// Writes a run's model whole.

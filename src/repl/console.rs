@@ -230,6 +230,7 @@ impl Console {
                     return Err(SessionError::Cancelled);
                 }
             }
+            Outcome::Rolled(summary) => super::rollout_view::print(summary),
             Outcome::Text(text) => {
                 let written = self.out.write_all(text.as_bytes());
                 let ended = if text.ends_with('\n') { Ok(()) } else { writeln!(self.out) };

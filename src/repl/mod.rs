@@ -19,6 +19,7 @@ mod plot;
 mod plot_rows;
 mod progress_view;
 mod prompt;
+mod rollout_view;
 mod screen;
 mod shipped;
 mod table;

@@ -1,9 +1,11 @@
 //! What may be typed at the cursor, with the names that this database has.
 
+use super::options;
+use super::rollouts::RolloutOptions;
 use super::statement::Session;
 use super::training::option_names;
 use crate::codec::LabelColumn;
-use crate::query::syntax::{Expected, NameKind, complete};
+use crate::query::syntax::{Expected, NameKind, RolloutVerb, complete};
 use crate::query::{DATASET_SCHEMA, column_names, table_values};
 use crate::store::View;
 
@@ -52,7 +54,10 @@ impl Session {
             None => Vec::new(),
             Some(NameKind::Table) => self.table_names(),
             Some(NameKind::Dataset) => self.dataset_names(),
-            Some(NameKind::TrainOption) => option_names(),
+            Some(NameKind::OptionOf(verb)) => match RolloutVerb::parse(verb) {
+                Some(verb) => options::names(&RolloutOptions::of(verb)),
+                None => option_names(),
+            },
             Some(NameKind::Column) => {
                 let mut names: Vec<String> =
                     relations().flat_map(|table| column_names(view, table_behind(table))).collect();

@@ -5,6 +5,7 @@ use crate::diag::Diagnostic;
 use crate::exchange::ExchangeError;
 use crate::lm::LmError;
 use crate::query::QueryError;
+use crate::rollout::RolloutError;
 use crate::store::StoreError;
 use crate::text::TextError;
 use crate::train::TrainError;
@@ -140,6 +141,17 @@ impl From<ExchangeError> for SessionError {
 impl From<TrainError> for SessionError {
     fn from(error: TrainError) -> SessionError {
         SessionError::Train(error)
+    }
+}
+
+impl From<RolloutError> for SessionError {
+    fn from(error: RolloutError) -> SessionError {
+        match error {
+            RolloutError::Cancelled => SessionError::Cancelled,
+            RolloutError::Model(error) => SessionError::Model(error),
+            RolloutError::Policy(_) => SessionError::mistake("policy", error.to_string()),
+            RolloutError::Recording(_) => SessionError::mistake("recording", error.to_string()),
+        }
     }
 }
 

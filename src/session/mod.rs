@@ -5,6 +5,7 @@
 //! numbers enter the program here.
 
 mod completion;
+mod config_file;
 mod corpora;
 mod create_model;
 mod datasets;
@@ -16,7 +17,9 @@ mod host;
 mod imports;
 mod labelling;
 mod listing;
+mod options;
 mod recordings;
+mod rollouts;
 mod select;
 mod sitting;
 mod statement;
@@ -26,6 +29,7 @@ mod training;
 mod verification;
 
 pub use completion::Completions;
+pub use config_file::{ConfigVerb, config_statement};
 pub use corpora::{CorpusReport, corpus_draft, corpus_fields, passages};
 pub use create_model::{NewModel, create_model};
 pub use datasets::export_dataset;
@@ -34,11 +38,12 @@ pub use error::SessionError;
 pub use evaluation::{TopicRun, TopicSearch, measured, qrels, run};
 pub use export::{ExportFormat, export};
 pub use host::{now_micros, random_identity};
+pub use rollouts::{Figure, Report, RolloutSummary};
 pub use sitting::{Counts, Sitting, SittingOptions};
 pub use statement::{Outcome, Session, SessionOptions, Sink};
 pub use tools::{tool_names, toolbox};
 pub use training::{
     Rerun as RunAgain, SampleOptions, SampleReport, TrainSummary, bundle, export_batches, merge,
-    rerun, sample, train_statement,
+    rerun, sample,
 };
 pub use verification::{Rerun, Verified, counts};

@@ -14,6 +14,7 @@ use super::error::SessionError;
 use super::export;
 use super::labelling::{Labelling, label};
 use super::listing;
+use super::rollouts::{self, RolloutSummary};
 use super::select::{Selection, identity, select};
 use super::summary;
 use super::training::{self, TrainSummary};
@@ -124,6 +125,8 @@ pub enum Outcome {
     },
     /// It trained.
     Trained(Box<TrainSummary>),
+    /// A policy played episodes.
+    Rolled(Box<RolloutSummary>),
     /// It explained.
     Text(String),
 }
@@ -267,6 +270,10 @@ impl Session {
             StatementKind::Show(what) => listing::show(self, view, what, text, sink),
             StatementKind::Dataset(what) => datasets::run(self, what, text, sink),
             StatementKind::Corpus(what) => corpora::run(self, scope, what, sink),
+            StatementKind::Rollout(asked) => {
+                let played = rollouts::rollout(self, scope, statement, None, asked)?;
+                Ok(Outcome::Rolled(Box::new(played)))
+            }
             StatementKind::DiffRuns { first, second } => {
                 training::diff(self, first, second, text, sink)
             }
@@ -304,6 +311,10 @@ impl Session {
             }
             Some(Then::Score { name, options }) => {
                 training::score(self, scope, query, name, options)
+            }
+            Some(Then::Rollout(asked)) => {
+                let played = rollouts::rollout(self, scope, statement, Some(query), asked)?;
+                Ok(Outcome::Rolled(Box::new(played)))
             }
             Some(Then::Summarize) => summary::summarize(self, scope, query, sink),
             Some(Then::Train { options, name }) => {

@@ -51,16 +51,23 @@ pub fn toolbox(
     corpora: &[Arc<Corpus>],
     with_query: bool,
 ) -> Result<Toolbox, NameTaken> {
-    let mut toolbox = Toolbox::new();
-    for corpus in corpora {
-        let [search, document] = tool_names(&corpus.record().name, corpora.len() == 1);
-        toolbox.add(Arc::new(Search::new(search, corpus)))?;
-        toolbox.add(Arc::new(GetDocument::new(document, corpus)))?;
-    }
-    toolbox.add(Arc::new(Calculator::new()))?;
+    let mut toolbox = corpus_tools(corpora, K_DEFAULT)?;
     if with_query {
         toolbox.add(Arc::new(Query::new(session)))?;
     }
+    Ok(toolbox)
+}
+
+/// Returns the tools of [`toolbox`] that need no session; a search returns `k` documents where the
+/// agent does not say how many.
+pub(super) fn corpus_tools(corpora: &[Arc<Corpus>], k: usize) -> Result<Toolbox, NameTaken> {
+    let mut toolbox = Toolbox::new();
+    for corpus in corpora {
+        let [search, document] = tool_names(&corpus.record().name, corpora.len() == 1);
+        toolbox.add(Arc::new(Search::new(search, corpus, k)))?;
+        toolbox.add(Arc::new(GetDocument::new(document, corpus)))?;
+    }
+    toolbox.add(Arc::new(Calculator::new()))?;
     Ok(toolbox)
 }
 
@@ -88,10 +95,12 @@ fn hit(found: &Found) -> Value {
 struct Search {
     spec: ToolSpec,
     corpus: Arc<Corpus>,
+    /// Documents where the agent does not say how many.
+    k: usize,
 }
 
 impl Search {
-    fn new(name: String, corpus: &Arc<Corpus>) -> Search {
+    fn new(name: String, corpus: &Arc<Corpus>, k: usize) -> Search {
         let about = &corpus.record().description;
         let of = if about.is_empty() { &corpus.record().name } else { about };
         let description = format!(
@@ -109,14 +118,16 @@ impl Search {
                 "query": {"type": "string", "description": "the words to search for"},
                 "k": {
                     "type": "integer", "minimum": 1, "maximum": K_MAX,
-                    "description": format!("how many documents ({K_DEFAULT} if not given)"),
+                    "description": format!("how many documents ({k} if not given)"),
                 },
             },
             "required": ["query"],
             "additionalProperties": false,
         });
-        let spec = of_corpus(ToolSpec::new(name, description, parameters, "1"), corpus);
-        Search { spec, corpus: corpus.clone() }
+        // What is answered where no k is given belongs to the version.
+        let version = if k == K_DEFAULT { "1".to_owned() } else { format!("1, k = {k}") };
+        let spec = of_corpus(ToolSpec::new(name, description, parameters, version), corpus);
+        Search { spec, corpus: corpus.clone(), k }
     }
 }
 
@@ -127,7 +138,7 @@ impl Tool for Search {
 
     fn call(&self, arguments: &Value, cancelled: &dyn Fn() -> bool) -> ToolOutput {
         let query = arguments["query"].as_str().unwrap_or_default();
-        let k = arguments["k"].as_u64().map_or(K_DEFAULT, |k| k as usize);
+        let k = arguments["k"].as_u64().map_or(self.k, |k| k as usize);
         let found = match self.corpus.search(query, k, cancelled) {
             Ok(found) => found,
             Err(error) => return failed(&error),

@@ -35,23 +35,27 @@ pub enum NameKind {
     Value(String),
     /// A dataset.
     Dataset,
-    /// An option of TRAIN.
-    TrainOption,
+    /// An option of a verb: `TRAIN`, `GENERATE`.
+    OptionOf(&'static str),
 }
 
-const STATEMENTS: [&str; 11] = [
+const STATEMENTS: [&str; 13] = [
     "FROM",
     "SELECT",
     "WITH",
     "EXPLAIN",
     "DESCRIBE",
     "SHOW",
+    "GENERATE",
+    "EVALUATE",
     "DIFF DATASET",
     "DIFF RUNS",
     "VERIFY DATASET",
     "EXPORT DATASET",
     "DROP DATASET",
 ];
+/// Verbs with options behind WITH.
+const WITH_OPTIONS: [&str; 5] = ["TRAIN", "GENERATE", "EVALUATE", "RESAMPLE", "JUDGE"];
 const LISTS: [&str; 8] =
     ["TABLES", "COLUMNS FROM", "DATASETS", "DATASET", "RUNS", "JUDGES", "LABELS", "FUNCTIONS"];
 const CONDITIONS: [&str; 9] =
@@ -111,8 +115,10 @@ fn expected(tokens: &[Lexeme]) -> (Vec<&'static str>, Option<NameKind>) {
         _ if is("DATASET") => return (vec![], Some(NameKind::Dataset)),
         _ if is("EXPLAIN") => return (vec!["ANALYZE", "FROM", "SELECT"], None),
         _ if is("ORDER") || is("GROUP") || is("PARTITION") => return (vec!["BY"], None),
-        _ if is("SAVE") || is("SCORE") => return (vec!["AS"], None),
-        _ if is("TRAIN") => return (vec!["WITH ("], None),
+        _ if is("SAVE") || is("SCORE") || is("JUDGE") => return (vec!["AS"], None),
+        _ if is("TRAIN") || is("GENERATE") || is("EVALUATE") || is("RESAMPLE") => {
+            return (vec!["WITH ("], None);
+        }
         _ => {}
     }
     let stage = tokens.iter().rposition(|l| l.is(&Token::VerticalBarRightAngleBracket));
@@ -128,8 +134,12 @@ fn expected(tokens: &[Lexeme]) -> (Vec<&'static str>, Option<NameKind>) {
         };
     }
     let in_stage = |word: &str| first.is_some_and(|lexeme| lexeme.is_word(word));
-    if in_stage("TRAIN") && matches!(last.token.token, Token::LParen | Token::Comma) {
-        return (vec![], Some(NameKind::TrainOption));
+    let verb = stage.map_or(tokens.first(), |_| first);
+    let takes_options = |word: &&&str| verb.is_some_and(|lexeme| lexeme.is_word(word));
+    if let Some(verb) = WITH_OPTIONS.iter().find(takes_options)
+        && matches!(last.token.token, Token::LParen | Token::Comma)
+    {
+        return (vec![], Some(NameKind::OptionOf(verb)));
     }
     if in_stage("SAMPLE") {
         return match &last.token.token {

@@ -9,7 +9,18 @@ use crate::diag::Diagnostic;
 const FORM: &str = "EXPLAIN FUNNEL FROM steps |> WHERE tool = 'search' AND process > .5";
 
 /// Stages that do something with the rows of a query.
-const LAST: [&str; 6] = ["SAVE", "EXPORT", "LABEL", "SCORE", "TRAIN", "SUMMARIZE"];
+pub(super) const LAST: [&str; 10] = [
+    "SAVE",
+    "EXPORT",
+    "LABEL",
+    "SCORE",
+    "TRAIN",
+    "SUMMARIZE",
+    "JUDGE",
+    "GENERATE",
+    "EVALUATE",
+    "RESAMPLE",
+];
 
 /// Reads the query that begins at the token `start` as its cuts: FROM, then each stage, and each
 /// condition of a WHERE that AND joins.

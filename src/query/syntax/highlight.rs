@@ -30,7 +30,7 @@ pub enum TokenClass {
 
 /// Words that are coloured as words of the language. Shorter than the SQL parser's list, in which
 /// `step`, `source` and `action` stand too.
-pub(super) const KEYWORDS: [&str; 92] = [
+pub(super) const KEYWORDS: [&str; 96] = [
     "AGGREGATE",
     "ALL",
     "ANALYZE",
@@ -56,6 +56,7 @@ pub(super) const KEYWORDS: [&str; 92] = [
     "DUPLICATES",
     "ELSE",
     "END",
+    "EVALUATE",
     "EXCEPT",
     "EXCLUDE",
     "EXISTS",
@@ -69,6 +70,7 @@ pub(super) const KEYWORDS: [&str; 92] = [
     "FROM",
     "FULL",
     "FUNCTIONS",
+    "GENERATE",
     "GROUP",
     "GROUPING",
     "HAVING",
@@ -79,6 +81,7 @@ pub(super) const KEYWORDS: [&str; 92] = [
     "INTERVAL",
     "IS",
     "JOIN",
+    "JUDGE",
     "JUDGES",
     "LABELS",
     "LAST",
@@ -104,6 +107,7 @@ pub(super) const KEYWORDS: [&str; 92] = [
     "RECURSIVE",
     "RENAME",
     "REPLACE",
+    "RESAMPLE",
     "RIGHT",
     "ROLLUP",
     "ROWS",

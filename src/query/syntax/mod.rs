@@ -59,8 +59,8 @@ pub use search::SEARCH_SCORE;
 pub use split::PART_OF;
 pub use standard::standard_form;
 pub use statement::{
-    FunnelCut, Literal, Name, QueryStatement, ShowWhat, StageSpan, Statement, StatementKind, Then,
-    WithOption, parse, parse_within,
+    FunnelCut, Literal, Name, QueryStatement, Rollout, RolloutVerb, ShowWhat, StageSpan, Statement,
+    StatementKind, Then, WithOption, parse, parse_within,
 };
 pub use teach::unresolved_name;
 pub use tokens::{Open, Places, Split, split};

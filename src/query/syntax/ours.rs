@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::reader::Reader;
 use super::stages::{Chain, binary};
-use super::statement::{Literal, Name, Then, WithOption};
+use super::statement::{Literal, Name, Rollout, RolloutVerb, Then, WithOption};
 use super::{build, teach};
 use crate::diag::{Diagnostic, Span};
 
@@ -294,6 +294,42 @@ pub(super) fn score(chain: &mut Chain<'_>, range: Range<usize>) -> Result<(), Di
     cursor.end()?;
     chain.then = Some(Then::Score { name, options });
     Ok(())
+}
+
+/// `|> JUDGE AS name WITH (option = value, ...)`
+pub(super) fn judge(chain: &mut Chain<'_>, range: Range<usize>) -> Result<(), Diagnostic> {
+    let mut cursor = Cursor::new(chain.reader, range.start + 1..range.end);
+    let form = "|> JUDGE AS process WITH (judge = 'process', model = 'path/to/model')";
+    if !cursor.take_word("AS") {
+        return Err(cursor.expected("AS and the name of a label").help(form));
+    }
+    let name = cursor.name("the name of a label")?;
+    let options = with_options(&mut cursor, form)?;
+    cursor.end()?;
+    chain.then = Some(Then::Judge { name, options });
+    Ok(())
+}
+
+/// `GENERATE WITH (option = value, ...) [AS name]`, and its like
+pub(super) fn rollout(
+    reader: &Reader<'_>,
+    range: Range<usize>,
+    verb: RolloutVerb,
+) -> Result<Rollout, Diagnostic> {
+    let span = reader.span_at(range.start);
+    let mut cursor = Cursor::new(reader, range.start + 1..range.end);
+    let form = match verb {
+        RolloutVerb::Generate => "GENERATE WITH (model = 'path/to/model', n = 5) AS run_name",
+        RolloutVerb::Evaluate => "EVALUATE WITH (model = 'path/to/model') AS run_name",
+        RolloutVerb::Resample => "|> RESAMPLE WITH (model = 'path/to/model', n = 4) AS run_name",
+    };
+    let options = with_options(&mut cursor, form)?;
+    let name = match cursor.take_word("AS") {
+        true => Some(cursor.name("a name for the run")?),
+        false => None,
+    };
+    cursor.end()?;
+    Ok(Rollout { verb, span, options, name })
 }
 
 /// `|> TRAIN WITH (option = value, ...) [AS name]`

@@ -18,9 +18,10 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use super::functions::{Calls, calls};
+use super::funnel::LAST;
 use super::ours::Cursor;
 use super::reader::{Reader, fill};
-use super::statement::{StageSpan, Then};
+use super::statement::{RolloutVerb, StageSpan, Then};
 use super::{build, matching, ours, search, split, teach};
 use crate::diag::{Diagnostic, Span};
 
@@ -120,7 +121,7 @@ impl<'r> Chain<'r> {
             "SAMPLE" => ours::sample(self, range.clone())?,
             "SEARCH" => search::search(self, range.clone())?,
             "SPLIT" => split::split(self, range.clone())?,
-            "SAVE" | "TRAIN" | "EXPORT" | "LABEL" | "SCORE" | "SUMMARIZE" if !self.is_outermost => {
+            _ if LAST.contains(&word.as_str()) && !self.is_outermost => {
                 let message = format!("{word} belongs behind the whole statement");
                 return Err(Diagnostic::new("stage-not-last", message)
                     .at(name.span)
@@ -135,9 +136,18 @@ impl<'r> Chain<'r> {
                 self.then = Some(Then::Summarize);
             }
             "TRAIN" => ours::train(self, range.clone())?,
+            "JUDGE" => ours::judge(self, range.clone())?,
+            "GENERATE" => self.rollout(range.clone(), RolloutVerb::Generate)?,
+            "EVALUATE" => self.rollout(range.clone(), RolloutVerb::Evaluate)?,
+            "RESAMPLE" => self.rollout(range.clone(), RolloutVerb::Resample)?,
             _ => return Err(teach::unknown_stage(reader, range.start)),
         }
         self.stages.push(StageSpan { name: word, span: reader.span(range) });
+        Ok(())
+    }
+
+    fn rollout(&mut self, range: Range<usize>, verb: RolloutVerb) -> Result<(), Diagnostic> {
+        self.then = Some(Then::Rollout(ours::rollout(self.reader, range, verb)?));
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::ast::Query;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::ours::Cursor;
+use super::ours::{self, Cursor};
 use super::reader::{Reader, is_reserved};
 use super::saved::{self, CorpusStatement, SavedStatement};
 use super::tokens::{Lexed, Lexeme, lex};
@@ -51,6 +51,8 @@ pub enum StatementKind {
     Dataset(SavedStatement),
     /// Something done with corpora: `CREATE CORPUS name AS query`.
     Corpus(CorpusStatement),
+    /// A policy answers the questions of a file: `GENERATE WITH (questions = 'file') AS name`.
+    Rollout(Rollout),
     /// In what two training runs differ: `DIFF RUNS a b`.
     DiffRuns {
         /// The first.
@@ -176,6 +178,15 @@ pub enum Then {
         /// The options in the order of the text; no name comes twice.
         options: Vec<WithOption>,
     },
+    /// A judge looks at them, and its verdicts become labels: `JUDGE AS name WITH (...)`.
+    Judge {
+        /// The label.
+        name: Name,
+        /// The options in the order of the text; no name comes twice.
+        options: Vec<WithOption>,
+    },
+    /// A policy answers their questions, or acts at their states.
+    Rollout(Rollout),
     /// Their columns are described by numbers: `SUMMARIZE`.
     Summarize,
     /// A model is trained on them: `TRAIN WITH (...) [AS name]`.
@@ -187,7 +198,51 @@ pub enum Then {
     },
 }
 
-/// One `name = value` of TRAIN.
+/// A policy at work: `GENERATE WITH (...) [AS name]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollout {
+    /// What it does.
+    pub verb: RolloutVerb,
+    /// The place of the verb.
+    pub span: Span,
+    /// The options in the order of the text; no name comes twice.
+    pub options: Vec<WithOption>,
+    /// The run's name.
+    pub name: Option<Name>,
+}
+
+/// What a policy does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RolloutVerb {
+    /// It answers questions, and its trajectories are stored.
+    Generate,
+    /// The same, and the answers are measured.
+    Evaluate,
+    /// It proposes actions at stored states, which are stored as samples.
+    Resample,
+}
+
+impl RolloutVerb {
+    /// Every verb.
+    pub const ALL: [RolloutVerb; 3] =
+        [RolloutVerb::Generate, RolloutVerb::Evaluate, RolloutVerb::Resample];
+
+    /// Returns the word in statements.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RolloutVerb::Generate => "GENERATE",
+            RolloutVerb::Evaluate => "EVALUATE",
+            RolloutVerb::Resample => "RESAMPLE",
+        }
+    }
+
+    /// Returns the verb that a word in capitals names, or `None` for any other word.
+    pub fn parse(word: &str) -> Option<RolloutVerb> {
+        RolloutVerb::ALL.into_iter().find(|verb| verb.as_str() == word)
+    }
+}
+
+/// One `name = value` of TRAIN and its like.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WithOption {
     /// The option.
@@ -310,6 +365,8 @@ fn kind(reader: &Reader<'_>) -> Result<StatementKind, Diagnostic> {
         }
         Some("SHOW") => show(reader).map(StatementKind::Show),
         Some("SUMMARIZE") => summarize(reader),
+        Some("GENERATE") => rollout(reader, RolloutVerb::Generate),
+        Some("EVALUATE") => rollout(reader, RolloutVerb::Evaluate),
         Some("DIFF") if lexemes.get(1).is_some_and(|l| l.is_word("RUNS") || l.is_word("RUN")) => {
             saved::diff_runs(reader)
         }
@@ -325,6 +382,11 @@ fn kind(reader: &Reader<'_>) -> Result<StatementKind, Diagnostic> {
         None if first.is(&Token::LParen) => query(reader, 0).map(StatementKind::Query),
         _ => Err(teach::unknown_statement(reader, 0)),
     }
+}
+
+/// `GENERATE WITH (option = value, ...) [AS name]`
+fn rollout(reader: &Reader<'_>, verb: RolloutVerb) -> Result<StatementKind, Diagnostic> {
+    ours::rollout(reader, 0..reader.lexemes.len(), verb).map(StatementKind::Rollout)
 }
 
 /// `EXPLAIN [ANALYZE] query`

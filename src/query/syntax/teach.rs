@@ -8,7 +8,7 @@ use super::reader::Reader;
 use crate::diag::{Diagnostic, Span, did_you_mean, list_some};
 
 /// The pipe stages that work.
-pub(super) const STAGES: [&str; 27] = [
+pub(super) const STAGES: [&str; 31] = [
     "WHERE",
     "SELECT",
     "EXTEND",
@@ -36,6 +36,10 @@ pub(super) const STAGES: [&str; 27] = [
     "SCORE",
     "SUMMARIZE",
     "TRAIN",
+    "JUDGE",
+    "GENERATE",
+    "EVALUATE",
+    "RESAMPLE",
 ];
 
 /// Words that begin a stage and nothing else, so that one without a pipe is read as an alias.
@@ -313,9 +317,9 @@ pub(super) fn unknown_stage(reader: &Reader<'_>, at: usize) -> Diagnostic {
 
 /// Says what a statement may begin with.
 pub(super) fn unknown_statement(reader: &Reader<'_>, at: usize) -> Diagnostic {
-    const VERBS: [&str; 12] = [
+    const VERBS: [&str; 14] = [
         "FROM", "SELECT", "WITH", "EXPLAIN", "DESCRIBE", "SHOW", "VALUES", "TABLE", "DESC", "DIFF",
-        "VERIFY", "EXPORT",
+        "VERIFY", "EXPORT", "GENERATE", "EVALUATE",
     ];
     let span = reader.span_at(at);
     let typed = reader.typed(at);

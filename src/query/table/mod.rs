@@ -13,6 +13,7 @@ mod grouped;
 mod prune;
 mod questions;
 mod reading;
+mod samples;
 mod saved_pairs;
 mod scan;
 mod streamed;

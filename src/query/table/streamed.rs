@@ -21,6 +21,7 @@ use super::columns::LabelNames;
 use super::corpora::{CORPORA, RECORDINGS, write_corpora, write_recordings};
 use super::examples::{EXAMPLES, write_examples};
 use super::reading::external;
+use super::samples::{SAMPLES, write_samples};
 use crate::codec::{ColumnType, TableId, call_error};
 use crate::diag::hexadecimal;
 use crate::model::{Message, Target, ToolCall, Trajectory};
@@ -43,6 +44,8 @@ pub enum StreamedTable {
     Metrics,
     /// A row an action that a run was trained on, in each epoch.
     Examples,
+    /// A row an action proposed at a stored state.
+    Samples,
     /// A row a corpus.
     Corpora,
     /// A row a recorded call.
@@ -106,7 +109,7 @@ const DATASETS: &[Spec] = &[
 ];
 const RUNS: &[Spec] = &[
     ("run", Text, "the name"),
-    ("kind", Text, "import or train"),
+    ("kind", Text, "import, generate, evaluate, judge or train"),
     ("status", Text, "running, finished, stopped or failed"),
     ("statement", Text, "what started it"),
     ("dataset", Text, "the dataset it used"),
@@ -126,7 +129,7 @@ const METRICS: &[Spec] = &[
 
 impl StreamedTable {
     /// Every streamed table.
-    pub const ALL: [StreamedTable; 9] = [
+    pub const ALL: [StreamedTable; 10] = [
         StreamedTable::ToolCalls,
         StreamedTable::Labels,
         StreamedTable::Judges,
@@ -134,6 +137,7 @@ impl StreamedTable {
         StreamedTable::Runs,
         StreamedTable::Metrics,
         StreamedTable::Examples,
+        StreamedTable::Samples,
         StreamedTable::Corpora,
         StreamedTable::Recordings,
     ];
@@ -148,6 +152,7 @@ impl StreamedTable {
             StreamedTable::Runs => "runs",
             StreamedTable::Metrics => "metrics",
             StreamedTable::Examples => "examples",
+            StreamedTable::Samples => "samples",
             StreamedTable::Corpora => "corpora",
             StreamedTable::Recordings => "recordings",
         }
@@ -163,6 +168,7 @@ impl StreamedTable {
             StreamedTable::Runs => RUNS,
             StreamedTable::Metrics => METRICS,
             StreamedTable::Examples => EXAMPLES,
+            StreamedTable::Samples => SAMPLES,
             StreamedTable::Corpora => CORPORA,
             StreamedTable::Recordings => RECORDINGS,
         }
@@ -177,6 +183,7 @@ impl StreamedTable {
             StreamedTable::Runs => write_runs(view, rows),
             StreamedTable::Metrics => write_metrics(view, rows),
             StreamedTable::Examples => write_examples(view, rows),
+            StreamedTable::Samples => write_samples(view, rows),
             StreamedTable::Corpora => write_corpora(view, rows),
             StreamedTable::Recordings => write_recordings(view, rows),
         }

@@ -19,7 +19,6 @@
 mod batches;
 mod bundle;
 mod card;
-mod config_file;
 mod difference;
 mod examples;
 mod journal;
@@ -33,12 +32,12 @@ mod scoring;
 
 pub use batches::export_batches;
 pub use bundle::{Rerun, bundle, rerun};
-pub use config_file::train_statement;
 pub use merging::merge;
 pub use runs::TrainSummary;
 pub use sampling::{SampleOptions, SampleReport, sample};
 
 pub(super) use difference::diff;
+pub(super) use model::{identity, load_frozen, weights_of};
 pub(super) use request::option_names;
 pub(super) use runs::{explain, resume, train};
 pub(super) use scoring::score;

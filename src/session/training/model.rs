@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::request::RunConfig;
+use super::runs::{checkpoint_of, directory, ended_after, training_run};
 use crate::hub::{FetchEvent, HubError, HubOptions, ModelId, fetch};
 use crate::lm::{self, AdapterFiles, LoadedModel, Training};
 use crate::session::error::SessionError;
@@ -41,7 +42,7 @@ pub(super) fn load(session: &Session, config: &mut RunConfig) -> Result<LoadedMo
 ///
 /// # Errors
 /// As [`load`]; an adapter that is not for its model.
-pub(super) fn load_frozen(
+pub(in crate::session) fn load_frozen(
     session: &Session,
     path: &Path,
     device_name: Option<&str>,
@@ -83,6 +84,9 @@ pub(super) fn locate(
     revision: Option<&str>,
 ) -> Result<Located, SessionError> {
     let here = Located { path: model.to_owned(), revision: None };
+    if let Some(run) = model.to_str().and_then(|text| text.strip_prefix("run:")) {
+        return Ok(Located { path: result(session, run)?, ..here });
+    }
     let Some(text) = model.to_str().filter(|_| !model.exists()) else { return Ok(here) };
     let is_asked_for = text.starts_with("hf:");
     let id = match ModelId::parse(text) {
@@ -121,6 +125,17 @@ pub(super) fn locate(
     Ok(Located { path: snapshot.path, revision: Some(snapshot.commit) })
 }
 
+/// Returns the folder of the weights that a training run ended with.
+fn result(session: &Session, run: &str) -> Result<PathBuf, SessionError> {
+    let store = session.database().store();
+    let record = training_run(store, run)?;
+    let Some((_, steps)) = ended_after(&record) else {
+        let message = format!("run '{run}' has not ended: go on with it first");
+        return Err(SessionError::mistake("run", message));
+    };
+    Ok(checkpoint_of(&directory(store, run), steps))
+}
+
 fn with_tokenizer(model: LoadedModel, path: &Path) -> Result<LoadedModel, SessionError> {
     if model.tokenizer.is_none() {
         let path = path.display();
@@ -136,7 +151,7 @@ fn device(name: Option<&str>) -> Result<lm::Device, SessionError> {
 }
 
 /// Returns the files of a model's weights with their hashes.
-pub(super) fn weights_of(model: &LoadedModel) -> serde_json::Value {
+pub(in crate::session) fn weights_of(model: &LoadedModel) -> serde_json::Value {
     let files = model.description.weights.iter();
     files.map(|f| json!({"file": f.name, "bytes": f.size_bytes, "blake3": f.blake3})).collect()
 }
@@ -176,7 +191,7 @@ fn cpu_features() -> Vec<&'static str> {
 }
 
 /// Returns what names the model's weights.
-pub(super) fn identity(model: &LoadedModel) -> String {
+pub(in crate::session) fn identity(model: &LoadedModel) -> String {
     let mut hasher = blake3::Hasher::new();
     for file in &model.description.weights {
         hasher.update(file.blake3.as_bytes());

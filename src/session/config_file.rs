@@ -1,4 +1,4 @@
-//! A training run as a TOML file.
+//! A run as a TOML file.
 //!
 //! ```toml
 //! query = "FROM steps |> WHERE process > .5"
@@ -9,24 +9,50 @@
 //! target_modules = ["q_proj", "v_proj"]
 //! ```
 //! `query` gives the rows (or `dataset` names a saved one), `name` the run; everything else is an
-//! option of TRAIN. The file becomes the statement that says the same, which is what the run's
-//! record holds.
+//! option of the verb. The file becomes the statement that says the same, which is what the run's
+//! record holds. Where the verb can take its questions from a file, there may be neither.
 
 use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::error::SessionError;
 use crate::diag::Diagnostic;
-use crate::session::error::SessionError;
+use crate::query::syntax::RolloutVerb;
+
+/// What a file asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigVerb {
+    /// `TRAIN`.
+    Train,
+    /// `GENERATE`, `EVALUATE` or `RESAMPLE`.
+    Rollout(RolloutVerb),
+    /// `JUDGE`; the file says `label`.
+    Judge,
+}
+
+impl ConfigVerb {
+    fn as_str(self) -> &'static str {
+        match self {
+            ConfigVerb::Train => "TRAIN",
+            ConfigVerb::Rollout(verb) => verb.as_str(),
+            ConfigVerb::Judge => "JUDGE",
+        }
+    }
+
+    fn needs_rows(self) -> bool {
+        !matches!(self, ConfigVerb::Rollout(RolloutVerb::Generate | RolloutVerb::Evaluate))
+    }
+}
 
 /// Returns the statement that a file stands for.
 ///
 /// # Errors
 /// The file cannot be read, is no TOML, names no rows, or holds a value that no option has.
-pub fn train_statement(path: &Path) -> Result<String, SessionError> {
+pub fn config_statement(path: &Path, verb: ConfigVerb) -> Result<String, SessionError> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| SessionError::mistake("file", format!("{}: {e}", path.display())))?;
-    statement(&text).map_err(|mut diagnostic| {
+    statement(&text, verb).map_err(|mut diagnostic| {
         diagnostic.message = format!("{}: {}", path.display(), diagnostic.message);
         SessionError::Mistake { diagnostic, text: String::new() }
     })
@@ -36,7 +62,7 @@ fn fail(message: impl Into<String>) -> Diagnostic {
     Diagnostic::new("train-config", message)
 }
 
-fn statement(text: &str) -> Result<String, Diagnostic> {
+fn statement(text: &str, verb: ConfigVerb) -> Result<String, Diagnostic> {
     let mut table: Table = text.parse().map_err(|e: toml::de::Error| {
         let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         fail(format!("line {line}: {}", e.message()))
@@ -50,7 +76,9 @@ fn statement(text: &str) -> Result<String, Diagnostic> {
         }
     };
     let (query, dataset, name) = (take("query")?, take("dataset")?, take("name")?);
+    let label = if verb == ConfigVerb::Judge { take("label")? } else { None };
     let rows = match (query, dataset) {
+        (None, None) if !verb.needs_rows() => String::new(),
         (Some(query), None) => query.trim().trim_end_matches(';').trim_end().to_owned(),
         (None, Some(dataset)) => format!("FROM dataset.{}", quoted(&dataset, '"')),
         (Some(_), Some(_)) => {
@@ -67,8 +95,12 @@ fn statement(text: &str) -> Result<String, Diagnostic> {
         .iter()
         .map(|(name, value)| Ok(format!("{} = {}", word(name)?, literal(name, value)?)))
         .collect::<Result<_, Diagnostic>>()?;
-    let name = name.map(|name| format!(" AS {}", quoted(&name, '"'))).unwrap_or_default();
-    Ok(format!("{rows}\n|> TRAIN WITH ({}){name}", options.join(", ")))
+    let pipe = if rows.is_empty() { "" } else { "\n|> " };
+    let named = |name: Option<String>| {
+        name.map(|name| format!(" AS {}", quoted(&name, '"'))).unwrap_or_default()
+    };
+    let (label, name, verb) = (named(label), named(name), verb.as_str());
+    Ok(format!("{rows}{pipe}{verb}{label} WITH ({}){name}", options.join(", ")))
 }
 
 /// Returns the name of an option, if it is one.

@@ -1,0 +1,58 @@
+//! What a rollout did, for people.
+
+use super::console::{grouped, plural, say};
+use crate::session::{Figure, RolloutSummary};
+
+/// Prints what a rollout did, and what an evaluation measured.
+pub(super) fn print(summary: &RolloutSummary) {
+    let counts = &summary.counts;
+    let mut told = format!(
+        "run '{}': {} of {}",
+        summary.run,
+        plural(counts.episodes, "episode", "episodes"),
+        plural(summary.questions, "question", "questions"),
+    );
+    if summary.earlier > 0 {
+        told.push_str(&format!(", {} of them played before", grouped(summary.earlier)));
+    }
+    say(&told);
+    let parts = [
+        (counts.answered, "answered"),
+        (counts.limit, "reached the limit"),
+        (counts.error, "ended with an error"),
+    ];
+    say(&format!("  {}", listed(&parts)));
+    let parts = [
+        (counts.actions, "actions"),
+        (counts.calls, "calls"),
+        (counts.tool_errors, "errors of tools"),
+        (counts.nothing_found, "found nothing"),
+        (counts.repeated, "repeated calls"),
+        (counts.no_action, "neither call nor answer"),
+        (counts.both, "call and answer"),
+        (counts.unreadable, "unreadable"),
+        (counts.cut, "cut off"),
+    ];
+    say(&format!("  {}", listed(&parts)));
+    let (drawn, read) = summary.tokens;
+    say(&format!("  {} tokens drawn, {} read", grouped(drawn), grouped(read)));
+    for figure in summary.report.iter().flat_map(|report| &report.figures) {
+        say(&line(figure));
+    }
+}
+
+/// Returns the parts that are not zero.
+fn listed(parts: &[(u64, &str)]) -> String {
+    let told = parts.iter().filter(|(count, _)| *count > 0);
+    let told: Vec<String> =
+        told.map(|(count, what)| format!("{} {what}", grouped(*count))).collect();
+    told.join(", ")
+}
+
+fn line(figure: &Figure) -> String {
+    let Figure { group, metric, questions, estimate, interval } = figure;
+    format!(
+        "  {group:<16} {metric:<12} {:.3}  [{:.3}, {:.3}]  {interval}, {questions} questions",
+        estimate.value, estimate.low, estimate.high
+    )
+}

@@ -1,0 +1,26 @@
+//! GENERATE, EVALUATE, RESAMPLE: policies at work on questions and states.
+//!
+//! ```text
+//!   GENERATE WITH (questions = 'dev.jsonl', model = 'run:first', corpora = 'wiki', n = 5) AS g
+//!
+//!   1  request    the options, the protocol's among them
+//!   2  toolset    search tools of corpora, the calculator, what records their calls
+//!   3  questions  of a file, or of the trajectories of a query
+//!   4  policies   a model of this process as a policy
+//!   5  run        record 'g'; episodes are stored under source 'g' as they end
+//!   6  evaluate   EVALUATE: labels, metrics, a report with intervals
+//! ```
+
+mod evaluate;
+mod policies;
+mod questions;
+mod report;
+mod request;
+mod run;
+mod toolset;
+
+pub use report::{Figure, Report};
+pub use run::RolloutSummary;
+
+pub(super) use request::RolloutOptions;
+pub(super) use run::rollout;

@@ -1,0 +1,99 @@
+//! The questions of a rollout: of a file, or of the trajectories that a query selects.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+
+use super::request::RolloutOptions;
+use crate::db::DbError;
+use crate::exchange::AskedQuestions;
+use crate::query::Scope;
+use crate::query::syntax::QueryStatement;
+use crate::rollout::Question;
+use crate::session::error::SessionError;
+use crate::session::select::select;
+use crate::session::statement::Session;
+
+/// Trajectories whose heads are fetched together.
+const TOGETHER: usize = 1024;
+
+/// Returns the questions in their order, each once.
+///
+/// # Errors
+/// Neither a file nor a query gives them, or both do; the file cannot be read, or a record of it; a
+/// trajectory has no question.
+pub(super) fn questions(
+    session: &Session,
+    scope: &Scope<'_>,
+    query: Option<&QueryStatement>,
+    options: &RolloutOptions,
+) -> Result<Vec<Question>, SessionError> {
+    let mistake = |message: &str| Err(SessionError::mistake("questions", message));
+    let mut questions = match (query, options.questions.as_str()) {
+        (None, "") => {
+            return mistake(
+                "which questions? questions = 'file.jsonl', or a query before it: FROM \
+                 trajectories |> WHERE split = 'dev' |> GENERATE WITH (...)",
+            );
+        }
+        (Some(_), file) if !file.is_empty() => {
+            return mistake("the query gives the questions: drop the option 'questions'");
+        }
+        (None, file) => of_file(Path::new(file))?,
+        (Some(query), _) => of_query(session, scope, query)?,
+    };
+    if options.limit > 0 {
+        questions.truncate(options.limit as usize);
+    }
+    match questions.is_empty() {
+        true => mistake("no question is selected"),
+        false => Ok(questions),
+    }
+}
+
+fn of_file(path: &Path) -> Result<Vec<Question>, SessionError> {
+    let mut questions = Vec::new();
+    let mut seen = HashSet::new();
+    for read in AskedQuestions::open(path).map_err(DbError::from)? {
+        let wrong = |what: String| {
+            SessionError::mistake("questions", format!("{}: {what}", path.display()))
+        };
+        let asked = read.map_err(DbError::from)?.map_err(|bad| wrong(bad.to_string()))?;
+        if !seen.insert(asked.id.clone()) {
+            return Err(wrong(format!("two questions have the id '{}'", asked.id)));
+        }
+        questions.push(Question {
+            id: asked.id,
+            text: asked.question,
+            gold: asked.gold,
+            split: asked.split,
+            meta: asked.meta,
+        });
+    }
+    Ok(questions)
+}
+
+fn of_query(
+    session: &Session,
+    scope: &Scope<'_>,
+    query: &QueryStatement,
+) -> Result<Vec<Question>, SessionError> {
+    let rows = select(session, scope, query, None)?.rows;
+    let ordinals: BTreeSet<u64> = rows.iter().map(|row| row.trajectory).collect();
+    let ordinals: Vec<u64> = ordinals.into_iter().collect();
+    let mut questions = Vec::new();
+    let mut seen = HashSet::new();
+    for part in ordinals.chunks(TOGETHER) {
+        for header in scope.view.headers(part)? {
+            let Some(text) = header.question else {
+                let message = format!("trajectory '{}' has no question to ask again", header.id);
+                return Err(SessionError::mistake("questions", message));
+            };
+            let id = header.question_id.unwrap_or(header.id);
+            if seen.insert(id.clone()) {
+                let (gold, split) = (header.gold, header.split);
+                questions.push(Question { id, text, gold, split, meta: None });
+            }
+        }
+    }
+    Ok(questions)
+}

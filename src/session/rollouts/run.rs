@@ -1,0 +1,346 @@
+//! A rollout as a run: begun, gone on with, ended.
+//!
+//! A run that was stopped or killed goes on when the same statement is given again: what its source
+//! holds already is not played again, and what is played is the same as it would have been.
+
+use serde_json::{Value, json};
+
+use super::evaluate::{evaluate, meta_of};
+use super::policies::{LocalActor, local, sampler_json};
+use super::questions::questions;
+use super::request::RolloutOptions;
+use super::toolset::Toolset;
+use crate::codec::{RunRecord, RunStatus};
+use crate::exchange::content_hash;
+use crate::model::{Json, Trajectory};
+use crate::query::Scope;
+use crate::query::syntax::{QueryStatement, Rollout, RolloutVerb, Statement};
+use crate::rollout::{Counts, Episode, Question, RolloutError, Setting, play, trajectory_id};
+use crate::session::error::SessionError;
+use crate::session::host::now_micros;
+use crate::session::options;
+use crate::session::statement::Session;
+use crate::session::training::{identity, load_frozen, weights_of};
+use crate::store::{Appended, Durability, Incoming};
+use crate::train::policy_fingerprint;
+
+/// What a rollout did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RolloutSummary {
+    /// The run, which is also the source of its trajectories.
+    pub run: String,
+    /// What it did.
+    pub verb: RolloutVerb,
+    /// Questions asked.
+    pub questions: u64,
+    /// Episodes that an earlier call of the statement had played.
+    pub earlier: u64,
+    /// What happened in all episodes of the run.
+    pub counts: Counts,
+    /// Tokens drawn, and tokens of prompts read, by this call.
+    pub tokens: (u64, u64),
+    /// What was measured, where that was asked for.
+    pub report: Option<super::report::Report>,
+}
+
+/// Plays the episodes that a statement asks for.
+///
+/// # Errors
+/// Options, questions, tools or a model that cannot be used; another run of that name; the policy
+/// fails. What was played before is stored.
+pub(in crate::session) fn rollout(
+    session: &Session,
+    scope: &Scope<'_>,
+    statement: &Statement,
+    query: Option<&QueryStatement>,
+    asked: &Rollout,
+) -> Result<RolloutSummary, SessionError> {
+    let defaults = RolloutOptions::of(asked.verb);
+    let options: RolloutOptions = options::read(&defaults, &asked.options, scope.text)?;
+    if options.model.is_empty() {
+        let message = "which policy? model = 'path/to/model', or 'run:NAME' of a training run";
+        return Err(SessionError::mistake("model", message));
+    }
+    let tools = Toolset::open(session, &options)?;
+    let questions = questions(session, scope, query, &options)?;
+    let path = std::path::Path::new(&options.model);
+    let model = load_frozen(session, path, None)?;
+    let Some(tokenizer) = &model.tokenizer else {
+        return Err(SessionError::mistake("model", "the model has no tokenizer"));
+    };
+    let policy = local(session, &model, tokenizer, &options, tools.offered.as_ref())?;
+    let template = model.chat_template.as_deref();
+    let fingerprint = policy_fingerprint(&identity(&model), tokenizer, policy.renderer(), template);
+    let sampler = sampler_json(&options, policy.renderer().name(), &fingerprint);
+    let config = json!({
+        "options": options,
+        "pinned": {
+            "weights": weights_of(&model),
+            "policy": fingerprint,
+            "tools": tools.described(),
+            "questions": hash_of(&questions),
+            "program": env!("CARGO_PKG_VERSION"),
+        },
+    });
+    let record = begin(session, asked, statement, &config, options.seed)?;
+    let task = Task { session, options: &options, run: &record.id, sampler: Json::of(&sampler) };
+    let mut actor = LocalActor { session, policy, seed: options.seed };
+    let played = task.play(&questions, &tools, &mut actor);
+    let counts = actor.policy.counts();
+    let done = played.and_then(|earlier| {
+        let ordinals = task.ordinals(&questions)?;
+        Ok((earlier, task.counts(&ordinals)?, ordinals))
+    });
+    let (earlier, played, ordinals) = ended(session, record.clone(), done)?;
+    let report = match asked.verb {
+        RolloutVerb::Evaluate => {
+            Some(evaluate(session, &record.id, &ordinals, options.metric)?)
+        }
+        _ => None,
+    };
+    Ok(RolloutSummary {
+        run: record.id,
+        verb: asked.verb,
+        questions: questions.len() as u64,
+        earlier,
+        counts: played,
+        tokens: (counts.new_tokens, counts.prompt_tokens),
+        report,
+    })
+}
+
+/// Returns the record of a run that begins, or goes on.
+///
+/// # Errors
+/// There is a run of that name already that is another, or has finished.
+fn begin(
+    session: &Session,
+    asked: &Rollout,
+    statement: &Statement,
+    config: &Value,
+    seed: u64,
+) -> Result<RunRecord, SessionError> {
+    let store = session.database().store();
+    let kind = asked.verb.as_str().to_lowercase();
+    let name = match &asked.name {
+        Some(name) => name.text.clone(),
+        None => free_name(session, &kind)?,
+    };
+    let text = config.to_string();
+    if let Some(known) = store.run(&name)? {
+        let fail = |message: String| Err(SessionError::mistake("run", message));
+        if known.kind != kind || known.config != text {
+            return fail(format!(
+                "run '{name}' is there already and is another one: choose another name{}",
+                differing(&known.config, config)
+            ));
+        }
+        if known.status == RunStatus::Finished {
+            return fail(format!("run '{name}' has finished already: choose another name"));
+        }
+        let record = RunRecord { status: RunStatus::Running, error: None, ended_at: None, ..known };
+        store.put_run(&record)?;
+        return Ok(record);
+    }
+    let record = RunRecord {
+        id: name,
+        kind,
+        status: RunStatus::Running,
+        statement: statement.text.clone(),
+        config: text,
+        seed: Some(seed),
+        dataset: None,
+        output: None,
+        error: None,
+        started_at: now_micros(),
+        ended_at: None,
+    };
+    store.put_run(&record)?;
+    Ok(record)
+}
+
+/// Returns which fields of a run's config differ, as the rest of a sentence.
+fn differing(known: &str, config: &Value) -> String {
+    let known: Value = serde_json::from_str(known).unwrap_or_default();
+    let mut names = Vec::new();
+    for part in ["options", "pinned"] {
+        for (name, value) in config[part].as_object().into_iter().flatten() {
+            if known[part][name] != *value {
+                names.push(name.as_str());
+            }
+        }
+    }
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(" (they differ in {})", names.join(", ")),
+    }
+}
+
+fn free_name(session: &Session, kind: &str) -> Result<String, SessionError> {
+    let store = session.database().store();
+    for number in 1u64.. {
+        let name = format!("{kind}_{number}");
+        if store.run(&name)?.is_none() {
+            return Ok(name);
+        }
+    }
+    Err(SessionError::mistake("run", "no name is left for the run: ... AS name"))
+}
+
+/// Stores how a run ended.
+fn ended<T>(
+    session: &Session,
+    mut record: RunRecord,
+    done: Result<(u64, Counts, T), SessionError>,
+) -> Result<(u64, Counts, T), SessionError> {
+    record.ended_at = Some(now_micros());
+    match &done {
+        Ok((_, counts, _)) => {
+            record.status = RunStatus::Finished;
+            record.output = serde_json::to_string(counts).ok();
+        }
+        Err(SessionError::Cancelled) => record.status = RunStatus::Stopped,
+        Err(error) => {
+            record.status = RunStatus::Failed;
+            record.error = Some(error.to_string());
+        }
+    }
+    let stored = session.database().store().put_run(&record);
+    if done.is_ok() {
+        stored?;
+    }
+    done
+}
+
+/// Returns a hash over questions: what they ask, and what is accepted as right.
+fn hash_of(questions: &[Question]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+    };
+    for question in questions {
+        add(&question.id);
+        add(&question.text);
+        question.gold.iter().for_each(|gold| add(gold));
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// What all episodes of a run share.
+struct Task<'a> {
+    session: &'a Session,
+    options: &'a RolloutOptions,
+    run: &'a str,
+    sampler: Json,
+}
+
+impl Task<'_> {
+    /// Plays what is not stored yet; returns how many episodes were stored before.
+    fn play(
+        &self,
+        questions: &[Question],
+        tools: &Toolset,
+        actor: &mut LocalActor<'_, '_>,
+    ) -> Result<u64, SessionError> {
+        let view = self.session.database().view();
+        let protocol = &self.options.protocol;
+        let mut open = Vec::new();
+        for (at, question) in questions.iter().enumerate() {
+            for sample in 0..self.options.n {
+                let id = trajectory_id(&question.id, sample);
+                if view.find(self.run, &id)?.is_none() {
+                    open.push((at, sample));
+                }
+            }
+        }
+        let all = questions.len() as u64 * u64::from(self.options.n);
+        let earlier = all - open.len() as u64;
+        let (progress, cancel) = (self.session.progress(), self.session.cancel());
+        progress.begin("playing episodes", all);
+        progress.advance(earlier);
+        let mut episodes = open
+            .into_iter()
+            .map(|(at, sample)| Episode::new(questions[at].clone(), sample, protocol));
+        let cancelled = || cancel.is_cancelled();
+        let mut setting = Setting {
+            protocol,
+            tools: tools.offered.as_ref(),
+            call: &mut |name, arguments| match cancel.is_cancelled() {
+                true => Err(RolloutError::Cancelled),
+                false => tools.call(name, arguments, &cancelled),
+            },
+            source: self.run,
+            width: self.options.slots,
+        };
+        play(&mut episodes, actor, &mut setting, &mut |ended| self.store(ended))?;
+        progress.end();
+        Ok(earlier)
+    }
+
+    /// Stores episodes that have ended, durably.
+    fn store(&self, ended: Vec<(Trajectory, Counts)>) -> Result<(), SessionError> {
+        let incoming: Vec<Incoming> = ended
+            .into_iter()
+            .map(|(trajectory, counts)| {
+                let trajectory = self.completed(trajectory, &counts);
+                let content_hash = content_hash(&trajectory);
+                Incoming { trajectory, content_hash, labels: Vec::new() }
+            })
+            .collect();
+        let store = self.session.database().store();
+        let (appended, _) = store.append(&incoming, &[], Durability::Now)?;
+        let conflict = appended.iter().position(|a| matches!(a, Appended::Conflict(_)));
+        if let Some(at) = conflict {
+            let id = &incoming[at].trajectory.id;
+            let message =
+                format!("trajectory '{id}' of '{}' is there with other content", self.run);
+            return Err(SessionError::mistake("run", message));
+        }
+        self.session.progress().advance(incoming.len() as u64);
+        Ok(())
+    }
+
+    /// Returns a trajectory with what the run knows of it.
+    fn completed(&self, trajectory: Trajectory, counts: &Counts) -> Trajectory {
+        let mut meta = match trajectory.meta.as_ref().map(Json::to_value) {
+            Some(Value::Object(meta)) => meta,
+            _ => serde_json::Map::new(),
+        };
+        meta.insert("rollout".to_owned(), json!(counts));
+        Trajectory {
+            model: Some(self.options.model.clone()),
+            sampler: Some(self.sampler.clone()),
+            run_id: Some(self.run.to_owned()),
+            round: Some(self.options.round),
+            meta: Some(Json::of(&Value::Object(meta))),
+            ..trajectory
+        }
+    }
+
+    /// Returns the ordinals of all trajectories of the run, by questions and samples.
+    fn ordinals(&self, questions: &[Question]) -> Result<Vec<u64>, SessionError> {
+        let view = self.session.database().view();
+        let mut ordinals = Vec::with_capacity(questions.len() * self.options.n as usize);
+        for question in questions {
+            for sample in 0..self.options.n {
+                let found = view.find(self.run, &trajectory_id(&question.id, sample))?;
+                ordinals.extend(found.map(|(ordinal, _)| ordinal));
+            }
+        }
+        Ok(ordinals)
+    }
+
+    /// Adds up what happened in trajectories.
+    fn counts(&self, ordinals: &[u64]) -> Result<Counts, SessionError> {
+        let view = self.session.database().view();
+        let mut counts = Counts::default();
+        for part in ordinals.chunks(1024) {
+            for header in view.headers(part)? {
+                let of = serde_json::from_value(meta_of(&header)["rollout"].take());
+                let of: Result<Counts, _> = of;
+                counts.add(&of.unwrap_or_default());
+            }
+        }
+        Ok(counts)
+    }
+}

@@ -1,0 +1,106 @@
+//! The tools of a rollout.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::request::{RolloutOptions, words};
+use crate::diag::list_some;
+use crate::model::Json;
+use crate::rollout::RolloutError;
+use crate::session::error::SessionError;
+use crate::session::statement::Session;
+use crate::session::tools::corpus_tools;
+use crate::tools::{RecordMode, RecordedTool, Recorder, ToolOutput, ToolSpec, Toolbox};
+
+/// What a policy may call.
+pub(super) struct Toolset {
+    tools: Toolbox,
+    recorder: Option<Arc<Recorder>>,
+    /// The tools as a policy is offered them; `None` without any.
+    pub(super) offered: Option<Json>,
+}
+
+impl Toolset {
+    /// Opens the tools that the options name.
+    ///
+    /// # Errors
+    /// There is no such corpus or tool; two have one name.
+    pub(super) fn open(
+        session: &Session,
+        options: &RolloutOptions,
+    ) -> Result<Toolset, SessionError> {
+        let mistake = |message: String| SessionError::mistake("tools", message);
+        let mut corpora = Vec::new();
+        for name in words(&options.corpora) {
+            corpora.push(session.open_corpus(&name)?);
+        }
+        if options.k == 0 {
+            return Err(mistake("k = 0: a search returns one document at least".to_owned()));
+        }
+        let all = corpus_tools(&corpora, options.k).map_err(|e| mistake(e.to_string()))?;
+        let wanted = words(&options.tools);
+        let mut tools = Toolbox::new();
+        for name in wanted.iter().filter(|name| *name != "none") {
+            if all.get(name).is_none() {
+                let known = list_some(all.specs().map(|spec| spec.name.as_str()));
+                return Err(mistake(format!("there is no tool '{name}'; there are: {known}")));
+            }
+        }
+        for spec in all.specs() {
+            let is_wanted = wanted.is_empty() || wanted.contains(&spec.name);
+            if let Some(tool) = all.get(&spec.name).filter(|_| is_wanted) {
+                tools.add(tool.clone()).map_err(|e| mistake(e.to_string()))?;
+            }
+        }
+        let offered = match tools.specs().next() {
+            Some(_) => Some(Json::of(&tools.to_functions())),
+            None => None,
+        };
+        let recorder = match options.cassette.as_str() {
+            "" => None,
+            cassette => {
+                let mode = RecordMode::parse(&options.record).ok_or_else(|| {
+                    let message = "record is once, new_episodes, all or none";
+                    mistake(format!("'{}' is no mode: {message}", options.record))
+                })?;
+                Some(Arc::new(session.recorder(cassette, mode)?))
+            }
+        };
+        Ok(Toolset { tools, recorder, offered })
+    }
+
+    /// Makes a call as a policy wrote it.
+    ///
+    /// # Errors
+    /// Recordings cannot be read or written, or a call is missing in them.
+    pub(super) fn call(
+        &self,
+        name: &str,
+        arguments: &str,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<ToolOutput, RolloutError> {
+        let Some(recorder) = &self.recorder else {
+            return Ok(self.tools.call_text(name, arguments, cancelled));
+        };
+        let text = if arguments.trim().is_empty() { "{}" } else { arguments };
+        let Ok(value) = serde_json::from_str::<Value>(text) else {
+            return Ok(self.tools.call_text(name, arguments, cancelled));
+        };
+        match self.tools.find(name, &value) {
+            Err(output) => Ok(output),
+            Ok(tool) => {
+                let recorded = RecordedTool::new(tool.clone(), recorder.clone());
+                Ok(recorded.play(&value, cancelled)?.output)
+            }
+        }
+    }
+
+    /// Returns what the tools say about themselves, for the record of a run.
+    pub(super) fn described(&self) -> Value {
+        let of = |tool: &ToolSpec| {
+            json!({"name": tool.name, "version": tool.version, "corpus": tool.corpus})
+        };
+        self.tools.specs().map(of).collect()
+    }
+}
