@@ -1,9 +1,11 @@
 //! An embedded research database for LLM-agent trajectories, with step-wise training.
 
+pub mod chat;
 pub mod codec;
 pub mod db;
 pub mod diag;
 pub mod exchange;
+pub mod http;
 pub mod hub;
 pub mod lm;
 pub mod model;
@@ -11,6 +13,7 @@ pub mod plot;
 pub mod query;
 pub mod render;
 pub mod repl;
+pub mod rollout;
 pub mod score;
 pub mod serve;
 pub mod session;
