@@ -1,9 +1,11 @@
 //! An embedded research database for LLM-agent trajectories, with step-wise training.
 
+pub mod chat;
 pub mod codec;
 pub mod db;
 pub mod diag;
 pub mod exchange;
+pub mod http;
 pub mod hub;
 pub mod lm;
 pub mod model;

@@ -14,13 +14,14 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use swirldb::exchange;
 use swirldb::query::parameters::given;
-use swirldb::query::syntax::Literal;
+use swirldb::query::syntax::{Literal, RolloutVerb};
 use swirldb::repl::{
     Console, Format, ImportOptions, import_files, interrupt, print_export, print_import_report,
     prompt, script, script_with_answers, watched,
 };
 use swirldb::session::{
-    ExportFormat, Session, SessionError, SessionOptions, export, export_batches, export_dataset,
+    ConfigVerb, ExportFormat, Session, SessionError, SessionOptions, export, export_batches,
+    export_dataset,
 };
 use swirldb::synth::{self, Shape, SynthOptions};
 
@@ -127,6 +128,10 @@ enum Command {
     Generate(training::RolloutArguments),
     /// The same, and measure its answers against gold.
     Eval(training::RolloutArguments),
+    /// Let a policy propose actions at stored states as a file says, and store them as samples.
+    Resample(training::RolloutArguments),
+    /// Let a judge label steps or answers as a file says.
+    Judge(training::RolloutArguments),
     /// Write the model of a run whole, its adapters added to the weights.
     Merge(training::MergeArguments),
     /// Write a finished run as a folder with all that is needed to make it again.
@@ -326,9 +331,15 @@ fn run(arguments: Arguments) -> Result<ExitCode, SessionError> {
         }
         Some(Command::Train(arguments)) => training::train(arguments)?,
         Some(Command::Generate(arguments)) => {
-            training::roll_out(arguments, RolloutVerb::Generate)?;
+            training::roll_out(arguments, ConfigVerb::Rollout(RolloutVerb::Generate))?;
         }
-        Some(Command::Eval(arguments)) => training::roll_out(arguments, RolloutVerb::Evaluate)?,
+        Some(Command::Resample(arguments)) => {
+            training::roll_out(arguments, ConfigVerb::Rollout(RolloutVerb::Resample))?;
+        }
+        Some(Command::Judge(arguments)) => training::roll_out(arguments, ConfigVerb::Judge)?,
+        Some(Command::Eval(arguments)) => {
+            training::roll_out(arguments, ConfigVerb::Rollout(RolloutVerb::Evaluate))?;
+        }
         Some(Command::Merge(arguments)) => training::write_merged(arguments)?,
         Some(Command::Bundle(arguments)) => training::write_bundle(arguments)?,
         Some(Command::Rerun(arguments)) => return training::make_again(arguments),

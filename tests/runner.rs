@@ -3,6 +3,7 @@
 
 mod analysis;
 mod branching;
+mod chat;
 mod corpora;
 mod datasets;
 mod dense;
@@ -27,6 +28,7 @@ mod prompt;
 mod queries;
 mod ranking;
 mod render;
+mod rollout;
 mod runs;
 mod schema;
 mod score;

@@ -9,8 +9,9 @@ use reqwest::{Method, Response, StatusCode, Url};
 use sha2::{Digest, Sha256};
 
 use crate::diag::hexadecimal;
+use crate::http::shown_address as shown;
 
-use super::client::{Asked, Content, Failure, Hub, shown, unreachable};
+use super::client::{Asked, Content, Failure, Hub, unreachable};
 use super::error::{HubError, at};
 use super::layout::{FileName, Repository, make_folder_of, rename};
 use super::lock::Lock;

@@ -8,7 +8,7 @@ use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue,
     LOCATION, RANGE, RETRY_AFTER,
 };
-use reqwest::{Client, Method, NoProxy, Proxy, Response, StatusCode, Url, redirect};
+use reqwest::{Client, Method, NoProxy, Proxy, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::error::HubError;
@@ -17,6 +17,7 @@ use super::listing::Listing;
 use super::model_id::{ModelId, is_commit};
 use super::options::{ENDPOINT, HubOptions, Patience};
 use super::watch::Watch;
+use crate::http::{self, shown_address as shown};
 
 /// What stands in an address as it is (RFC 3986, unreserved).
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -129,13 +130,8 @@ impl<'o> Hub<'o> {
         let mut homes = vec![home];
         homes.extend([ENDPOINT, SHORT_ENDPOINT].iter().filter_map(|text| text.parse().ok()));
         let token = options.token.as_deref().map(bearer).transpose()?;
-        // Fails where it is set already, by an earlier client.
-        let _set = rustls::crypto::ring::default_provider().install_default();
         let patience = &options.patience;
-        let mut builder = Client::builder()
-            .user_agent(concat!("swirldb/", env!("CARGO_PKG_VERSION")))
-            .no_proxy()
-            .redirect(redirect::Policy::none())
+        let mut builder = http::client_builder()
             .connect_timeout(patience.silence_max)
             .read_timeout(patience.silence_max);
         if let Some(text) = &options.proxy {
@@ -229,7 +225,7 @@ impl<'o> Hub<'o> {
         };
         let wrong = |problem: String| HubError::Protocol { url: shown(&url), problem };
         let headers = response.headers();
-        match text_of(headers, "x-repo-commit") {
+        match http::header_text(headers, "x-repo-commit") {
             Some(found) if found == commit => {}
             Some(found) => {
                 let problem = format!("X-Repo-Commit is '{}', not {commit}", found.escape_debug());
@@ -237,13 +233,14 @@ impl<'o> Hub<'o> {
             }
             None => return Err(wrong("the answer has no X-Repo-Commit".to_owned())),
         }
-        let etag = text_of(headers, "x-linked-etag").or_else(|| text_of(headers, ETAG.as_str()));
+        let etag = http::header_text(headers, "x-linked-etag")
+            .or_else(|| http::header_text(headers, ETAG.as_str()));
         let etag = etag.ok_or_else(|| wrong("the answer has no ETag".to_owned()))?;
         let own_size = || match response.status().is_redirection() {
             true => None,
-            false => text_of(headers, CONTENT_LENGTH.as_str()),
+            false => http::header_text(headers, CONTENT_LENGTH.as_str()),
         };
-        let size = text_of(headers, "x-linked-size").or_else(own_size);
+        let size = http::header_text(headers, "x-linked-size").or_else(own_size);
         let size = size.and_then(|size| size.trim().parse().ok());
         let size = size.ok_or_else(|| wrong("the answer does not say the size".to_owned()))?;
         Ok(Content { etag: Etag::parse(etag).map_err(wrong)?, size })
@@ -304,7 +301,8 @@ impl<'o> Hub<'o> {
         }
         let url = shown(response.url());
         let after = asked_time(response.headers());
-        let code = text_of(response.headers(), "x-error-code").unwrap_or_default().to_owned();
+        let code =
+            http::header_text(response.headers(), "x-error-code").unwrap_or_default().to_owned();
         let message = message(response, watch).await?;
         let again = match status {
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Again::After(after),
@@ -365,7 +363,7 @@ fn target(response: &Response, url: &Url) -> Result<Option<Url>, HubError> {
         return Ok(None);
     }
     let wrong = |problem: String| HubError::Protocol { url: shown(url), problem };
-    let location = text_of(response.headers(), LOCATION.as_str());
+    let location = http::header_text(response.headers(), LOCATION.as_str());
     let location = location.ok_or_else(|| wrong("a redirect says no Location".to_owned()))?;
     let target = url.join(location);
     let target = target.map_err(|error| wrong(format!("a redirect leads nowhere: {error}")))?;
@@ -378,10 +376,10 @@ fn target(response: &Response, url: &Url) -> Result<Option<Url>, HubError> {
 /// Returns the time that an answer asks to wait: `Retry-After` in seconds, or the end of the window
 /// in which no more requests are taken (`RateLimit: "api";r=0;t=55`).
 fn asked_time(headers: &HeaderMap) -> Option<Duration> {
-    let limit = text_of(headers, "ratelimit").filter(|value| value.contains(";r=0;"));
+    let limit = http::header_text(headers, "ratelimit").filter(|value| value.contains(";r=0;"));
     let window = limit.and_then(|value| value.split(";t=").nth(1));
     let window = window.and_then(|rest| rest.split(';').next());
-    let seconds = text_of(headers, RETRY_AFTER.as_str()).or(window)?;
+    let seconds = http::header_text(headers, RETRY_AFTER.as_str()).or(window)?;
     seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
@@ -389,8 +387,9 @@ fn asked_time(headers: &HeaderMap) -> Option<Duration> {
 async fn message(mut response: Response, watch: &mut Watch<'_, '_>) -> Result<String, HubError> {
     let usual = response.status().canonical_reason().unwrap_or("no reason given");
     let headers = response.headers();
-    let said = text_of(headers, "x-error-message").map(str::to_owned);
-    let is_page = text_of(headers, CONTENT_TYPE.as_str()).is_some_and(|t| t.contains("html"));
+    let said = http::header_text(headers, "x-error-message").map(str::to_owned);
+    let is_page =
+        http::header_text(headers, CONTENT_TYPE.as_str()).is_some_and(|t| t.contains("html"));
     let mut body = Vec::new();
     if said.is_none() && !is_page {
         while let Ok(Some(chunk)) = watch.wait(response.chunk()).await? {
@@ -411,57 +410,31 @@ async fn message(mut response: Response, watch: &mut Watch<'_, '_>) -> Result<St
     Ok(shown.collect())
 }
 
-fn text_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
 fn endpoint_address(text: &str) -> Result<Url, HubError> {
     address(&format!("HF_ENDPOINT '{text}'"), text)
 }
 
 /// Reads an address of HTTP from a setting.
 fn address(setting: &str, text: &str) -> Result<Url, HubError> {
-    let url = text.parse::<Url>().ok().filter(|url| url.has_host());
-    match url.filter(|url| matches!(url.scheme(), "http" | "https")) {
-        Some(url) => Ok(url),
-        None => Err(HubError::Setting {
-            setting: setting.to_owned(),
-            problem: "is no address".to_owned(),
-            expected: "one that begins with https:// or http://, such as https://huggingface.co",
-        }),
-    }
+    http::parse_address(text).ok_or_else(|| HubError::Setting {
+        setting: setting.to_owned(),
+        problem: "is no address".to_owned(),
+        expected: "one that begins with https:// or http://, such as https://huggingface.co",
+    })
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, HubError> {
-    let parsed = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
-    let wrong = || HubError::Setting {
+    http::bearer(token).ok_or_else(|| HubError::Setting {
         setting: "the token in HF_TOKEN".to_owned(),
         problem: "is empty or has characters that no token has".to_owned(),
         expected: "a text such as hf_abc..",
-    };
-    let mut value = parsed.ok().filter(|_| !token.trim().is_empty()).ok_or_else(wrong)?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// Returns an address without what may be secret in it: the signature of a store, a password.
-pub(super) fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    url.set_query(None);
-    url.set_fragment(None);
-    let _nobody = url.set_username("").and_then(|()| url.set_password(None));
-    url.to_string()
+    })
 }
 
 /// Returns a broken connection as a failure that may pass.
 pub(super) fn unreachable(url: &Url, error: reqwest::Error) -> Failure {
-    // The outermost text says only that a request failed; the innermost says why.
-    let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    Failure::passing(HubError::Unreachable { url: shown(url), problem: cause.to_string() })
+    let problem = http::innermost_cause(error);
+    Failure::passing(HubError::Unreachable { url: shown(url), problem })
 }
 
 fn cannot_run(error: reqwest::Error) -> HubError {

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use clap::Args;
 use swirldb::lm::Distribution;
-use swirldb::query::syntax::RolloutVerb;
 use swirldb::render::RendererChoice;
 use swirldb::repl::{Console, Format, script, watched};
 use swirldb::session::{
@@ -33,7 +32,7 @@ pub struct TrainArguments {
     open: OpenArguments,
 }
 
-/// Arguments of `swirl generate`, `eval` and `resample`.
+/// Arguments of `swirl generate`, `eval`, `resample` and `judge`.
 #[derive(Args)]
 pub struct RolloutArguments {
     /// The database.
@@ -187,10 +186,10 @@ pub fn train(arguments: TrainArguments) -> Result<(), SessionError> {
     }
 }
 
-/// Plays episodes as a file says, or goes on where that was stopped.
-pub fn roll_out(arguments: RolloutArguments, verb: RolloutVerb) -> Result<(), SessionError> {
+/// Does what a file says, or goes on where that was stopped.
+pub fn roll_out(arguments: RolloutArguments, verb: ConfigVerb) -> Result<(), SessionError> {
     let RolloutArguments { db, config, open } = arguments;
-    let statement = config_statement(&config, ConfigVerb::Rollout(verb))?;
+    let statement = config_statement(&config, verb)?;
     let session = open.session(&db, false)?;
     script(&session, &mut Console::new(Format::Table), &statement)
 }

@@ -230,6 +230,8 @@ impl Console {
                     return Err(SessionError::Cancelled);
                 }
             }
+            Outcome::Judged(summary) => super::rollout_view::print_judged(summary),
+            Outcome::Resampled(summary) => super::rollout_view::print_resampled(summary),
             Outcome::Rolled(summary) => super::rollout_view::print(summary),
             Outcome::Text(text) => {
                 let written = self.out.write_all(text.as_bytes());

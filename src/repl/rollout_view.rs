@@ -1,7 +1,7 @@
 //! What a rollout did, for people.
 
 use super::console::{grouped, plural, say};
-use crate::session::{Figure, RolloutSummary};
+use crate::session::{Figure, JudgeSummary, ResampleSummary, RolloutSummary};
 
 /// Prints what a rollout did, and what an evaluation measured.
 pub(super) fn print(summary: &RolloutSummary) {
@@ -34,11 +34,37 @@ pub(super) fn print(summary: &RolloutSummary) {
         (counts.cut, "cut off"),
     ];
     say(&format!("  {}", listed(&parts)));
-    let (drawn, read) = summary.tokens;
-    say(&format!("  {} tokens drawn, {} read", grouped(drawn), grouped(read)));
     for figure in summary.report.iter().flat_map(|report| &report.figures) {
         say(&line(figure));
     }
+}
+
+/// Prints what was proposed at stored states.
+pub(super) fn print_resampled(summary: &ResampleSummary) {
+    let mut told = format!(
+        "run '{}': {} at {}",
+        summary.run,
+        plural(summary.samples, "sample", "samples"),
+        plural(summary.states, "state", "states"),
+    );
+    let parts = [
+        (summary.earlier, "states had theirs before"),
+        (summary.malformed, "samples are no actions"),
+    ];
+    if summary.earlier + summary.malformed > 0 {
+        told.push_str(&format!(", {}", listed(&parts)));
+    }
+    say(&told);
+}
+
+/// Prints what a judge found.
+pub(super) fn print_judged(summary: &JudgeSummary) {
+    let mut told = format!("judge '{}': {}", summary.judge, summary.tally);
+    if summary.earlier > 0 {
+        told.push_str(&format!("\n{} had its label before", grouped(summary.earlier)));
+    }
+    say(&told);
+    say(&format!("gave {}", plural(summary.added, "label", "labels")));
 }
 
 /// Returns the parts that are not zero.

@@ -8,6 +8,7 @@
 
 use std::collections::HashSet;
 
+use super::policy::Proposed;
 use super::protocol::{
     AnswerForm, InstructionsIn, LAST_TURN, OnBoth, OnLimit, OnMalformed, OnRepeated, OnToolError,
     Protocol, REMINDER, REPEATED,
@@ -28,46 +29,6 @@ pub struct Question {
     pub split: Option<String>,
     /// Whatever else is known of it: a JSON object.
     pub meta: Option<Json>,
-}
-
-/// What a policy did at one state.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Act {
-    /// The action, or text that is none, with the reason why.
-    pub action: Result<Message, Unread>,
-    /// Why it ended: `stop`, `length`, `tool_calls`.
-    pub finish_reason: String,
-    /// Its tokens in the policy's vocabulary.
-    pub token_ids: Option<Vec<u32>>,
-    /// Their log-probabilities.
-    pub log_probs: Option<Vec<f32>>,
-    /// How many tokens it has, where only that is known.
-    pub tokens: Option<u64>,
-    /// How long it took in milliseconds, where that is measured.
-    pub latency_ms: Option<f64>,
-}
-
-/// A text that is no action.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unread {
-    /// The text.
-    pub text: String,
-    /// What cannot be read.
-    pub reason: String,
-}
-
-impl Act {
-    /// Returns an act of which nothing else is known.
-    pub fn new(action: Result<Message, Unread>, finish_reason: &str) -> Act {
-        Act {
-            action,
-            finish_reason: finish_reason.to_owned(),
-            token_ids: None,
-            log_probs: None,
-            tokens: None,
-            latency_ms: None,
-        }
-    }
 }
 
 /// What happened in episodes; counts add up.
@@ -213,27 +174,22 @@ impl Episode {
     /// What `call` returns: something outside failed, and the action is not taken.
     pub fn act<E>(
         &mut self,
-        act: Act,
+        proposed: Proposed,
         protocol: &Protocol,
         call: &mut dyn FnMut(&str, &str) -> Result<ToolOutput, E>,
     ) -> Result<(), E> {
         let mut counts = Counts { actions: 1, ..Counts::default() };
-        let wanted = wanted(&act, protocol, &mut counts);
-        let message = act.action.unwrap_or_else(|unread| Message {
-            role: role::ASSISTANT.to_owned(),
-            content: Some(unread.text),
-            ..Message::default()
-        });
+        let wanted = wanted(&proposed, protocol, &mut counts);
+        let tokens = proposed.token_ids.as_ref().map(|ids| ids.len() as i64);
+        let counted = proposed.usage.and_then(|usage| usage.completion_tokens);
         let mut step = Step {
-            action: message,
-            finish_reason: Some(act.finish_reason),
-            action_tokens: act.token_ids.as_ref().map(|ids| ids.len() as i64),
-            latency_ms: act.latency_ms,
-            token_ids: act.token_ids,
-            logprobs: act.log_probs,
+            action: proposed.message,
+            finish_reason: proposed.finish_reason,
+            action_tokens: tokens.or(counted.map(|tokens| tokens as i64)),
+            token_ids: proposed.token_ids,
+            logprobs: proposed.log_probs,
             ..Step::default()
         };
-        step.action_tokens = step.action_tokens.or(act.tokens.map(|tokens| tokens as i64));
         let mut end = None;
         match wanted {
             Wanted::Answer(answer) => end = Some((Status::Answered, Some(answer))),
@@ -336,14 +292,16 @@ pub fn trajectory_id(question: &str, sample: u32) -> String {
 }
 
 /// Returns what an action asks for, and counts what is wrong with it.
-fn wanted(act: &Act, protocol: &Protocol, counts: &mut Counts) -> Wanted {
-    let Ok(message) = &act.action else {
-        match act.finish_reason == "length" {
+fn wanted(proposed: &Proposed, protocol: &Protocol, counts: &mut Counts) -> Wanted {
+    let message = &proposed.message;
+    let is_cut = matches!(proposed.finish_reason.as_deref(), Some("length" | "context"));
+    if proposed.unread.is_some() {
+        match is_cut {
             true => counts.cut += 1,
             false => counts.unreadable += 1,
         }
         return Wanted::Unused(protocol.on_unreadable);
-    };
+    }
     let answers = answers(message.text());
     let has_calls = !message.tool_calls.is_empty();
     match (has_calls, answers) {
@@ -362,7 +320,7 @@ fn wanted(act: &Act, protocol: &Protocol, counts: &mut Counts) -> Wanted {
             counts.unreadable += 1;
             Wanted::Unused(protocol.on_unreadable)
         }
-        (false, Answers::None) if act.finish_reason == "length" => {
+        (false, Answers::None) if is_cut => {
             counts.cut += 1;
             Wanted::Unused(protocol.on_unreadable)
         }

@@ -1,6 +1,6 @@
 //! What can go wrong with rollouts.
 
-use crate::lm::LmError;
+use super::policy::PolicyError;
 use crate::tools::RecordError;
 
 /// Why a rollout ended early.
@@ -11,11 +11,29 @@ pub enum RolloutError {
     Cancelled,
     /// The policy cannot act.
     #[error("the policy: {0}")]
-    Policy(String),
-    /// The model fails.
-    #[error(transparent)]
-    Model(#[from] LmError),
+    Policy(PolicyError),
     /// A call cannot be recorded or replayed.
     #[error(transparent)]
     Recording(#[from] RecordError),
+    /// Some episodes could not be played to their ends.
+    #[error(
+        "{lost} episodes could not be played to their ends, the first of them because {first}; the \
+         others are stored, and the same statement plays what is missing"
+    )]
+    Lost {
+        /// How many.
+        lost: u64,
+        /// What the first of them met.
+        first: String,
+    },
+}
+
+impl From<PolicyError> for RolloutError {
+    fn from(error: PolicyError) -> RolloutError {
+        match error {
+            PolicyError::Cancelled => RolloutError::Cancelled,
+            PolicyError::Record(error) => RolloutError::Recording(error),
+            other => RolloutError::Policy(other),
+        }
+    }
 }

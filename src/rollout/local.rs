@@ -6,14 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use super::episode::{Act, Unread};
-use super::error::RolloutError;
-use crate::lm::{
-    Counts, Decoder, Distribution, End, Prefix, Prompt, Request, Sample, Sampler, SamplerOptions,
-    Tokenizer,
+use serde_json::json;
+
+use super::policy::{
+    ActRequest, OnProposed, Policy, PolicyError, PolicyIdentity, PolicyKind, Proposed,
 };
-use crate::model::{Json, Message};
+use crate::chat::Usage;
+use crate::lm::{
+    Counts, Decoder, Distribution, End, LmError, Prefix, Prompt, Request, Sample, Sampler,
+    SamplerOptions, Tokenizer,
+};
+use crate::model::{Json, Message, role};
 use crate::render::{RenderedSequence, Renderer};
 
 /// A beginning is shared from this many tokens on.
@@ -31,74 +36,98 @@ pub struct LocalOptions {
     pub max_new_tokens: usize,
     /// How many actions are sampled at a time; it shows in none of them.
     pub slots: usize,
-}
-
-/// A state at which a policy is to act.
-#[derive(Clone, Debug)]
-pub struct State<'a> {
-    /// What tells the conversation from all others that are alive.
-    pub conversation: u64,
-    /// Everything said so far.
-    pub messages: Vec<&'a Message>,
-    /// The tools offered: a JSON array in OpenAI's form.
-    pub tools: Option<&'a Json>,
-    /// Where the random numbers of this turn come from.
+    /// Where the random numbers of a request without a seed come from.
     pub seed: u64,
 }
 
+impl LocalOptions {
+    /// Returns what is stored of them with what was sampled.
+    fn to_json(&self, renderer: &str) -> Json {
+        let Distribution { temperature, top_k, top_p, min_p } = self.distribution;
+        Json::of(&json!({
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "max_new_tokens": self.max_new_tokens,
+            "seed": self.seed,
+            "renderer": renderer,
+        }))
+    }
+}
+
 /// A decoder as a policy.
-pub struct LocalPolicy<'a> {
+pub struct LocalPolicy {
+    identity: PolicyIdentity,
     sampler: Sampler,
-    tokenizer: &'a Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     renderer: Renderer,
     options: LocalOptions,
     context: usize,
     end_of_turn: u32,
     /// What all conversations began with.
     shared: Option<Prefix>,
+    /// What several actions were sampled behind last.
+    last: Option<Prefix>,
     /// The tokens of each conversation up to its last action.
     kept: BTreeMap<u64, Prefix>,
     counts: Counts,
 }
 
-impl<'a> LocalPolicy<'a> {
-    /// Returns the policy. Its cache holds `options.slots` whole contexts, or the `cache_tokens`
-    /// where that is less.
+impl LocalPolicy {
+    /// Returns the policy of a model called `name`, whose weights and rendering have the
+    /// fingerprint `version`. Its cache holds a context for each slot, or `cache_tokens` where that
+    /// is less, and one context at least.
     ///
     /// # Errors
     /// A decoder that is not on the CPU, no memory for the cache; a renderer whose end of turn is no
     /// token.
     pub fn new(
+        (name, version): (&str, &str),
         decoder: &Decoder,
-        tokenizer: &'a Tokenizer,
+        tokenizer: Arc<Tokenizer>,
         renderer: Renderer,
         options: LocalOptions,
         cache_tokens: usize,
-    ) -> Result<LocalPolicy<'a>, RolloutError> {
+    ) -> Result<LocalPolicy, PolicyError> {
         let end = renderer.end_of_turn();
         let end_of_turn = tokenizer
             .token_id(end)
-            .ok_or_else(|| RolloutError::Policy(format!("'{end}' is no token of the model")))?;
+            .ok_or_else(|| PolicyError::Local(format!("'{end}' is no token of the model")))?;
         let context = decoder.config().context_length;
-        let defaults = SamplerOptions::default();
         let all = options.slots.saturating_mul(context + SPARE_TOKENS);
         let sampler = SamplerOptions {
             slots: options.slots,
             cache_tokens: all.min(cache_tokens).max(context + SPARE_TOKENS),
-            ..defaults
+            ..SamplerOptions::default()
         };
-        let sampler = Sampler::new(decoder, sampler)?;
+        let identity = PolicyIdentity {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            kind: PolicyKind::Local,
+            sampling: options.to_json(renderer.name()),
+        };
         Ok(LocalPolicy {
-            sampler,
+            identity,
+            sampler: Sampler::new(decoder, sampler).map_err(failed)?,
             tokenizer,
             renderer,
             options,
             context,
             end_of_turn,
             shared: None,
+            last: None,
             kept: BTreeMap::new(),
             counts: Counts::default(),
         })
+    }
+
+    /// Returns the policy with another word for how it is sampled: a judge is known by the sampling
+    /// that it asks for.
+    #[must_use]
+    pub fn sampled_as(mut self, sampling: Json) -> LocalPolicy {
+        self.identity.sampling = sampling;
+        self
     }
 
     /// Returns what went through the model.
@@ -111,97 +140,82 @@ impl<'a> LocalPolicy<'a> {
         &self.renderer
     }
 
-    /// Forgets a conversation that has ended.
-    pub fn forget(&mut self, conversation: u64) {
-        self.kept.remove(&conversation);
-    }
-
-    /// Samples an action at each state, in their order. `watch` is asked after every token whether
-    /// to go on, with the number of actions that are done.
-    ///
-    /// # Errors
-    /// A state that the renderer cannot write; `Cancelled`; what the model says.
-    pub fn act(
-        &mut self,
-        states: &[State<'_>],
-        watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
-    ) -> Result<Vec<Act>, RolloutError> {
-        let mut tokens = Vec::with_capacity(states.len());
-        for state in states {
-            let rendered = self.renderer.state(&state.messages, state.tools);
-            let rendered = rendered.map_err(|error| RolloutError::Policy(error.to_string()))?;
-            tokens.push(self.encoded(&rendered));
-        }
-        self.share(&tokens, watch)?;
-        let mut acts: Vec<Option<Act>> = vec![None; states.len()];
-        let fits = |at: &usize| tokens[*at].len() < self.context;
-        let open: Vec<usize> = (0..states.len()).filter(fits).collect();
-        for at in 0..states.len() {
-            if !fits(&at) {
-                acts[at] = Some(full(tokens[at].len(), self.context));
-            }
-        }
-        let mut done = states.len() - open.len();
-        let mut rest = open.as_slice();
-        while !rest.is_empty() {
-            let (part, after) = rest.split_at(rest.len().min(self.options.slots));
-            rest = after;
-            let sampled = self.sampled(states, &tokens, part, done, watch)?;
-            done += part.len();
-            for (at, act) in part.iter().zip(sampled) {
-                acts[*at] = Some(act);
-            }
-        }
-        Ok(acts.into_iter().flatten().collect())
-    }
-
     /// Samples the states at `part`, which all find a slot.
     fn sampled(
         &mut self,
-        states: &[State<'_>],
+        requests: &[ActRequest],
         tokens: &[Vec<u32>],
         part: &[usize],
-        done: usize,
-        watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
-    ) -> Result<Vec<Act>, RolloutError> {
-        let mut requests = Vec::with_capacity(part.len());
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<Proposed>, PolicyError> {
+        self.make_room(tokens, part);
+        let mut asked = Vec::with_capacity(part.len());
         for at in part {
-            let prefix = self.kept.remove(&states[*at].conversation);
-            let prompt = continued(prefix.as_ref().or(self.shared.as_ref()), &tokens[*at])?;
-            requests.push(Request {
-                prompt,
+            let ActRequest { conversation, seed, .. } = &requests[*at];
+            let is_alone = part.iter().all(|other| other == at || tokens[*other] != tokens[*at]);
+            let prompt = match is_alone {
+                true => self.continued(*conversation, &tokens[*at]),
+                false => self.read_once(&tokens[*at], cancelled),
+            };
+            asked.push(Request {
+                prompt: prompt.map_err(failed)?,
                 max_new_tokens: self.options.max_new_tokens,
                 distribution: self.options.distribution,
                 stop: Vec::new(),
                 stop_tokens: vec![self.end_of_turn],
-                seed: states[*at].seed,
-                keep: true,
+                seed: seed.unwrap_or(self.options.seed),
+                keep: conversation.is_some(),
             });
         }
-        self.make_room(tokens, part);
-        let mut stopped = false;
-        let mut look = |now: &crate::lm::Progress| {
-            let go_on = watch(done + now.ended);
-            stopped |= go_on.is_break();
-            go_on
-        };
-        let samples = self.sampler.run(&requests, Some(self.tokenizer), &mut look)?;
-        if stopped {
-            return Err(RolloutError::Cancelled);
+        let mut look = |_: &crate::lm::Progress| go_on(cancelled);
+        let samples = self.sampler.run(&asked, Some(&self.tokenizer), &mut look);
+        let samples = samples.map_err(failed)?;
+        if cancelled() {
+            return Err(PolicyError::Cancelled);
         }
         let Counts { steps, prompt_tokens, cached_tokens, new_tokens } = samples.counts;
         self.counts.steps += steps;
         self.counts.prompt_tokens += prompt_tokens;
         self.counts.cached_tokens += cached_tokens;
         self.counts.new_tokens += new_tokens;
-        let mut acts = Vec::with_capacity(part.len());
+        let mut proposed = Vec::with_capacity(part.len());
         for (at, mut sample) in part.iter().zip(samples.samples) {
-            if let Some(prefix) = sample.prefix.take() {
-                self.kept.insert(states[*at].conversation, prefix);
+            let conversation = requests[*at].conversation;
+            if let (Some(prefix), Some(conversation)) = (sample.prefix.take(), conversation) {
+                self.kept.insert(conversation, prefix);
             }
-            acts.push(self.read(sample));
+            proposed.push(self.read(sample, tokens[*at].len()));
         }
-        Ok(acts)
+        Ok(proposed)
+    }
+
+    /// Returns the prompt of `tokens` that begins with as much as is in the cache.
+    fn continued(&mut self, conversation: Option<u64>, tokens: &[u32]) -> Result<Prompt, LmError> {
+        let kept = conversation.and_then(|conversation| self.kept.remove(&conversation));
+        let known = [kept.as_ref(), self.last.as_ref(), self.shared.as_ref()];
+        let best = known.into_iter().flatten().max_by_key(|p| common(p.tokens(), tokens));
+        let length = best.map_or(0, |prefix| common(prefix.tokens(), tokens));
+        match best.filter(|_| length > 0) {
+            None => Ok(Prompt::new(tokens.to_vec())),
+            Some(prefix) => {
+                let prefix = Some(prefix.head(length)?);
+                Ok(Prompt { prefix, tokens: tokens[length..].to_vec() })
+            }
+        }
+    }
+
+    /// Returns the prompt of `tokens`, all of them in the cache: several actions are sampled there.
+    fn read_once(
+        &mut self,
+        tokens: &[u32],
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Prompt, LmError> {
+        if self.last.as_ref().is_none_or(|last| last.tokens() != tokens) {
+            let prompt = self.continued(None, tokens)?;
+            self.counts.prompt_tokens += prompt.tokens.len() as u64;
+            self.last = Some(self.sampler.prefill(&prompt, &mut |_| go_on(cancelled))?);
+        }
+        Ok(Prompt { prefix: self.last.clone(), tokens: Vec::new() })
     }
 
     /// Lets go of conversations until those at `part` fit in the cache.
@@ -209,19 +223,23 @@ impl<'a> LocalPolicy<'a> {
         let longest = |at: &usize| tokens[*at].len() + self.options.max_new_tokens + SPARE_TOKENS;
         let needed: usize = part.iter().map(longest).sum();
         while self.sampler.free_cache_tokens() < needed && self.kept.pop_last().is_some() {}
+        if self.sampler.free_cache_tokens() < needed {
+            self.last = None;
+        }
     }
 
     /// Reads what all states begin with into the cache, once.
     fn share(
         &mut self,
         tokens: &[Vec<u32>],
-        watch: &mut dyn FnMut(usize) -> ControlFlow<()>,
-    ) -> Result<(), RolloutError> {
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<(), PolicyError> {
         let Some(first) = tokens.first().filter(|_| self.shared.is_none()) else { return Ok(()) };
         let length = tokens.iter().map(|other| common(first, other)).min().unwrap_or(0);
         if tokens.len() > 1 && (SHARED_TOKENS..self.context).contains(&length) {
             let prompt = Prompt::new(first[..length].to_vec());
-            self.shared = Some(self.sampler.prefill(&prompt, &mut |_| watch(0))?);
+            let shared = self.sampler.prefill(&prompt, &mut |_| go_on(cancelled));
+            self.shared = Some(shared.map_err(failed)?);
             self.counts.prompt_tokens += length as u64;
         }
         Ok(())
@@ -236,7 +254,7 @@ impl<'a> LocalPolicy<'a> {
     }
 
     /// Returns what a sample says.
-    fn read(&self, sample: Sample) -> Act {
+    fn read(&self, sample: Sample, prompt_tokens: usize) -> Proposed {
         let finish_reason = match sample.end {
             End::StopToken(_) | End::StopString { .. } => "stop",
             End::Length => "length",
@@ -244,26 +262,80 @@ impl<'a> LocalPolicy<'a> {
             End::Cancelled => "cancelled",
         };
         let text = sample.text.unwrap_or_default();
-        let action = match (finish_reason, self.renderer.parse_action(&text)) {
-            ("stop", Ok(action)) => Ok(action.into_message()),
-            ("stop", Err(reason)) => Err(Unread { text, reason }),
-            (reason, _) => {
-                Err(Unread { text, reason: format!("it was cut by the limit of the {reason}") })
-            }
+        let read = match finish_reason {
+            "stop" => self.renderer.parse_action(&text),
+            limit => Err(format!("it was cut by the limit of the {limit}")),
         };
-        let (token_ids, log_probs) = (Some(sample.tokens), Some(sample.log_probs));
-        Act { token_ids, log_probs, ..Act::new(action, finish_reason) }
+        let (message, unread) = match read {
+            Ok(action) => (action.into_message(), None),
+            Err(reason) => (Message::new(role::ASSISTANT, text.clone()), Some(reason)),
+        };
+        let usage = Usage {
+            prompt_tokens: Some(prompt_tokens as u64),
+            completion_tokens: Some(sample.tokens.len() as u64),
+        };
+        Proposed {
+            message,
+            text,
+            unread,
+            token_ids: Some(sample.tokens),
+            log_probs: Some(sample.log_probs),
+            finish_reason: Some(finish_reason.to_owned()),
+            usage: Some(usage),
+            ..Proposed::default()
+        }
     }
 }
 
-/// Returns the prompt of `tokens` that begins with as much of a prefix as it can.
-fn continued(prefix: Option<&Prefix>, tokens: &[u32]) -> Result<Prompt, RolloutError> {
-    let Some(prefix) = prefix else { return Ok(Prompt::new(tokens.to_vec())) };
-    let length = common(prefix.tokens(), tokens);
-    if length == 0 {
-        return Ok(Prompt::new(tokens.to_vec()));
+impl Policy for LocalPolicy {
+    fn identity(&self) -> &PolicyIdentity {
+        &self.identity
     }
-    Ok(Prompt { prefix: Some(prefix.head(length)?), tokens: tokens[length..].to_vec() })
+
+    fn act(
+        &mut self,
+        requests: &[ActRequest],
+        cancelled: &dyn Fn() -> bool,
+        on_done: &mut OnProposed<'_>,
+    ) -> Result<(), PolicyError> {
+        let mut tokens = Vec::with_capacity(requests.len());
+        for request in requests {
+            let messages: Vec<&Message> = request.messages.iter().collect();
+            let tools = request.tools.as_ref().map(Json::of);
+            let rendered = self.renderer.state(&messages, tools.as_ref());
+            let rendered = rendered.map_err(|error| PolicyError::Local(error.to_string()))?;
+            tokens.push(self.encoded(&rendered));
+        }
+        self.share(&tokens, cancelled)?;
+        let (open, long): (Vec<usize>, Vec<usize>) =
+            (0..requests.len()).partition(|at| tokens[*at].len() < self.context);
+        for at in long {
+            if on_done(at, Ok(full(tokens[at].len(), self.context))).is_break() {
+                return Ok(());
+            }
+        }
+        for part in open.chunks(self.options.slots.max(1)) {
+            let proposed = self.sampled(requests, &tokens, part, cancelled)?;
+            for (at, proposed) in part.iter().zip(proposed) {
+                if on_done(*at, Ok(proposed)).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, conversation: u64) {
+        self.kept.remove(&conversation);
+    }
+}
+
+fn failed(error: LmError) -> PolicyError {
+    PolicyError::Local(error.to_string())
+}
+
+fn go_on(cancelled: &dyn Fn() -> bool) -> ControlFlow<()> {
+    if cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 /// Returns with how many equal tokens both begin.
@@ -272,7 +344,11 @@ fn common(a: &[u32], b: &[u32]) -> usize {
 }
 
 /// Returns what comes of a state that fills the context.
-fn full(tokens: usize, context: usize) -> Act {
-    let reason = format!("its state has {tokens} tokens, and the context {context}");
-    Act::new(Err(Unread { text: String::new(), reason }), "context")
+fn full(tokens: usize, context: usize) -> Proposed {
+    Proposed {
+        message: Message::new(role::ASSISTANT, ""),
+        unread: Some(format!("its state has {tokens} tokens, and the context {context}")),
+        finish_reason: Some("context".to_owned()),
+        ..Proposed::default()
+    }
 }

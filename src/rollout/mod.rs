@@ -1,22 +1,40 @@
-//! Rollouts: policies and tools take turns, judges look at what came of it.
+//! Rollouts: who proposes actions, what tools make of them, who judges them.
 //!
 //! ```text
-//!   questions -> Episode -> Actor (a model here, or a server) -> Act -> calls of tools -> ...
-//!                    '-- ended --> Trajectory, Counts
+//! question -> Episode -> Policy -> Proposed -> calls of tools -> .. -> Trajectory, Counts
+//!                           a chat server, or a model in this process
+//! state, action -> ProcessJudge -> Verdict      a policy with a judge's prompt
+//! gold, answer  -> OutcomeJudge -> Verdict
+//! executed step -> ProgramJudge -> Verdict      no model at all
+//! verdicts of two judges -> audit
 //! ```
 //!
-//! Nothing here reads a clock or the store: trajectories are handed on as they finish.
+//! Invariant: a process judge sees state and action only; nothing that it is given holds a gold
+//! answer, an observation of the action or a later step.
+//!
+//! Invariant: a verdict that cannot be read is no verdict. It is counted, with its text, and is
+//! never a 0.
+//!
+//! What is absent: databases, clocks, random numbers. They are handed in; trajectories are handed on
+//! as they finish.
 
 mod episode;
 mod error;
+pub mod judge;
 mod local;
+mod policy;
 mod protocol;
+mod remote;
 mod waves;
 
-pub use episode::{Act, Counts, Episode, Question, Unread, check_form, trajectory_id};
+pub use episode::{Counts, Episode, Question, check_form, trajectory_id};
 pub use error::RolloutError;
-pub use local::{LocalOptions, LocalPolicy, State};
+pub use local::{LocalOptions, LocalPolicy};
+pub use policy::{
+    ActRequest, OnProposed, Policy, PolicyError, PolicyIdentity, PolicyKind, Proposed,
+};
 pub use protocol::{
     AnswerForm, InstructionsIn, OnBoth, OnLimit, OnMalformed, OnRepeated, OnToolError, Protocol,
 };
-pub use waves::{Actor, Setting, play};
+pub use remote::{RemotePolicy, sampling_json};
+pub use waves::{Setting, play};

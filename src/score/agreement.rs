@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::GOOD_ABOVE;
+
 /// Counts of pairs of values that two judges gave to the same things.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Agreement {
@@ -46,5 +48,44 @@ impl Agreement {
         let expected: f64 = of_one.iter().map(chance).sum();
         let observed = self.share()?;
         (expected < 1.0).then(|| (observed - expected) / (1.0 - expected))
+    }
+    /// Returns the same pairs as verdicts: 1 for a value above one half, which is GOOD, else 0.
+    pub fn verdicts(&self) -> Agreement {
+        let verdict = |value: f64| if value > GOOD_ABOVE { 1.0 } else { 0.0 };
+        let mut verdicts = Agreement::default();
+        for (one, other, count) in self.pairs() {
+            verdicts.add(verdict(one), verdict(other), count);
+        }
+        verdicts
+    }
+
+    /// Returns how many pairs were counted.
+    pub fn count(&self) -> u64 {
+        self.pairs.values().sum()
+    }
+
+    /// Returns, of the pairs that the other judge calls BAD, the share that the first one calls
+    /// GOOD; `None` where there are none.
+    pub fn false_good(&self) -> Option<f64> {
+        self.share_against(false)
+    }
+
+    /// Returns, of the pairs that the other judge calls GOOD, the share that the first one calls
+    /// BAD; `None` where there are none.
+    pub fn false_bad(&self) -> Option<f64> {
+        self.share_against(true)
+    }
+
+    /// Returns the share of the first judge's contrary verdicts where the other one says `good`.
+    fn share_against(&self, good: bool) -> Option<f64> {
+        let is_good = |value: f64| value > GOOD_ABOVE;
+        let mut counts = (0u64, 0u64);
+        for (one, other, count) in self.pairs() {
+            if is_good(other) == good {
+                counts.0 += if is_good(one) == good { 0 } else { count };
+                counts.1 += count;
+            }
+        }
+        (counts.1 > 0).then(|| counts.0 as f64 / counts.1 as f64)
     }
 }

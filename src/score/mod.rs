@@ -8,6 +8,7 @@
 
 mod agreement;
 mod answer;
+mod audit;
 mod fusion;
 mod interval;
 mod measure;
@@ -20,6 +21,7 @@ pub use agreement::Agreement;
 pub use answer::{
     AnswerScore, contains, exact_match, f1, normalise, score_hotpotqa, score_musique,
 };
+pub use audit::{Audit, AuditGroup, AuditRow, AuditedStep};
 pub use fusion::{FUSION_CONSTANT, FusionError, fuse};
 pub use interval::{
     Comparison, Estimate, Resampling, StatisticsError, bootstrap, normal, paired_bootstrap, wilson,

@@ -1,7 +1,7 @@
 //! What may be typed at the cursor, with the names that this database has.
 
 use super::options;
-use super::rollouts::RolloutOptions;
+use super::rollouts::{JudgeOptions, ResampleOptions, RolloutOptions};
 use super::statement::Session;
 use super::training::option_names;
 use crate::codec::LabelColumn;
@@ -55,7 +55,9 @@ impl Session {
             Some(NameKind::Table) => self.table_names(),
             Some(NameKind::Dataset) => self.dataset_names(),
             Some(NameKind::OptionOf(verb)) => match RolloutVerb::parse(verb) {
+                Some(RolloutVerb::Resample) => options::names(&ResampleOptions::default()),
                 Some(verb) => options::names(&RolloutOptions::of(verb)),
+                None if *verb == "JUDGE" => options::names(&JudgeOptions::default()),
                 None => option_names(),
             },
             Some(NameKind::Column) => {

@@ -5,7 +5,7 @@ use crate::diag::Diagnostic;
 use crate::exchange::ExchangeError;
 use crate::lm::LmError;
 use crate::query::QueryError;
-use crate::rollout::RolloutError;
+use crate::rollout::{PolicyError, RolloutError};
 use crate::store::StoreError;
 use crate::text::TextError;
 use crate::train::TrainError;
@@ -148,7 +148,9 @@ impl From<RolloutError> for SessionError {
     fn from(error: RolloutError) -> SessionError {
         match error {
             RolloutError::Cancelled => SessionError::Cancelled,
-            RolloutError::Model(error) => SessionError::Model(error),
+            RolloutError::Policy(PolicyError::Chat(_)) | RolloutError::Lost { .. } => {
+                SessionError::Environment(error.to_string())
+            }
             RolloutError::Policy(_) => SessionError::mistake("policy", error.to_string()),
             RolloutError::Recording(_) => SessionError::mistake("recording", error.to_string()),
         }

@@ -38,7 +38,7 @@ pub use error::SessionError;
 pub use evaluation::{TopicRun, TopicSearch, measured, qrels, run};
 pub use export::{ExportFormat, export};
 pub use host::{now_micros, random_identity};
-pub use rollouts::{Figure, Report, RolloutSummary};
+pub use rollouts::{Figure, JudgeSummary, Report, ResampleSummary, RolloutSummary};
 pub use sitting::{Counts, Sitting, SittingOptions};
 pub use statement::{Outcome, Session, SessionOptions, Sink};
 pub use tools::{tool_names, toolbox};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::error::SessionError;
 use super::statement::Session;
@@ -38,7 +38,7 @@ impl Session {
             is_new = record.output.is_none();
             is_new
         })?;
-        let clock = SystemClock(Instant::now());
+        let clock = SystemClock::new();
         let counts = self.database().is_writable();
         let cassette = StoreCassette { store, name: cassette.to_owned(), is_new, counts, clock };
         Ok(Recorder::new(Arc::new(cassette), Arc::new(clock), mode))
@@ -283,7 +283,23 @@ fn joined(earlier: Option<RecordingRecord>, new: RecordingRecord, over: bool) ->
 
 /// The system's clocks.
 #[derive(Clone, Copy)]
-struct SystemClock(Instant);
+pub(super) struct SystemClock(Instant);
+
+impl SystemClock {
+    pub(super) fn new() -> SystemClock {
+        SystemClock(Instant::now())
+    }
+}
+
+impl crate::chat::Clock for SystemClock {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time.min(Duration::from_millis(50)));
+    }
+}
 
 impl Clock for SystemClock {
     fn now_microseconds(&self) -> i64 {

@@ -14,7 +14,7 @@ use super::error::SessionError;
 use super::export;
 use super::labelling::{Labelling, label};
 use super::listing;
-use super::rollouts::{self, RolloutSummary};
+use super::rollouts::{self, JudgeSummary, ResampleSummary, RolloutSummary};
 use super::select::{Selection, identity, select};
 use super::summary;
 use super::training::{self, TrainSummary};
@@ -23,7 +23,9 @@ use crate::codec::{CorpusRecord, DatasetRecord};
 use crate::db::{Database, DatasetDraft, Difference};
 use crate::diag::{Diagnostic, Progress};
 use crate::query::parameters::{Parameters, with_values};
-use crate::query::syntax::{self, Literal, QueryStatement, Statement, StatementKind, Then};
+use crate::query::syntax::{
+    self, Literal, QueryStatement, RolloutVerb, Statement, StatementKind, Then,
+};
 use crate::query::{Cancel, Engine, Prepared, QueryError, Scope};
 use crate::store::{Limits, Mode};
 use crate::train::Event;
@@ -125,6 +127,10 @@ pub enum Outcome {
     },
     /// It trained.
     Trained(Box<TrainSummary>),
+    /// A judge gave labels.
+    Judged(Box<JudgeSummary>),
+    /// A policy proposed actions at stored states.
+    Resampled(ResampleSummary),
     /// A policy played episodes.
     Rolled(Box<RolloutSummary>),
     /// It explained.
@@ -311,6 +317,14 @@ impl Session {
             }
             Some(Then::Score { name, options }) => {
                 training::score(self, scope, query, name, options)
+            }
+            Some(Then::Judge { name, options }) => {
+                let judged = rollouts::judge(self, scope, query, name, options)?;
+                Ok(Outcome::Judged(Box::new(judged)))
+            }
+            Some(Then::Rollout(asked)) if asked.verb == RolloutVerb::Resample => {
+                let drawn = rollouts::resample(self, scope, statement, query, asked)?;
+                Ok(Outcome::Resampled(drawn))
             }
             Some(Then::Rollout(asked)) => {
                 let played = rollouts::rollout(self, scope, statement, Some(query), asked)?;

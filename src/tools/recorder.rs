@@ -148,31 +148,14 @@ impl Recorder {
     /// or what was made is not kept.
     pub fn call(
         &self,
-        mut call: Call,
+        call: Call,
         has_state: bool,
         cancelled: &dyn Fn() -> bool,
         make: &mut dyn FnMut() -> ToolOutput,
     ) -> Result<Played, RecordError> {
-        if has_state {
-            call.occurrence = self.next_occurrence(&call);
-        }
-        let key = call.key();
-        if self.mode != RecordMode::All
-            && let Some(recording) = self.cassette.find(&key)?
-        {
-            self.cassette.count(&call, &key, Lookup::Hit)?;
-            return Ok(Played { output: recording.output, is_replayed: true });
-        }
-        let is_allowed = match self.mode {
-            RecordMode::Once => self.cassette.is_new(),
-            RecordMode::NewEpisodes | RecordMode::All => true,
-            RecordMode::None => false,
-        };
-        if !is_allowed {
-            self.cassette.count(&call, &key, Lookup::Miss)?;
-            let nearest = self.nearest(&call)?;
-            let call = Box::new(call);
-            return Err(MissingRecording { call, mode: self.mode, nearest }.into());
+        let call = if has_state { self.numbered(call) } else { call };
+        if let Some(output) = self.recorded(&call)? {
+            return Ok(Played { output, is_replayed: true });
         }
         let began = self.clock.elapsed_microseconds();
         let output = make();
@@ -180,20 +163,68 @@ impl Recorder {
         if cancelled() {
             return Ok(Played { output, is_replayed: false });
         }
-        let recorded_at_microseconds = self.clock.now_microseconds();
+        let output = self.keep(call, output, latency_microseconds)?;
+        Ok(Played { output, is_replayed: false })
+    }
+
+    /// Returns a call with the number of equal calls before it, and counts it. Who makes many
+    /// calls at once numbers them first: their order is then not that of threads.
+    #[must_use]
+    pub fn numbered(&self, mut call: Call) -> Call {
+        call.occurrence = self.next_occurrence(&call);
+        call
+    }
+
+    /// Returns the recorded output of a call, `None` where it has to be made.
+    ///
+    /// # Errors
+    /// It is not recorded and the mode allows no new call, or recordings cannot be read.
+    pub fn recorded(&self, call: &Call) -> Result<Option<ToolOutput>, RecordError> {
+        let key = call.key();
+        if self.mode != RecordMode::All
+            && let Some(recording) = self.cassette.find(&key)?
+        {
+            self.cassette.count(call, &key, Lookup::Hit)?;
+            return Ok(Some(recording.output));
+        }
+        let is_allowed = match self.mode {
+            RecordMode::Once => self.cassette.is_new(),
+            RecordMode::NewEpisodes | RecordMode::All => true,
+            RecordMode::None => false,
+        };
+        if is_allowed {
+            return Ok(None);
+        }
+        self.cassette.count(call, &key, Lookup::Miss)?;
+        let nearest = self.nearest(call)?;
+        let call = Box::new(call.clone());
+        Err(MissingRecording { call, mode: self.mode, nearest }.into())
+    }
+
+    /// Keeps the output of a call that was made, and returns the one that is kept now: of two
+    /// equal calls at once, both get the answer of the first.
+    ///
+    /// # Errors
+    /// Recordings cannot be written.
+    pub fn keep(
+        &self,
+        call: Call,
+        output: ToolOutput,
+        latency_microseconds: u64,
+    ) -> Result<ToolOutput, RecordError> {
         let recording = Recording {
-            key,
+            key: call.key(),
             call,
-            output: output.clone(),
+            output,
             latency_microseconds,
-            recorded_at_microseconds,
+            recorded_at_microseconds: self.clock.now_microseconds(),
         };
         if self.mode == RecordMode::All {
+            let output = recording.output.clone();
             self.cassette.replace(recording)?;
-            return Ok(Played { output, is_replayed: false });
+            return Ok(output);
         }
-        let kept = self.cassette.insert(recording)?;
-        Ok(Played { output: kept.output, is_replayed: false })
+        Ok(self.cassette.insert(recording)?.output)
     }
 
     /// Returns how many equal calls came before, and counts this one.

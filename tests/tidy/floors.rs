@@ -18,6 +18,7 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("text", 2),
     ("lm", 2),
     ("vectors", 2),
+    ("chat", 1),
     ("codec", 1),
     ("exchange", 1),
     ("hub", 1),
@@ -27,6 +28,7 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("synth", 1),
     ("model", 0),
     ("diag", 0),
+    ("http", 0),
 ];
 
 /// The floor from which on clock, randomness and environment may be read.
@@ -52,7 +54,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("indicatif", &["main", "repl"]),
     ("hyper*", &["serve"]),
     ("rmcp", &["serve"]),
-    ("reqwest", &["hub", "serve"]),
+    ("reqwest", &["chat", "http", "hub", "serve"]),
     ("sha2", &["hub"]),
     ("dashu_*", &["tools"]),
 ];

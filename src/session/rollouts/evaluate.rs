@@ -154,6 +154,13 @@ pub(super) fn meta_of(header: &HeaderRecord) -> Value {
     meta.unwrap_or_default()
 }
 
+/// Returns the titles of the documents that support the answer, as a trajectory's meta has them.
+pub(super) fn titles_of(meta: Option<&Json>) -> Vec<String> {
+    let meta = meta.map(Json::to_value).unwrap_or_default();
+    let titles = meta["titles"].as_array().into_iter().flatten();
+    titles.filter_map(|title| title.as_str().map(str::to_owned)).collect()
+}
+
 fn report(measured: &[Measured]) -> Result<Report, SessionError> {
     let mut groups: BTreeMap<(bool, &str), Vec<&Measured>> = BTreeMap::new();
     for one in measured {

@@ -12,15 +12,21 @@
 //! ```
 
 mod evaluate;
+mod judging;
 mod policies;
 mod questions;
 mod report;
 mod request;
+mod resample;
 mod run;
 mod toolset;
 
+pub use judging::JudgeSummary;
 pub use report::{Figure, Report};
+pub use resample::ResampleSummary;
 pub use run::RolloutSummary;
 
+pub(super) use judging::{JudgeOptions, judge};
 pub(super) use request::RolloutOptions;
+pub(super) use resample::{ResampleOptions, resample};
 pub(super) use run::rollout;

@@ -1,54 +1,254 @@
-//! Models of this process as policies.
+//! Who acts: a model in this process, or one behind a chat server.
 
-use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::request::RolloutOptions;
-use crate::lm::{Distribution, LoadedModel, Tokenizer};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::chat::{ApiKey, ChatClient, ChatOptions, Sampling};
+use crate::lm::{Distribution, SamplerOptions, Tokenizer};
 use crate::model::{Json, Message, Step, ToolCall, Trajectory, role};
 use crate::render::{Renderer, RendererChoice};
-use crate::rollout::{Act, Actor, Episode, LocalOptions, LocalPolicy, RolloutError, State};
+use crate::rollout::judge::{JudgeParts, Reading};
+use crate::rollout::{
+    Episode, LocalOptions, LocalPolicy, Policy, RemotePolicy, RolloutError, sampling_json,
+};
 use crate::session::error::SessionError;
+use crate::session::recordings::SystemClock;
 use crate::session::statement::Session;
-use crate::train::vocabulary_of;
+use crate::session::training::{identity, load_frozen, weights_of};
+use crate::tools::{CallKind, RecordMode, Recorder};
+use crate::train::{policy_fingerprint, vocabulary_of};
 
 /// The part of the session's memory that the cache of a sampler may take: one in so many.
 const CACHE_SHARE: usize = 2;
 
-/// Returns the policy of a model that the options ask for.
-pub(super) fn local<'a>(
-    session: &Session,
-    model: &LoadedModel,
-    tokenizer: &'a Tokenizer,
-    options: &RolloutOptions,
-    tools: Option<&Json>,
-) -> Result<LocalPolicy<'a>, SessionError> {
-    let renderer = renderer(model, tokenizer, options.renderer, tools)?;
-    let local = LocalOptions {
-        distribution: Distribution {
-            temperature: options.temperature,
-            top_k: options.top_k,
-            top_p: options.top_p,
-            min_p: options.min_p,
-        },
-        max_new_tokens: options.max_new_tokens,
-        slots: options.slots.max(1),
-    };
-    let bytes_a_token = crate::lm::SamplerOptions {
-        slots: 1,
-        cache_tokens: 1 << 10,
-        ..crate::lm::SamplerOptions::default()
+/// Who acts, and how it is sampled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(in crate::session) struct PolicyOptions {
+    /// A file, a folder, a repository of the hub, or `run:NAME`; at a server the name it has there.
+    pub(super) model: String,
+    /// The address of a chat server, such as `http://localhost:8000/v1`; empty for this process.
+    pub(super) base_url: String,
+    /// Which weights the server has.
+    pub(super) revision: String,
+    /// The environment variable with the server's key.
+    pub(super) api_key_env: String,
+    /// Requests under way at once.
+    pub(super) concurrency: usize,
+    /// Requests a minute; 0 for any number.
+    pub(super) requests_per_minute: u32,
+    /// How long an answer of the server may take, in seconds.
+    pub(super) timeout: u64,
+    pub(super) max_retries: u32,
+    /// Where calls of tools and servers are recorded; empty for nowhere.
+    pub(super) cassette: String,
+    /// How they are recorded and replayed: `once`, `new_episodes`, `all`, `none`.
+    pub(super) record: String,
+    pub(super) temperature: f64,
+    pub(super) top_k: usize,
+    pub(super) top_p: f64,
+    pub(super) min_p: f64,
+    pub(super) max_new_tokens: usize,
+    /// Where random numbers come from.
+    pub(super) seed: u64,
+    /// How many actions are sampled at a time; of a server it is how many episodes are alive.
+    pub(super) slots: usize,
+    pub(super) renderer: RendererChoice,
+}
+
+impl Default for PolicyOptions {
+    fn default() -> PolicyOptions {
+        PolicyOptions {
+            model: String::new(),
+            base_url: String::new(),
+            revision: String::new(),
+            api_key_env: String::new(),
+            concurrency: 8,
+            requests_per_minute: 0,
+            timeout: 600,
+            max_retries: 4,
+            cassette: String::new(),
+            record: "new_episodes".to_owned(),
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            max_new_tokens: 256,
+            seed: 0,
+            slots: 8,
+            renderer: RendererChoice::Auto,
+        }
     }
-    .memory_bytes(model.decoder.config())
-        / (1 << 10);
+}
+
+impl PolicyOptions {
+    /// Returns what records calls, where that is asked for.
+    ///
+    /// # Errors
+    /// A mode that is none.
+    pub(super) fn recorder(
+        &self,
+        session: &Session,
+    ) -> Result<Option<Arc<Recorder>>, SessionError> {
+        if self.cassette.is_empty() {
+            return Ok(None);
+        }
+        let mode = RecordMode::parse(&self.record).ok_or_else(|| {
+            let message =
+                format!("record = '{}': expected once, new_episodes, all or none", self.record);
+            SessionError::mistake("recording", message)
+        })?;
+        Ok(Some(Arc::new(session.recorder(&self.cassette, mode)?)))
+    }
+
+    fn distribution(&self) -> Distribution {
+        let PolicyOptions { temperature, top_k, top_p, min_p, .. } = *self;
+        Distribution { temperature, top_k, top_p, min_p }
+    }
+}
+
+/// A policy, and what is pinned of its weights.
+pub(super) struct Opened {
+    pub(super) policy: Box<dyn Policy>,
+    pub(super) weights: Value,
+}
+
+/// Returns the policy that the options ask for; its calls go through `recorder` where it is elsewhere.
+pub(super) fn policy(
+    session: &Session,
+    options: &PolicyOptions,
+    recorder: Option<&Arc<Recorder>>,
+    tools: Option<&Json>,
+) -> Result<Opened, SessionError> {
+    if options.model.is_empty() {
+        let message = "which model? model = 'path/to/model', 'run:NAME' of a training run, or the \
+                       name that a server knows it by, with base_url";
+        return Err(SessionError::mistake("model", message));
+    }
+    if options.base_url.is_empty() {
+        let (policy, weights) = local(session, options, tools)?;
+        return Ok(Opened { policy: Box::new(policy), weights });
+    }
+    let mut extra = serde_json::Map::new();
+    if options.top_k > 0 {
+        extra.insert("top_k".to_owned(), options.top_k.into());
+    }
+    if options.min_p > 0.0 {
+        extra.insert("min_p".to_owned(), options.min_p.into());
+    }
+    let sampling = Sampling {
+        temperature: Some(options.temperature),
+        top_p: Some(options.top_p).filter(|p| *p < 1.0),
+        max_tokens: Some(u32::try_from(options.max_new_tokens).unwrap_or(u32::MAX)),
+        extra,
+        ..Sampling::default()
+    };
+    let policy = remote(options, sampling, recorder, CallKind::Policy)?;
+    Ok(Opened { policy: Box::new(policy), weights: Value::Null })
+}
+
+/// Returns the policy of a judge, and says in its parts which model it is and how it is sampled.
+pub(super) fn judging_policy(
+    session: &Session,
+    options: &PolicyOptions,
+    parts: &mut JudgeParts,
+) -> Result<Box<dyn Policy>, SessionError> {
+    parts.sampling.temperature = Some(options.temperature);
+    parts.sampling.seed = Some(options.seed).filter(|_| options.temperature > 0.0);
+    if options.base_url.is_empty() {
+        // Texts are read here: the likeliest tokens of each place are not kept.
+        parts.reading = Reading::Text;
+        parts.sampling.logprobs = false;
+        parts.sampling.top_logprobs = None;
+        let max_new_tokens = parts.sampling.max_tokens.unwrap_or(1_024) as usize;
+        let options = PolicyOptions { max_new_tokens, ..options.clone() };
+        if options.model.is_empty() {
+            let message = "which model judges? model = 'path/to/model', or base_url";
+            return Err(SessionError::mistake("model", message));
+        }
+        let (policy, _) = local(session, &options, None)?;
+        parts.model = policy.identity().name.clone();
+        parts.revision = policy.identity().version.clone();
+        return Ok(Box::new(policy.sampled_as(sampling_json(&parts.sampling))));
+    }
+    parts.model = options.model.clone();
+    parts.revision = options.revision.clone();
+    let recorder = options.recorder(session)?;
+    let sampling = parts.sampling.clone();
+    Ok(Box::new(remote(options, sampling, recorder.as_ref(), CallKind::Judge)?))
+}
+
+/// Returns the policy of a server.
+fn remote(
+    options: &PolicyOptions,
+    sampling: Sampling,
+    recorder: Option<&Arc<Recorder>>,
+    kind: CallKind,
+) -> Result<RemotePolicy, SessionError> {
+    let wrong = |message: String| SessionError::mistake("policy", message);
+    let mut chat = ChatOptions::new(&options.base_url, &options.model);
+    chat.concurrency = options.concurrency.max(1);
+    chat.requests_per_minute = Some(options.requests_per_minute).filter(|n| *n > 0);
+    chat.timeout = Duration::from_secs(options.timeout.max(1));
+    chat.max_retries = options.max_retries;
+    if !options.api_key_env.is_empty() {
+        let key = std::env::var(&options.api_key_env).map_err(|_| {
+            wrong(format!(
+                "the environment has no {}, which api_key_env names",
+                options.api_key_env
+            ))
+        })?;
+        chat.api_key = Some(ApiKey::new(&key));
+        chat.api_key_env = Some(options.api_key_env.clone());
+    }
+    let clock = Arc::new(SystemClock::new());
+    let client = ChatClient::new(chat, clock).map_err(|e| wrong(e.to_string()))?;
+    let policy = RemotePolicy::new(Arc::new(client), &options.revision, sampling);
+    let policy = policy.map_err(|e| wrong(e.to_string()))?;
+    Ok(match recorder {
+        Some(recorder) => policy.recorded(recorder.clone(), kind),
+        None => policy,
+    })
+}
+
+/// Returns the policy of a model in this process.
+fn local(
+    session: &Session,
+    options: &PolicyOptions,
+    tools: Option<&Json>,
+) -> Result<(LocalPolicy, Value), SessionError> {
+    let mut model = load_frozen(session, Path::new(&options.model), None)?;
+    let (weights, named) = (weights_of(&model), identity(&model));
+    let Some(tokenizer) = model.tokenizer.take().map(Arc::new) else {
+        return Err(SessionError::mistake("model", "the model has no tokenizer"));
+    };
+    let template = model.chat_template.as_deref();
+    let renderer = renderer(template, &tokenizer, options.renderer, tools)?;
+    let version = policy_fingerprint(&named, &tokenizer, &renderer, template);
+    let slots = options.slots.max(1);
+    let local = LocalOptions {
+        distribution: options.distribution(),
+        max_new_tokens: options.max_new_tokens,
+        slots,
+        seed: options.seed,
+    };
+    let of_cache = SamplerOptions { slots: 1, cache_tokens: 1 << 10, ..Default::default() };
+    let bytes_a_token = of_cache.memory_bytes(model.decoder.config()) >> 10;
     let room = session.options().memory_bytes / CACHE_SHARE;
     let cache_tokens = room / (bytes_a_token as usize).max(1);
-    Ok(LocalPolicy::new(&model.decoder, tokenizer, renderer, local, cache_tokens)?)
+    let name = (options.model.as_str(), version.as_str());
+    let policy = LocalPolicy::new(name, &model.decoder, tokenizer, renderer, local, cache_tokens);
+    Ok((policy.map_err(RolloutError::from)?, weights))
 }
 
 /// Returns the renderer that is asked for; left to choose, the model's template where it loses
 /// nothing of calls, results and answers.
 fn renderer(
-    model: &LoadedModel,
+    template: Option<&str>,
     tokenizer: &Tokenizer,
     choice: RendererChoice,
     tools: Option<&Json>,
@@ -56,7 +256,6 @@ fn renderer(
     let vocabulary = vocabulary_of(tokenizer);
     let failed = |e: crate::render::RenderError| SessionError::mistake("renderer", e.to_string());
     if choice != RendererChoice::Tags {
-        let template = model.chat_template.as_deref();
         let tried = Renderer::of_template(template, &vocabulary);
         let tried = tried.and_then(|r| r.trajectory(&probe(tools), &[1, 2]).map(|_| r));
         match tried {
@@ -93,42 +292,8 @@ fn probe(tools: Option<&Json>) -> Trajectory {
     }
 }
 
-/// Plays episodes with a model of this process.
-pub(super) struct LocalActor<'a, 'b> {
-    pub(super) session: &'a Session,
-    pub(super) policy: LocalPolicy<'b>,
-    pub(super) seed: u64,
-}
-
-impl Actor for LocalActor<'_, '_> {
-    fn act(
-        &mut self,
-        episodes: &[&Episode],
-        tools: Option<&Json>,
-    ) -> Result<Vec<Act>, RolloutError> {
-        let states: Vec<State<'_>> = episodes
-            .iter()
-            .map(|episode| State {
-                conversation: drawn(self.seed, episode, 0),
-                messages: episode.state(),
-                tools,
-                seed: drawn(self.seed, episode, episode.next_step()),
-            })
-            .collect();
-        let cancel = self.session.cancel();
-        self.policy.act(&states, &mut |_| match cancel.is_cancelled() {
-            true => std::ops::ControlFlow::Break(()),
-            false => std::ops::ControlFlow::Continue(()),
-        })
-    }
-
-    fn ended(&mut self, episode: &Episode) {
-        self.policy.forget(drawn(self.seed, episode, 0));
-    }
-}
-
 /// Returns the seed of a step of an episode; of step 0 it is a name of the episode.
-fn drawn(seed: u64, episode: &Episode, step: u32) -> u64 {
+pub(super) fn drawn(seed: u64, episode: &Episode, step: u32) -> u64 {
     let mut hasher = blake3::Hasher::new();
     let id = episode.question().id.as_bytes();
     hasher.update(b"swirldb rollout 1").update(&seed.to_le_bytes());
@@ -137,18 +302,4 @@ fn drawn(seed: u64, episode: &Episode, step: u32) -> u64 {
     let mut out = [0; 8];
     hasher.finalize_xof().fill(&mut out);
     u64::from_le_bytes(out)
-}
-
-/// Returns how a policy is sampled, for what is stored with its trajectories.
-pub(super) fn sampler_json(options: &RolloutOptions, renderer: &str, policy: &str) -> Value {
-    json!({
-        "temperature": options.temperature,
-        "top_k": options.top_k,
-        "top_p": options.top_p,
-        "min_p": options.min_p,
-        "max_new_tokens": options.max_new_tokens,
-        "seed": options.seed,
-        "renderer": renderer,
-        "policy": policy,
-    })
 }

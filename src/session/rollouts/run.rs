@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::evaluate::{evaluate, meta_of};
-use super::policies::{LocalActor, local, sampler_json};
+use super::policies::{Opened, drawn, policy};
 use super::questions::questions;
 use super::request::RolloutOptions;
 use super::toolset::Toolset;
@@ -15,14 +15,14 @@ use crate::exchange::content_hash;
 use crate::model::{Json, Trajectory};
 use crate::query::Scope;
 use crate::query::syntax::{QueryStatement, Rollout, RolloutVerb, Statement};
-use crate::rollout::{Counts, Episode, Question, RolloutError, Setting, play, trajectory_id};
+use crate::rollout::{
+    Counts, Episode, Policy, Question, RolloutError, Setting, play, trajectory_id,
+};
 use crate::session::error::SessionError;
 use crate::session::host::now_micros;
 use crate::session::options;
 use crate::session::statement::Session;
-use crate::session::training::{identity, load_frozen, weights_of};
 use crate::store::{Appended, Durability, Incoming};
-use crate::train::policy_fingerprint;
 
 /// What a rollout did.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,8 +37,6 @@ pub struct RolloutSummary {
     pub earlier: u64,
     /// What happened in all episodes of the run.
     pub counts: Counts,
-    /// Tokens drawn, and tokens of prompts read, by this call.
-    pub tokens: (u64, u64),
     /// What was measured, where that was asked for.
     pub report: Option<super::report::Report>,
 }
@@ -57,54 +55,46 @@ pub(in crate::session) fn rollout(
 ) -> Result<RolloutSummary, SessionError> {
     let defaults = RolloutOptions::of(asked.verb);
     let options: RolloutOptions = options::read(&defaults, &asked.options, scope.text)?;
-    if options.model.is_empty() {
-        let message = "which policy? model = 'path/to/model', or 'run:NAME' of a training run";
-        return Err(SessionError::mistake("model", message));
-    }
     let tools = Toolset::open(session, &options)?;
     let questions = questions(session, scope, query, &options)?;
-    let path = std::path::Path::new(&options.model);
-    let model = load_frozen(session, path, None)?;
-    let Some(tokenizer) = &model.tokenizer else {
-        return Err(SessionError::mistake("model", "the model has no tokenizer"));
-    };
-    let policy = local(session, &model, tokenizer, &options, tools.offered.as_ref())?;
-    let template = model.chat_template.as_deref();
-    let fingerprint = policy_fingerprint(&identity(&model), tokenizer, policy.renderer(), template);
-    let sampler = sampler_json(&options, policy.renderer().name(), &fingerprint);
+    let recorder = tools.recorder.as_ref();
+    let opened = policy(session, &options.policy, recorder, tools.offered.as_ref())?;
+    let Opened { mut policy, weights } = opened;
+    let identity = policy.identity().clone();
     let config = json!({
         "options": options,
         "pinned": {
-            "weights": weights_of(&model),
-            "policy": fingerprint,
+            "weights": weights,
+            "policy": identity.version,
             "tools": tools.described(),
             "questions": hash_of(&questions),
             "program": env!("CARGO_PKG_VERSION"),
         },
     });
-    let record = begin(session, asked, statement, &config, options.seed)?;
-    let task = Task { session, options: &options, run: &record.id, sampler: Json::of(&sampler) };
-    let mut actor = LocalActor { session, policy, seed: options.seed };
-    let played = task.play(&questions, &tools, &mut actor);
-    let counts = actor.policy.counts();
+    let record = begin(session, asked, statement, &config, options.policy.seed)?;
+    let task = Task { session, options: &options, run: &record.id, sampler: identity.sampling };
+    let played = task.play(&questions, &tools, policy.as_mut());
     let done = played.and_then(|earlier| {
         let ordinals = task.ordinals(&questions)?;
         Ok((earlier, task.counts(&ordinals)?, ordinals))
     });
-    let (earlier, played, ordinals) = ended(session, record.clone(), done)?;
-    let report = match asked.verb {
-        RolloutVerb::Evaluate => {
-            Some(evaluate(session, &record.id, &ordinals, options.metric)?)
-        }
-        _ => None,
-    };
+    let done = done.and_then(|(earlier, counts, ordinals)| {
+        let report = match asked.verb {
+            RolloutVerb::Evaluate => {
+                Some(evaluate(session, &record.id, &ordinals, options.metric)?)
+            }
+            _ => None,
+        };
+        Ok((earlier, counts, report))
+    });
+    let output = done.as_ref().ok().map(|(_, counts, _)| json!(counts));
+    let (earlier, played, report) = end(session, record.clone(), output, done)?;
     Ok(RolloutSummary {
         run: record.id,
         verb: asked.verb,
         questions: questions.len() as u64,
         earlier,
         counts: played,
-        tokens: (counts.new_tokens, counts.prompt_tokens),
         report,
     })
 }
@@ -113,7 +103,7 @@ pub(in crate::session) fn rollout(
 ///
 /// # Errors
 /// There is a run of that name already that is another, or has finished.
-fn begin(
+pub(super) fn begin(
     session: &Session,
     asked: &Rollout,
     statement: &Statement,
@@ -187,17 +177,18 @@ fn free_name(session: &Session, kind: &str) -> Result<String, SessionError> {
     Err(SessionError::mistake("run", "no name is left for the run: ... AS name"))
 }
 
-/// Stores how a run ended.
-fn ended<T>(
+/// Stores how a run ended, and what it made.
+pub(super) fn end<T>(
     session: &Session,
     mut record: RunRecord,
-    done: Result<(u64, Counts, T), SessionError>,
-) -> Result<(u64, Counts, T), SessionError> {
+    output: Option<Value>,
+    done: Result<T, SessionError>,
+) -> Result<T, SessionError> {
     record.ended_at = Some(now_micros());
     match &done {
-        Ok((_, counts, _)) => {
+        Ok(_) => {
             record.status = RunStatus::Finished;
-            record.output = serde_json::to_string(counts).ok();
+            record.output = output.map(|output| output.to_string());
         }
         Err(SessionError::Cancelled) => record.status = RunStatus::Stopped,
         Err(error) => {
@@ -240,7 +231,7 @@ impl Task<'_> {
         &self,
         questions: &[Question],
         tools: &Toolset,
-        actor: &mut LocalActor<'_, '_>,
+        policy: &mut dyn Policy,
     ) -> Result<u64, SessionError> {
         let view = self.session.database().view();
         let protocol = &self.options.protocol;
@@ -262,17 +253,19 @@ impl Task<'_> {
             .into_iter()
             .map(|(at, sample)| Episode::new(questions[at].clone(), sample, protocol));
         let cancelled = || cancel.is_cancelled();
+        let offered = tools.offered.as_ref().map(Json::to_value);
         let mut setting = Setting {
             protocol,
-            tools: tools.offered.as_ref(),
-            call: &mut |name, arguments| match cancel.is_cancelled() {
+            tools: offered.as_ref(),
+            call: &mut |name, arguments| match cancelled() {
                 true => Err(RolloutError::Cancelled),
                 false => tools.call(name, arguments, &cancelled),
             },
+            seed: &|episode, step| drawn(self.options.policy.seed, episode, step),
             source: self.run,
-            width: self.options.slots,
+            width: self.options.policy.slots,
         };
-        play(&mut episodes, actor, &mut setting, &mut |ended| self.store(ended))?;
+        play(&mut episodes, policy, &mut setting, &cancelled, &mut |ended| self.store(ended))?;
         progress.end();
         Ok(earlier)
     }
@@ -308,7 +301,7 @@ impl Task<'_> {
         };
         meta.insert("rollout".to_owned(), json!(counts));
         Trajectory {
-            model: Some(self.options.model.clone()),
+            model: Some(self.options.policy.model.clone()),
             sampler: Some(self.sampler.clone()),
             run_id: Some(self.run.to_owned()),
             round: Some(self.options.round),

@@ -11,12 +11,12 @@ use crate::rollout::RolloutError;
 use crate::session::error::SessionError;
 use crate::session::statement::Session;
 use crate::session::tools::corpus_tools;
-use crate::tools::{RecordMode, RecordedTool, Recorder, ToolOutput, ToolSpec, Toolbox};
+use crate::tools::{RecordedTool, Recorder, ToolOutput, ToolSpec, Toolbox};
 
 /// What a policy may call.
 pub(super) struct Toolset {
     tools: Toolbox,
-    recorder: Option<Arc<Recorder>>,
+    pub(super) recorder: Option<Arc<Recorder>>,
     /// The tools as a policy is offered them; `None` without any.
     pub(super) offered: Option<Json>,
 }
@@ -53,20 +53,8 @@ impl Toolset {
                 tools.add(tool.clone()).map_err(|e| mistake(e.to_string()))?;
             }
         }
-        let offered = match tools.specs().next() {
-            Some(_) => Some(Json::of(&tools.to_functions())),
-            None => None,
-        };
-        let recorder = match options.cassette.as_str() {
-            "" => None,
-            cassette => {
-                let mode = RecordMode::parse(&options.record).ok_or_else(|| {
-                    let message = "record is once, new_episodes, all or none";
-                    mistake(format!("'{}' is no mode: {message}", options.record))
-                })?;
-                Some(Arc::new(session.recorder(cassette, mode)?))
-            }
-        };
+        let offered = tools.specs().next().map(|_| Json::of(&tools.to_functions()));
+        let recorder = options.policy.recorder(session)?;
         Ok(Toolset { tools, recorder, offered })
     }
 
@@ -98,9 +86,7 @@ impl Toolset {
 
     /// Returns what the tools say about themselves, for the record of a run.
     pub(super) fn described(&self) -> Value {
-        let of = |tool: &ToolSpec| {
-            json!({"name": tool.name, "version": tool.version, "corpus": tool.corpus})
-        };
+        let of = |tool: &ToolSpec| json!({"name": tool.name, "version": tool.version, "corpus": tool.corpus});
         self.tools.specs().map(of).collect()
     }
 }

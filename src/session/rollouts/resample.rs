@@ -1,0 +1,205 @@
+//! RESAMPLE: actions proposed at stored states, kept as samples.
+//!
+//! A state that has its samples already is passed over, so that a statement that was stopped goes on
+//! where it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::policies::{Opened, PolicyOptions, policy};
+use super::run::{begin, end};
+use crate::codec::SampleRecord;
+use crate::db::NewRow;
+use crate::model::{Json, Message, Trajectory};
+use crate::query::Scope;
+use crate::query::syntax::{QueryStatement, Rollout, Statement};
+use crate::rollout::{ActRequest, Policy, PolicyError, Proposed, RolloutError};
+use crate::session::error::SessionError;
+use crate::session::options;
+use crate::session::select::select;
+use crate::session::statement::Session;
+use crate::store::{Durability, SampleOf};
+
+/// Trajectories whose states are sampled and committed together.
+const TOGETHER: usize = 16;
+
+/// The options of RESAMPLE.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(in crate::session) struct ResampleOptions {
+    /// Samples of each state.
+    n: u32,
+    #[serde(flatten)]
+    policy: PolicyOptions,
+}
+
+impl Default for ResampleOptions {
+    fn default() -> ResampleOptions {
+        ResampleOptions { n: 4, policy: PolicyOptions::default() }
+    }
+}
+
+/// What RESAMPLE did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResampleSummary {
+    /// The run.
+    pub run: String,
+    /// States.
+    pub states: u64,
+    /// States that had their samples before.
+    pub earlier: u64,
+    /// Samples that are new.
+    pub samples: u64,
+    /// Samples among them that are no actions.
+    pub malformed: u64,
+}
+
+/// Samples actions at the states of the rows of a query.
+///
+/// # Errors
+/// The query's; options or a model that cannot be used; another run of that name; the policy fails.
+/// What was stored before stays.
+pub(in crate::session) fn resample(
+    session: &Session,
+    scope: &Scope<'_>,
+    statement: &Statement,
+    query: &QueryStatement,
+    asked: &Rollout,
+) -> Result<ResampleSummary, SessionError> {
+    let options: ResampleOptions =
+        options::read(&ResampleOptions::default(), &asked.options, scope.text)?;
+    let recorder = options.policy.recorder(session)?;
+    let Opened { mut policy, weights } = policy(session, &options.policy, recorder.as_ref(), None)?;
+    let rows = select(session, scope, query, None)?.rows;
+    let mut wanted: BTreeMap<u64, BTreeSet<u32>> = BTreeMap::new();
+    for NewRow { trajectory, step, .. } in &rows {
+        wanted.entry(*trajectory).or_default().extend(step);
+    }
+    let config = json!({
+        "options": options,
+        "pinned": {"weights": weights, "policy": policy.identity().version},
+    });
+    let record = begin(session, asked, statement, &config, options.policy.seed)?;
+    let task = Task { session, options: &options, run: record.id.clone() };
+    let done = task.run(&wanted, policy.as_mut());
+    let output = done.as_ref().ok().map(|done| {
+        json!({"states": done.states, "samples": done.samples + done.earlier * u64::from(options.n)})
+    });
+    end(session, record, output, done)
+}
+
+struct Task<'a> {
+    session: &'a Session,
+    options: &'a ResampleOptions,
+    run: String,
+}
+
+impl Task<'_> {
+    fn run(
+        &self,
+        wanted: &BTreeMap<u64, BTreeSet<u32>>,
+        policy: &mut dyn Policy,
+    ) -> Result<ResampleSummary, SessionError> {
+        let mut summary = ResampleSummary { run: self.run.clone(), ..ResampleSummary::default() };
+        let view = self.session.database().view();
+        let progress = self.session.progress();
+        progress.begin("sampling actions", wanted.len() as u64);
+        let all: Vec<(&u64, &BTreeSet<u32>)> = wanted.iter().collect();
+        for part in all.chunks(TOGETHER) {
+            let ordinals: Vec<u64> = part.iter().map(|(ordinal, _)| **ordinal).collect();
+            let trajectories = view.trajectories(&ordinals)?;
+            let mut states = Vec::new();
+            for ((ordinal, steps), of) in part.iter().zip(&trajectories) {
+                let known = view.store().samples_of(&self.run, **ordinal)?;
+                let all_steps: BTreeSet<u32> = match steps.is_empty() {
+                    true => (1..=of.steps.len() as u32).collect(),
+                    false => (*steps).clone(),
+                };
+                for step in all_steps {
+                    summary.states += 1;
+                    let stored = known.iter().filter(|(at, _)| *at == step).count();
+                    match stored >= self.options.n as usize {
+                        true => summary.earlier += 1,
+                        false => states.push((**ordinal, step, of)),
+                    }
+                }
+            }
+            self.sample(&states, policy, &mut summary)?;
+            progress.advance(part.len() as u64);
+        }
+        Ok(summary)
+    }
+
+    /// Samples states and stores what came of them in one commit.
+    fn sample(
+        &self,
+        states: &[(u64, u32, &Trajectory)],
+        policy: &mut dyn Policy,
+        summary: &mut ResampleSummary,
+    ) -> Result<(), SessionError> {
+        let mut requests = Vec::new();
+        for (_, step, of) in states {
+            let messages: Vec<Message> = of.state(*step).into_iter().cloned().collect();
+            for number in 0..self.options.n {
+                requests.push(ActRequest {
+                    messages: messages.clone(),
+                    tools: of.tools.as_ref().map(Json::to_value),
+                    seed: Some(self.seed(of, *step, number)),
+                    conversation: None,
+                });
+            }
+        }
+        let mut proposed: Vec<Option<Result<Proposed, PolicyError>>> = Vec::new();
+        proposed.resize_with(requests.len(), || None);
+        let cancelled = || self.session.cancel().is_cancelled();
+        let acted = policy.act(&requests, &cancelled, &mut |at, outcome| {
+            proposed[at] = Some(outcome);
+            ControlFlow::Continue(())
+        });
+        acted.map_err(RolloutError::from)?;
+        let n = self.options.n as usize;
+        let mut samples: Vec<(SampleOf, SampleRecord)> = Vec::new();
+        for (at, (outcome, request)) in proposed.into_iter().zip(&requests).enumerate() {
+            if cancelled() {
+                return Err(SessionError::Cancelled);
+            }
+            let (ordinal, step, _) = states[at / n];
+            let silent = || Err(PolicyError::Local("it proposed nothing".to_owned()));
+            let one = outcome.unwrap_or_else(silent).map_err(RolloutError::from)?;
+            summary.malformed += u64::from(one.unread.is_some());
+            samples.push(((ordinal, step, (at % n) as u32), record(one, request.seed)));
+        }
+        let store = self.session.database().store();
+        store.put_samples(&self.run, &samples, Durability::Now)?;
+        summary.samples += samples.len() as u64;
+        Ok(())
+    }
+
+    fn seed(&self, of: &Trajectory, step: u32, number: u32) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"swirldb resample 1").update(&self.options.policy.seed.to_le_bytes());
+        for text in [&of.source, &of.id] {
+            hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        }
+        hasher.update(&step.to_le_bytes()).update(&number.to_le_bytes());
+        let mut out = [0; 8];
+        hasher.finalize_xof().fill(&mut out);
+        u64::from_le_bytes(out)
+    }
+}
+
+fn record(one: Proposed, seed: Option<u64>) -> SampleRecord {
+    SampleRecord {
+        tool: one.message.tool_calls.first().map(|call| call.name.clone()),
+        text: one.text,
+        finish_reason: one.finish_reason.unwrap_or_default(),
+        malformed: one.unread,
+        token_ids: one.token_ids.unwrap_or_default(),
+        log_probs: one.log_probs.unwrap_or_default(),
+        seed: seed.unwrap_or_default(),
+        ..SampleRecord::default()
+    }
+}

@@ -1,0 +1,7 @@
+//! Remote policies, judges with a prompt, programs that judge, and their audit.
+
+mod audit;
+mod policies;
+mod programs;
+mod prompted;
+mod verdicts;
