@@ -1,5 +1,8 @@
 //! Answers against gold answers and judges against each other, by hand and in statements.
 
+mod answers;
+mod statistics;
+
 use swirldb::score::{
     Agreement, NUMERIC_TOLERANCE, contains, exact_match, f1, normalise, numeric_equal, parse_number,
 };
