@@ -140,13 +140,15 @@ fn the_same_options_give_the_same_bytes() {
         blake3::hash(&out).to_hex().to_string()
     };
     let options = StudyOptions { questions: 100, held_out: 20, samples: 2, ..small() };
-    assert_eq!(hash(&options), "HASH");
+    assert_eq!(hash(&options), "b278100ddbd412ec2570f5db904700e56e5e3a2cb0e8f55b53377bf28a7f0568");
     assert_ne!(hash(&options), hash(&StudyOptions { seed: 8, ..options.clone() }));
 }
 
 #[test]
 fn goodness_and_rightness_come_in_every_combination() {
-    for (seed, noise_permille) in [(7, 150), (7, 200), (7, 250), (8, 200)] {
+    for (seed, noise_permille, expected) in
+        [(7, 120, 0.85), (7, 160, 0.8), (7, 200, 0.75), (8, 160, 0.8)]
+    {
         let (_, made) = trajectories(&StudyOptions { seed, noise_permille, ..small() });
         assert_eq!(made.len(), 660 * 3);
         let mut counts: BTreeMap<(bool, bool), usize> = BTreeMap::new();
@@ -166,15 +168,10 @@ fn goodness_and_rightness_come_in_every_combination() {
         }
         let process = process / made.len() as f64;
         let exact_match = right_ones as f64 / made.len() as f64;
-        let shares: Vec<String> = counts
-            .iter()
-            .map(|(c, n)| format!("{c:?} {:.3}", *n as f64 / made.len() as f64))
-            .collect();
-        let what = format!("{seed} {noise_permille}: {process:.3} {exact_match:.3} {shares:?}");
-        eprintln!("{what}");
-        continue;
+        let what = format!("{seed} {noise_permille}: {process} {exact_match} {counts:?}");
         assert!(counts.len() == 4 && counts.values().all(|n| n * 10 >= made.len()), "{what}");
-        assert!((0.70..0.88).contains(&process) && (0.3..0.65).contains(&exact_match), "{what}");
+        assert!((process - expected).abs() < 0.03, "{what}");
+        assert!((0.45..0.65).contains(&exact_match), "{what}");
     }
 }
 
@@ -209,16 +206,19 @@ fn a_given_part_of_verdicts_is_flipped_for_ever() {
     let (world, made) = trajectories(&small());
     let flips = |noise: JudgeNoise| {
         let judge = WorldJudge::new(world.questions(), noise);
-        let mut flips = Vec::new();
-        for record in made.iter().take(700) {
+        let (mut flips, mut seen) = (Vec::new(), HashSet::new());
+        for record in &made {
             let messages: Vec<Message> =
                 record["messages"].as_array().unwrap().iter().map(message).collect();
             for (index, label) in record["step_labels"].as_object().unwrap() {
                 let index: usize = index.parse().unwrap();
                 let state: Vec<&Message> = messages[..index].iter().collect();
                 let id = record["question_id"].as_str().unwrap();
-                let verdict = judge.judge(id, &state, &messages[index]).unwrap();
-                flips.push(verdict.good != (label == 1));
+                // Samples of one question begin with the same states and actions.
+                if seen.insert(format!("{id} {:?}", &messages[..=index])) {
+                    let verdict = judge.judge(id, &state, &messages[index]).unwrap();
+                    flips.push(verdict.good != (label == 1));
+                }
             }
         }
         flips
@@ -302,7 +302,8 @@ fn actions_of_any_wording_are_judged_by_what_they_ask() {
         assert!(judged(&tag(&query)).good, "{query}");
         assert!(judged(&format!("First this. {}", tag(&query))).good);
         let call = format!(
-            "<tool_call>\n{{\"name\": \"search\", \"arguments\": {{\"query\": \"{query}\"}}}}\n</tool_call>"
+            "<tool_call>\n{{\"name\": \"search\", \"arguments\": {{\"query\": \"{query}\"}}}}\n\
+             </tool_call>"
         );
         assert!(judged(&call).good, "{call}");
     }

@@ -154,7 +154,7 @@ impl Demonstrator<'_> {
         reading: &Reading<'_>,
         draw: &mut Draw,
     ) -> Option<String> {
-        let lucky = draw.percent(45);
+        let lucky = draw.percent(34);
         let answer = if lucky {
             question.answer.clone()
         } else if question.operation.is_some() {

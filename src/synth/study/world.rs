@@ -68,9 +68,9 @@ impl Default for StudyOptions {
             questions: 4_000,
             held_out: 300,
             arithmetic_percent: 25,
-            trouble_permille: 160,
+            trouble_permille: 200,
             samples: 5,
-            noise_permille: 200,
+            noise_permille: 160,
             steps: 8,
             form: ActionForm::Tags,
         }
