@@ -23,7 +23,7 @@ use swirldb::session::{
     ConfigVerb, ExportFormat, Session, SessionError, SessionOptions, export, export_batches,
     export_dataset,
 };
-use swirldb::synth::{self, Shape, SynthOptions};
+use swirldb::synth::{self, ActionForm, Shape, StudyOptions, SynthOptions};
 
 /// Columns and records are many short-lived blocks made by several threads; this allocator is made
 /// for that.
@@ -175,7 +175,8 @@ enum Command {
 
 #[derive(Args)]
 struct SynthArguments {
-    /// What: world (trajectories), documents, questions, or bench (bulk data).
+    /// What: world (trajectories), documents, questions, or bench (bulk data); of a world to study
+    /// training in: study (trajectories), study-questions, study-documents, study-counterfactuals.
     #[arg(long, default_value = "world", value_parser = shape)]
     shape: Shape,
     /// The seed; the same seed gives the same bytes.
@@ -190,6 +191,30 @@ struct SynthArguments {
     /// Steps of bulk data, about.
     #[arg(long)]
     steps: Option<u64>,
+    #[command(flatten)]
+    study: StudyArguments,
+}
+
+#[derive(Args)]
+struct StudyArguments {
+    /// Study: questions of each part that is not trained on.
+    #[arg(long)]
+    held_out: Option<usize>,
+    /// Study: of 100 questions of train, dev and test, those with a calculation.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(..=100))]
+    arithmetic: Option<u8>,
+    /// Study: the part of facts that documents do not tell as they are, 0 to 1.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    trouble: Option<f64>,
+    /// Study: the part of the demonstrator's steps that are bad, 0 to 1.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    noise: Option<f64>,
+    /// Study: how actions are written: tags or calls.
+    #[arg(long, value_parser = action_form)]
+    form: Option<ActionForm>,
+    /// Study: the documents of this tool only: search, records or atlas.
+    #[arg(long, value_parser = ["search", "records", "atlas"])]
+    tool: Option<String>,
 }
 
 fn format(word: &str) -> Result<Format, String> {
@@ -220,6 +245,16 @@ fn export_format(word: &str) -> Result<ExportFormat, String> {
 fn shape(word: &str) -> Result<Shape, String> {
     let known = Shape::ALL.map(Shape::as_str).join(", ");
     Shape::parse(word).ok_or_else(|| format!("expected one of {known}"))
+}
+
+fn action_form(word: &str) -> Result<ActionForm, String> {
+    let known = ActionForm::ALL.map(ActionForm::as_str).join(", ");
+    ActionForm::parse(word).ok_or_else(|| format!("expected one of {known}"))
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a number from 0 to 1, such as 0.2".to_owned())
 }
 
 /// Reads a size such as `512MB`, `4GB` or `1000000`.
@@ -398,10 +433,30 @@ fn write_synth(arguments: &SynthArguments) -> Result<(), SessionError> {
         questions: arguments.questions.unwrap_or(default.questions),
         samples: arguments.samples.unwrap_or(default.samples),
         steps: arguments.steps.unwrap_or(default.steps),
+        study: study_options(arguments),
+        tool: arguments.study.tool.clone(),
         ..default
     };
     let mut out = std::io::BufWriter::with_capacity(1 << 20, std::io::stdout());
     synth::write(&options, &mut out).and_then(|()| out.flush()).map_err(SessionError::Output)
+}
+
+fn study_options(arguments: &SynthArguments) -> StudyOptions {
+    let (default, given) = (StudyOptions::default(), &arguments.study);
+    let permille = |share: Option<f64>, default: usize| {
+        share.map_or(default, |share| (share * 1_000.0).round() as usize)
+    };
+    StudyOptions {
+        seed: arguments.seed.unwrap_or(default.seed),
+        questions: arguments.questions.unwrap_or(default.questions),
+        samples: arguments.samples.unwrap_or(default.samples),
+        held_out: given.held_out.unwrap_or(default.held_out),
+        arithmetic_percent: given.arithmetic.map_or(default.arithmetic_percent, usize::from),
+        trouble_permille: permille(given.trouble, default.trouble_permille),
+        noise_permille: permille(given.noise, default.noise_permille),
+        form: given.form.unwrap_or(default.form),
+        ..default
+    }
 }
 
 fn note(text: &str) {

@@ -13,6 +13,7 @@ mod evaluation;
 mod exchange;
 mod exchange_damage;
 mod exchange_native;
+mod exchange_questions;
 mod exchange_rollouts;
 mod functions;
 mod fusion;

@@ -1,5 +1,7 @@
 //! Data made from a seed: the same bytes for ever, and the mixture that training needs.
 
+mod study;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 

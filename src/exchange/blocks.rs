@@ -84,6 +84,7 @@ impl Blocks {
         let (entries, next) = match framing {
             Framing::Lines => (None, 1),
             Framing::Array => (Some(EntryScan::default()), 0),
+            Framing::Within => (Some(EntryScan::within_object()), 0),
         };
         let place = if input.is_parquet() { Place::Row } else { Place::Line };
         Blocks { input, buffer, ended, error, record_bytes_max, next, entries, place }

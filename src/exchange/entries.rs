@@ -49,12 +49,19 @@ pub(super) struct EntryScan {
     skipping: bool,
     /// Whether something that is no white space stands behind the array.
     trailing: bool,
+    /// Whether the array stands in an object, whose end may stand behind it.
+    within_object: bool,
     /// Whether the end was reported.
     reported: bool,
     spans: Vec<Range<usize>>,
 }
 
 impl EntryScan {
+    /// Returns a scan of the first array within an object.
+    pub(super) fn within_object() -> EntryScan {
+        EntryScan { within_object: true, ..EntryScan::default() }
+    }
+
     /// Looks at the bytes of `buffer` that are new. Returns the end of an element whose
     /// beginning was forgotten, and stops there.
     pub(super) fn run(&mut self, buffer: &[u8]) -> Option<usize> {
@@ -192,7 +199,7 @@ impl EntryScan {
             State::Before | State::Between => {
                 Some("the file ends here without the ']' of its array: it is cut off")
             }
-            State::After if self.trailing => {
+            State::After if self.trailing && !self.within_object => {
                 Some("found text behind the ']' of the array; expected the end of the file")
             }
             State::After => None,

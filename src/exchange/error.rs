@@ -147,6 +147,14 @@ pub enum ExchangeError {
         /// What it begins with, and what was expected.
         found: String,
     },
+    /// What the file begins with is no question of any form.
+    #[error("{}: {found}", path.display())]
+    UnrecognisedQuestions {
+        /// The file.
+        path: PathBuf,
+        /// What it begins with, and what was expected.
+        found: String,
+    },
     /// A file that is not what EXPORT CORPUS writes.
     #[error("{}: {found}; expected a corpus as EXPORT CORPUS writes it", path.display())]
     NotACorpus {

@@ -60,6 +60,8 @@ pub(super) enum Framing {
     Lines,
     /// The elements of one JSON array.
     Array,
+    /// The elements of the first array within one JSON object.
+    Within,
 }
 
 /// Magic numbers of files that are no text, with what they are.

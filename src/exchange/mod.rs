@@ -17,7 +17,8 @@
 //!   reached, one an example, are the only thing here whose memory grows with a file.
 //! - `swirl`: what [`NativeWriter`] writes, without loss.
 //!
-//! Topics, judgements and runs of retrieval experiments are no trajectories: [`trec`].
+//! Topics, judgements and runs of retrieval experiments are no trajectories: [`trec`]. Nor are the
+//! questions of evaluations: [`Questions`].
 //!
 //! # How a chat record becomes a trajectory
 //!
@@ -68,6 +69,7 @@ mod native;
 mod output;
 mod parquet;
 mod parser;
+mod questions;
 mod r1searcher;
 mod reader;
 mod record;
@@ -93,5 +95,6 @@ pub use lines::{Line, Lines};
 pub use native::{NATIVE_VERSION, NativeWriter, content_hash};
 pub use output::{OutputFile, create};
 pub use parser::{Names, Parser};
+pub use questions::{Question, Questions};
 pub use reader::{Batch, ReadOptions, Reader, open};
 pub use record::{Imported, LabelPlace, LabelRecord, PlacedLabel, Record};

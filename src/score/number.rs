@@ -89,7 +89,7 @@ pub fn last_number(text: &str) -> Option<f64> {
 fn has_minus(before: &str) -> bool {
     let before = before.strip_suffix(['$', '€', '£']).unwrap_or(before);
     let Some(rest) = before.strip_suffix(['-', '\u{2212}']) else { return false };
-    !rest.trim_end().ends_with(|c: char| c.is_alphanumeric() || c == ')' || c == '%')
+    !rest.ends_with(|c: char| c.is_alphanumeric() || c == ')' || c == '%')
 }
 
 /// Returns whether the last numbers of an answer and of one of the gold answers differ by at most

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::bench::bench;
+use super::study::{Edition, StudyOptions, StudyWorld};
 use super::world::World;
 
 /// What is written.
@@ -17,11 +18,29 @@ pub enum Shape {
     Questions,
     /// Bulk data: chat JSONL of any size.
     Bench,
+    /// The demonstrator's trajectories over the world of a study: chat JSONL with step labels.
+    Study,
+    /// The questions of that world, all its parts: JSONL of id, split, type, question, answer (a
+    /// list), hops, supporting titles, edition, tools and prompt.
+    StudyQuestions,
+    /// The documents of that world: JSONL of id, title, text, tool.
+    StudyDocuments,
+    /// The documents that its counterfactual questions are asked of.
+    StudyCounterfactuals,
 }
 
 impl Shape {
     /// Every shape.
-    pub const ALL: [Shape; 4] = [Shape::World, Shape::Documents, Shape::Questions, Shape::Bench];
+    pub const ALL: [Shape; 8] = [
+        Shape::World,
+        Shape::Documents,
+        Shape::Questions,
+        Shape::Bench,
+        Shape::Study,
+        Shape::StudyQuestions,
+        Shape::StudyDocuments,
+        Shape::StudyCounterfactuals,
+    ];
 
     /// Returns the word used on the command line.
     pub fn as_str(self) -> &'static str {
@@ -30,6 +49,10 @@ impl Shape {
             Shape::Documents => "documents",
             Shape::Questions => "questions",
             Shape::Bench => "bench",
+            Shape::Study => "study",
+            Shape::StudyQuestions => "study-questions",
+            Shape::StudyDocuments => "study-documents",
+            Shape::StudyCounterfactuals => "study-counterfactuals",
         }
     }
 
@@ -52,11 +75,23 @@ pub struct SynthOptions {
     pub samples: usize,
     /// Bench: about this many steps, of about 2.3 kB each.
     pub steps: u64,
+    /// Study: what its world is made with. The study's shapes look at these options alone.
+    pub study: StudyOptions,
+    /// Study documents: those of this tool, or of all.
+    pub tool: Option<String>,
 }
 
 impl Default for SynthOptions {
     fn default() -> SynthOptions {
-        SynthOptions { shape: Shape::World, seed: 7, questions: 400, samples: 5, steps: 300_000 }
+        SynthOptions {
+            shape: Shape::World,
+            seed: 7,
+            questions: 400,
+            samples: 5,
+            steps: 300_000,
+            study: StudyOptions::default(),
+            tool: None,
+        }
     }
 }
 
@@ -66,10 +101,16 @@ impl Default for SynthOptions {
 /// The writer's.
 pub fn write(options: &SynthOptions, out: &mut dyn Write) -> io::Result<()> {
     let world = || World::new(options.seed, options.questions);
+    let study = || StudyWorld::new(&options.study);
+    let tool = options.tool.as_deref();
     match options.shape {
         Shape::World => world().write_trajectories(out, options.samples),
         Shape::Documents => world().write_documents(out),
         Shape::Questions => world().write_questions(out),
         Shape::Bench => bench(out, options.seed, options.steps),
+        Shape::Study => study().write_trajectories(out),
+        Shape::StudyQuestions => study().write_questions(out),
+        Shape::StudyDocuments => study().write_documents(out, Edition::Base, tool),
+        Shape::StudyCounterfactuals => study().write_documents(out, Edition::Counterfactual, tool),
     }
 }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::request::RolloutOptions;
 use crate::db::DbError;
-use crate::exchange::AskedQuestions;
+use crate::exchange::Questions;
+use crate::model::Json;
 use crate::query::Scope;
 use crate::query::syntax::QueryStatement;
 use crate::rollout::Question;
@@ -53,21 +54,27 @@ pub(super) fn questions(
 fn of_file(path: &Path) -> Result<Vec<Question>, SessionError> {
     let mut questions = Vec::new();
     let mut seen = HashSet::new();
-    for read in AskedQuestions::open(path).map_err(DbError::from)? {
-        let wrong = |what: String| {
-            SessionError::mistake("questions", format!("{}: {what}", path.display()))
-        };
-        let asked = read.map_err(DbError::from)?.map_err(|bad| wrong(bad.to_string()))?;
+    let wrong =
+        |what: String| SessionError::mistake("questions", format!("{}: {what}", path.display()));
+    for read in Questions::open(path).map_err(DbError::from)? {
+        let (place, asked) =
+            read.map_err(DbError::from)?.map_err(|bad| wrong(bad.to_string()))?;
         if !seen.insert(asked.id.clone()) {
-            return Err(wrong(format!("two questions have the id '{}'", asked.id)));
+            return Err(wrong(format!("{place}: a second question has the id '{}'", asked.id)));
         }
-        questions.push(Question {
-            id: asked.id,
-            text: asked.question,
-            gold: asked.gold,
-            split: asked.split,
-            meta: asked.meta,
-        });
+        let mut meta = serde_json::Map::new();
+        if let Some(hops) = asked.hops {
+            meta.insert("hops".to_owned(), hops.into());
+        }
+        if let Some(kind) = asked.kind {
+            meta.insert("type".to_owned(), kind.into());
+        }
+        if !asked.supporting_titles.is_empty() {
+            meta.insert("titles".to_owned(), asked.supporting_titles.into());
+        }
+        let meta = (!meta.is_empty()).then(|| Json::of(&serde_json::Value::Object(meta)));
+        let (id, text, gold, split) = (asked.id, asked.question, asked.gold, asked.split);
+        questions.push(Question { id, text, gold, split, meta });
     }
     Ok(questions)
 }

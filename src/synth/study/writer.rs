@@ -1,0 +1,159 @@
+//! The world as lines of JSON.
+
+use std::io::{self, Write};
+
+use serde_json::{Map, Value, json};
+
+use super::super::draw::Draw;
+use super::action::{key_of, tag_of};
+use super::demonstrator::{Demonstrator, Episode};
+use super::library::Edition;
+use super::question::{Split, StudyHop, StudyQuestion};
+use super::world::{ActionForm, StudyWorld};
+use crate::model::{Message, role};
+
+impl StudyWorld {
+    /// Writes the questions: `id`, `split`, `type`, `question`, `answer` (a list), `hops`,
+    /// `supporting_titles`, `edition` (whose documents to ask), `tools` and `prompt` (messages).
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn write_questions(&self, out: &mut dyn Write) -> io::Result<()> {
+        for question in self.questions() {
+            let line = json!({
+                "id": question.id,
+                "split": question.split.as_str(),
+                "type": question.kind.as_str(),
+                "question": question.question,
+                "answer": [question.answer],
+                "hops": question.hops(),
+                "supporting_titles": titles(question),
+                "edition": question.split.edition().as_str(),
+                "tools": self.tools(question.split),
+                "prompt": self.prompt(question),
+            });
+            writeln!(out, "{line}")?;
+        }
+        Ok(())
+    }
+
+    /// Writes the documents of an edition that a tool finds, or those of all tools, as JSONL of
+    /// `id`, `title`, `text`, `tool`.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn write_documents(
+        &self,
+        out: &mut dyn Write,
+        edition: Edition,
+        tool: Option<&str>,
+    ) -> io::Result<()> {
+        for document in self.documents(edition) {
+            if tool.is_none_or(|tool| tool == document.tool) {
+                let (id, title, text) = (&document.id, &document.title, &document.text);
+                let tool = document.tool;
+                let line = json!({"id": id, "title": title, "text": text, "tool": tool});
+                writeln!(out, "{line}")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the demonstrator's trajectories of train and dev as chat JSONL with step labels.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn write_trajectories(&self, out: &mut dyn Write) -> io::Result<()> {
+        let options = self.options();
+        let demonstrator = Demonstrator {
+            world: self,
+            form: options.form,
+            noise: options.noise_permille,
+            steps: options.steps,
+        };
+        for question in self.questions() {
+            if !matches!(question.split, Split::Train | Split::Dev) {
+                continue;
+            }
+            for sample in 0..options.samples {
+                let name = format!("episode {} {sample}", question.id);
+                let mut draw = Draw::new(options.seed, &name);
+                let episode = demonstrator.run(question, &mut draw);
+                writeln!(out, "{}", self.record(question, sample, &episode))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, question: &StudyQuestion, sample: usize, episode: &Episode) -> Value {
+        let labels: Map<String, Value> = (episode.steps.iter())
+            .map(|(message, good)| (message.to_string(), json!(if *good { 1 } else { -1 })))
+            .collect();
+        let right = episode.answer.as_ref() == Some(&question.answer);
+        let mut record = json!({
+            "id": format!("{}:{sample}", question.id),
+            "data_source": "study",
+            "split": question.split.as_str(),
+            "question_id": question.id,
+            "sample_index": sample,
+            "model": "demonstrator",
+            "question": question.question,
+            "ground_truth": {"target": [question.answer]},
+            "answer_text": episode.answer,
+            "messages": episode.messages.iter().map(chat).collect::<Vec<_>>(),
+        });
+        if self.options().form == ActionForm::Calls {
+            let tools: Vec<Value> = self.tools(question.split).into_iter().map(tool).collect();
+            record["tools"] = json!(tools);
+        }
+        record["step_labels"] = json!(labels);
+        record["final_label"] = json!(if right { 1 } else { -1 });
+        record["kind"] = json!(question.kind.as_str());
+        record["hops"] = json!(question.hops());
+        if episode.answer.is_none() {
+            record["status"] = json!("limit");
+        }
+        record
+    }
+
+    /// Returns the tags that open an action of a part, for whoever stops a policy at their ends.
+    pub fn tags(&self, split: Split) -> Vec<String> {
+        self.tools(split).into_iter().map(tag_of).chain(["answer".to_owned()]).collect()
+    }
+}
+
+/// Returns a message as chat records have it.
+fn chat(message: &Message) -> Value {
+    let mut out = json!({"role": message.role, "content": message.content});
+    if message.role == role::ASSISTANT && !message.tool_calls.is_empty() {
+        let calls = message.tool_calls.iter().map(|call| {
+            let function = json!({"name": call.name, "arguments": call.arguments});
+            json!({"id": call.id, "type": "function", "function": function})
+        });
+        out["tool_calls"] = calls.collect();
+    }
+    if let Some(id) = &message.tool_call_id {
+        out["tool_call_id"] = json!(id);
+    }
+    out
+}
+
+fn tool(name: &str) -> Value {
+    let argument = key_of(name);
+    json!({"type": "function", "function": {"name": name, "parameters": {
+        "type": "object",
+        "properties": {argument: {"type": "string"}},
+        "required": [argument],
+    }}})
+}
+
+/// Returns the titles of the documents that tell what a question takes.
+fn titles(question: &StudyQuestion) -> Vec<&str> {
+    let mut titles: Vec<&str> = Vec::new();
+    for StudyHop { subject, .. } in question.paths.iter().flatten() {
+        if !titles.contains(&subject.as_str()) {
+            titles.push(subject);
+        }
+    }
+    titles
+}
