@@ -1,6 +1,7 @@
-//! Remote policies, judges with a prompt, programs that judge, and their audit.
+//! Episodes, remote policies, judges with a prompt, programs that judge, and their audit.
 
 mod audit;
+mod episodes;
 mod policies;
 mod programs;
 mod prompted;

@@ -622,7 +622,7 @@ fn the_cursor_knows_what_it_waits_for() {
         ("FROM steps |> JOIN ", "", "", Some(NameKind::Table)),
         ("FROM steps |> SAMPLE 5 ", "", "STEPS", None),
         ("FROM steps |> SAMPLE 5 STEPS ", "", "SEED", None),
-        ("FROM steps |> TRAIN WITH (", "", "", Some(NameKind::TrainOption)),
+        ("FROM steps |> TRAIN WITH (", "", "", Some(NameKind::OptionOf("TRAIN"))),
         ("SELECT tool ", "", "AS", None),
         ("SELECT tool FROM steps ", "", "WHERE", None),
         ("SHOW ", "", "TABLES", None),

@@ -29,6 +29,8 @@ pub struct Question {
     pub split: Option<String>,
     /// Whatever else is known of it: a JSON object.
     pub meta: Option<Json>,
+    /// The messages before the first action; empty where the protocol makes them.
+    pub prompt: Vec<Message>,
 }
 
 /// What happened in episodes; counts add up.
@@ -118,6 +120,7 @@ impl Episode {
     pub fn new(question: Question, sample: u32, protocol: &Protocol) -> Episode {
         let instructions = protocol.instructions();
         let prompt = match protocol.instructions_in {
+            _ if !question.prompt.is_empty() => question.prompt.clone(),
             _ if instructions.is_empty() => vec![Message::new(role::USER, &question.text)],
             InstructionsIn::System => vec![
                 Message::new(role::SYSTEM, instructions),
@@ -167,8 +170,8 @@ impl Episode {
         self.prompt.iter().chain(acted).collect()
     }
 
-    /// Takes the next action, makes its calls with `call` (name and arguments as the policy wrote
-    /// them), and ends the episode where the protocol says so.
+    /// Takes the next action, makes its calls with `call` (the question; name and arguments as the
+    /// policy wrote them), and ends the episode where the protocol says so.
     ///
     /// # Errors
     /// What `call` returns: something outside failed, and the action is not taken.
@@ -176,7 +179,7 @@ impl Episode {
         &mut self,
         proposed: Proposed,
         protocol: &Protocol,
-        call: &mut dyn FnMut(&str, &str) -> Result<ToolOutput, E>,
+        call: &mut dyn FnMut(&Question, &str, &str) -> Result<ToolOutput, E>,
     ) -> Result<(), E> {
         let mut counts = Counts { actions: 1, ..Counts::default() };
         let wanted = wanted(&proposed, protocol, &mut counts);
@@ -215,7 +218,7 @@ impl Episode {
         step: &mut Step,
         protocol: &Protocol,
         counts: &mut Counts,
-        call: &mut dyn FnMut(&str, &str) -> Result<ToolOutput, E>,
+        call: &mut dyn FnMut(&Question, &str, &str) -> Result<ToolOutput, E>,
     ) -> Result<Option<(Status, Option<String>)>, E> {
         let calls = step.action.tool_calls.clone();
         let left = u64::from(protocol.max_queries).saturating_sub(self.counts.calls);
@@ -241,7 +244,7 @@ impl Episode {
                 }
                 _ => {
                     counts.calls += 1;
-                    call(&wanted.name, &wanted.arguments)?
+                    call(&self.question, &wanted.name, &wanted.arguments)?
                 }
             };
             made.push(key);

@@ -37,4 +37,4 @@ pub use protocol::{
     AnswerForm, InstructionsIn, OnBoth, OnLimit, OnMalformed, OnRepeated, OnToolError, Protocol,
 };
 pub use remote::{RemotePolicy, sampling_json};
-pub use waves::{Setting, play};
+pub use waves::{MakeCall, Setting, play};

@@ -10,12 +10,15 @@ use std::ops::ControlFlow;
 
 use serde_json::Value;
 
-use super::episode::{Counts, Episode};
+use super::episode::{Counts, Episode, Question};
 use super::error::RolloutError;
 use super::policy::{ActRequest, Policy, PolicyError, Proposed};
 use super::protocol::Protocol;
 use crate::model::Trajectory;
 use crate::tools::ToolOutput;
+
+/// Makes a call of a tool: the question, the tool's name, the arguments.
+pub type MakeCall<'a> = dyn FnMut(&Question, &str, &str) -> Result<ToolOutput, RolloutError> + 'a;
 
 /// What all episodes of a run share.
 pub struct Setting<'a> {
@@ -23,8 +26,8 @@ pub struct Setting<'a> {
     pub protocol: &'a Protocol,
     /// The tools offered: a list of functions in OpenAI's form.
     pub tools: Option<&'a Value>,
-    /// Makes a call: name and arguments as the policy wrote them.
-    pub call: &'a mut dyn FnMut(&str, &str) -> Result<ToolOutput, RolloutError>,
+    /// Makes a call: the question; name and arguments as the policy wrote them.
+    pub call: &'a mut MakeCall<'a>,
     /// Returns the seed of a step of an episode; of step 0 it is a name of the episode.
     pub seed: &'a dyn Fn(&Episode, u32) -> u64,
     /// The source that trajectories are stored under.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evaluate::titles_of;
 use super::policies::{PolicyOptions, judging_policy};
+use super::world::{World, verdict};
 use crate::diag::Diagnostic;
 use crate::model::{Json, Judge, Label, LabelName, Message, Target, Trajectory};
 use crate::query::Scope;
@@ -25,6 +26,7 @@ use crate::session::options;
 use crate::session::select::select;
 use crate::session::statement::{Session, mistake};
 use crate::store::{Durability, Fact};
+use crate::synth::JudgeNoise;
 
 /// Trajectories whose steps are judged and committed together.
 const TOGETHER: usize = 32;
@@ -41,6 +43,12 @@ pub(in crate::session) struct JudgeOptions {
     ending: String,
     /// A file with another prompt than the program's own.
     prompt: String,
+    /// The small world of judge 'world': `default`, or its options.
+    world: String,
+    /// The share of verdicts of judge 'world' that say the opposite.
+    flipped: f64,
+    /// Which verdicts those are.
+    flip_seed: u64,
     #[serde(flatten)]
     policy: PolicyOptions,
 }
@@ -52,6 +60,9 @@ impl Default for JudgeOptions {
             name: String::new(),
             ending: "explained".to_owned(),
             prompt: String::new(),
+            world: String::new(),
+            flipped: 0.0,
+            flip_seed: 0,
             policy: PolicyOptions { temperature: 0.0, ..PolicyOptions::default() },
         }
     }
@@ -74,6 +85,7 @@ pub struct JudgeSummary {
 enum Judging {
     Answers(ProgramJudge),
     Steps(StepProgram),
+    World(Box<World>, JudgeNoise),
     Process(Box<ProcessJudge>),
     Outcome(Box<OutcomeJudge>),
 }
@@ -81,7 +93,7 @@ enum Judging {
 impl Judging {
     /// Whether steps are judged, or whole trajectories.
     fn is_of_steps(&self) -> bool {
-        matches!(self, Judging::Steps(_) | Judging::Process(_))
+        !matches!(self, Judging::Answers(_) | Judging::Outcome(_))
     }
 }
 
@@ -136,12 +148,22 @@ fn judging(session: &Session, options: &JudgeOptions) -> Result<(Judging, Judge)
         return Ok((Judging::Steps(program), named(program.to_judge())));
     }
     let wrong = |message: String| SessionError::mistake("judge", message);
+    if word == "world" {
+        let noise = JudgeNoise { flipped: options.flipped, seed: options.flip_seed };
+        if !(0.0..=1.0).contains(&noise.flipped) {
+            return Err(wrong(format!("flipped = {}: expected 0 to 1", noise.flipped)));
+        }
+        let world = World::of(&options.world)?
+            .ok_or_else(|| wrong("which world? world = 'default', or its options".to_owned()))?;
+        let judge = named(world.judge(noise));
+        return Ok((Judging::World(Box::new(world), noise), judge));
+    }
     let Some(built_in) = BuiltIn::parse(word) else {
         let programs = ProgramJudge::ALL.map(ProgramJudge::as_str);
         let of_steps = StepProgram::ALL.map(StepProgram::as_str);
         return Err(wrong(format!(
-            "judge = '{word}' is none; programs on answers: {}; programs on steps: {}; prompts for \
-             a model: process, choice, calculation, outcome",
+            "judge = '{word}' is none; programs on answers: {}; programs on steps: {}, world; prompts \
+             for a model: process, choice, calculation, outcome",
             programs.join(", "),
             of_steps.join(", ")
         )));
@@ -280,6 +302,20 @@ impl Task<'_> {
                 let gold = GoldFacts { answers: &of.gold, supporting_titles: &titles };
                 program.judge(&ExecutedStep { state: &state, action, observation }, gold)
             }),
+            Judging::World(world, noise) => {
+                let judge = world.judging(*noise);
+                let mut tally = Tally::default();
+                for (number, one) in open.iter().enumerate() {
+                    let of = &trajectories[one.at];
+                    let (state, step) = placed(of, &one.target);
+                    let asked = of.question_id.as_deref().unwrap_or_default();
+                    let found = verdict(&judge, asked, &state, &of.steps[step].action)?;
+                    let judged = Judged::Verdict(found);
+                    tally.add(&judged);
+                    let _ = take(number, judged);
+                }
+                tally
+            }
             Judging::Outcome(judge) => {
                 let inputs: Vec<OutcomeInput<'_>> =
                     open.iter().map(|one| answered(&trajectories[one.at])).collect();

@@ -20,6 +20,7 @@ mod request;
 mod resample;
 mod run;
 mod toolset;
+mod world;
 
 pub use judging::JudgeSummary;
 pub use report::{Figure, Report};

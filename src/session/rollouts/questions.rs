@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use super::request::RolloutOptions;
+use super::world::World;
 use crate::db::DbError;
 use crate::exchange::Questions;
 use crate::model::Json;
@@ -27,20 +28,25 @@ pub(super) fn questions(
     scope: &Scope<'_>,
     query: Option<&QueryStatement>,
     options: &RolloutOptions,
+    world: Option<&World>,
 ) -> Result<Vec<Question>, SessionError> {
     let mistake = |message: &str| Err(SessionError::mistake("questions", message));
-    let mut questions = match (query, options.questions.as_str()) {
-        (None, "") => {
+    let mut questions = match (query, options.questions.as_str(), world) {
+        (None, "", Some(world)) => world.questions(&options.split)?,
+        (_, _, Some(_)) => {
+            return mistake("the world gives the questions: drop 'questions', and the query");
+        }
+        (None, "", None) => {
             return mistake(
                 "which questions? questions = 'file.jsonl', or a query before it: FROM \
                  trajectories |> WHERE split = 'dev' |> GENERATE WITH (...)",
             );
         }
-        (Some(_), file) if !file.is_empty() => {
+        (Some(_), file, None) if !file.is_empty() => {
             return mistake("the query gives the questions: drop the option 'questions'");
         }
-        (None, file) => of_file(Path::new(file))?,
-        (Some(query), _) => of_query(session, scope, query)?,
+        (None, file, None) => of_file(Path::new(file))?,
+        (Some(query), _, None) => of_query(session, scope, query)?,
     };
     if options.limit > 0 {
         questions.truncate(options.limit as usize);
@@ -57,8 +63,7 @@ fn of_file(path: &Path) -> Result<Vec<Question>, SessionError> {
     let wrong =
         |what: String| SessionError::mistake("questions", format!("{}: {what}", path.display()));
     for read in Questions::open(path).map_err(DbError::from)? {
-        let (place, asked) =
-            read.map_err(DbError::from)?.map_err(|bad| wrong(bad.to_string()))?;
+        let (place, asked) = read.map_err(DbError::from)?.map_err(|bad| wrong(bad.to_string()))?;
         if !seen.insert(asked.id.clone()) {
             return Err(wrong(format!("{place}: a second question has the id '{}'", asked.id)));
         }
@@ -74,7 +79,7 @@ fn of_file(path: &Path) -> Result<Vec<Question>, SessionError> {
         }
         let meta = (!meta.is_empty()).then(|| Json::of(&serde_json::Value::Object(meta)));
         let (id, text, gold, split) = (asked.id, asked.question, asked.gold, asked.split);
-        questions.push(Question { id, text, gold, split, meta });
+        questions.push(Question { id, text, gold, split, meta, ..Question::default() });
     }
     Ok(questions)
 }
@@ -98,7 +103,7 @@ fn of_query(
             let id = header.question_id.unwrap_or(header.id);
             if seen.insert(id.clone()) {
                 let (gold, split) = (header.gold, header.split);
-                questions.push(Question { id, text, gold, split, meta: None });
+                questions.push(Question { id, text, gold, split, ..Question::default() });
             }
         }
     }

@@ -13,7 +13,11 @@ use crate::rollout::Protocol;
 pub(in crate::session) struct RolloutOptions {
     /// A file of questions; empty where a query gives them.
     pub(super) questions: String,
-    /// Samples of each question, or state.
+    /// The small world that gives questions and tools: `default`, or its options; empty for none.
+    pub(super) world: String,
+    /// Which part of the world's questions.
+    pub(super) split: String,
+    /// Samples of each question.
     pub(super) n: u32,
     /// The corpora that searches are over, joined by commas.
     pub(super) corpora: String,
@@ -38,6 +42,8 @@ impl Default for RolloutOptions {
     fn default() -> RolloutOptions {
         RolloutOptions {
             questions: String::new(),
+            world: String::new(),
+            split: "test".to_owned(),
             n: 1,
             corpora: String::new(),
             tools: String::new(),

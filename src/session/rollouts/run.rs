@@ -56,7 +56,7 @@ pub(in crate::session) fn rollout(
     let defaults = RolloutOptions::of(asked.verb);
     let options: RolloutOptions = options::read(&defaults, &asked.options, scope.text)?;
     let tools = Toolset::open(session, &options)?;
-    let questions = questions(session, scope, query, &options)?;
+    let questions = questions(session, scope, query, &options, tools.world.as_ref())?;
     let recorder = tools.recorder.as_ref();
     let opened = policy(session, &options.policy, recorder, tools.offered.as_ref())?;
     let Opened { mut policy, weights } = opened;
@@ -257,9 +257,9 @@ impl Task<'_> {
         let mut setting = Setting {
             protocol,
             tools: offered.as_ref(),
-            call: &mut |name, arguments| match cancelled() {
+            call: &mut |question, name, arguments| match cancelled() {
                 true => Err(RolloutError::Cancelled),
-                false => tools.call(name, arguments, &cancelled),
+                false => tools.call(question, name, arguments, &cancelled),
             },
             seed: &|episode, step| drawn(self.options.policy.seed, episode, step),
             source: self.run,

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::request::{RolloutOptions, words};
+use super::world::World;
 use crate::diag::list_some;
 use crate::model::Json;
-use crate::rollout::RolloutError;
+use crate::rollout::{Question, RolloutError};
 use crate::session::error::SessionError;
 use crate::session::statement::Session;
 use crate::session::tools::corpus_tools;
@@ -16,6 +17,8 @@ use crate::tools::{RecordedTool, Recorder, ToolOutput, ToolSpec, Toolbox};
 /// What a policy may call.
 pub(super) struct Toolset {
     tools: Toolbox,
+    /// The small world, which answers every call where there is one.
+    pub(super) world: Option<World>,
     pub(super) recorder: Option<Arc<Recorder>>,
     /// The tools as a policy is offered them; `None` without any.
     pub(super) offered: Option<Json>,
@@ -31,6 +34,14 @@ impl Toolset {
         options: &RolloutOptions,
     ) -> Result<Toolset, SessionError> {
         let mistake = |message: String| SessionError::mistake("tools", message);
+        let recorder = options.policy.recorder(session)?;
+        if let Some(world) = World::of(&options.world)? {
+            if !(options.corpora.is_empty() && options.tools.is_empty()) {
+                return Err(mistake("the world has its own tools: drop 'corpora', 'tools'".into()));
+            }
+            let tools = Toolbox::new();
+            return Ok(Toolset { tools, world: Some(world), recorder, offered: None });
+        }
         let mut corpora = Vec::new();
         for name in words(&options.corpora) {
             corpora.push(session.open_corpus(&name)?);
@@ -54,8 +65,7 @@ impl Toolset {
             }
         }
         let offered = tools.specs().next().map(|_| Json::of(&tools.to_functions()));
-        let recorder = options.policy.recorder(session)?;
-        Ok(Toolset { tools, recorder, offered })
+        Ok(Toolset { tools, world: None, recorder, offered })
     }
 
     /// Makes a call as a policy wrote it.
@@ -64,10 +74,14 @@ impl Toolset {
     /// Recordings cannot be read or written, or a call is missing in them.
     pub(super) fn call(
         &self,
+        question: &Question,
         name: &str,
         arguments: &str,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<ToolOutput, RolloutError> {
+        if let Some(world) = &self.world {
+            return Ok(world.call(question, name, arguments));
+        }
         let Some(recorder) = &self.recorder else {
             return Ok(self.tools.call_text(name, arguments, cancelled));
         };
@@ -87,6 +101,9 @@ impl Toolset {
     /// Returns what the tools say about themselves, for the record of a run.
     pub(super) fn described(&self) -> Value {
         let of = |tool: &ToolSpec| json!({"name": tool.name, "version": tool.version, "corpus": tool.corpus});
-        self.tools.specs().map(of).collect()
+        match &self.world {
+            Some(world) => world.described(),
+            None => self.tools.specs().map(of).collect(),
+        }
     }
 }

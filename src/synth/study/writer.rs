@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use serde_json::{Map, Value, json};
 
 use super::super::draw::Draw;
-use super::action::{key_of, tag_of};
+use super::action::tag_of;
 use super::demonstrator::{Demonstrator, Episode};
 use super::library::Edition;
 use super::question::{Split, StudyHop, StudyQuestion};
-use super::world::{ActionForm, StudyWorld};
+use super::world::StudyWorld;
 use crate::model::{Message, role};
 
 impl StudyWorld {
@@ -102,10 +102,6 @@ impl StudyWorld {
             "answer_text": episode.answer,
             "messages": episode.messages.iter().map(chat).collect::<Vec<_>>(),
         });
-        if self.options().form == ActionForm::Calls {
-            let tools: Vec<Value> = self.tools(question.split).into_iter().map(tool).collect();
-            record["tools"] = json!(tools);
-        }
         record["step_labels"] = json!(labels);
         record["final_label"] = json!(if right { 1 } else { -1 });
         record["kind"] = json!(question.kind.as_str());
@@ -136,15 +132,6 @@ fn chat(message: &Message) -> Value {
         out["tool_call_id"] = json!(id);
     }
     out
-}
-
-fn tool(name: &str) -> Value {
-    let argument = key_of(name);
-    json!({"type": "function", "function": {"name": name, "parameters": {
-        "type": "object",
-        "properties": {argument: {"type": "string"}},
-        "required": [argument],
-    }}})
 }
 
 /// Returns the titles of the documents that tell what a question takes.
