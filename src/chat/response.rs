@@ -347,11 +347,13 @@ pub(super) fn words_of(error: &Value) -> String {
 
 /// Returns the beginning of a text on one line, for a message.
 pub(super) fn shown(text: &str) -> String {
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut line: String =
-        words.chars().filter(|c| !c.is_control()).take(SHOWN_CHARACTERS).collect();
-    if line.len() < words.len() {
-        line.push_str("...");
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|w| !w.is_empty())
+        .collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(SHOWN_CHARACTERS) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line,
     }
-    line
 }

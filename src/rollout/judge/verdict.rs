@@ -4,7 +4,8 @@
 //! is the word alone, in whatever marks (`**GOOD**`, `Good.`), or the word in capitals behind words
 //! that say nothing else (`Final verdict: GOOD`). The last clear line counts, unless a line behind
 //! it takes the word up again. Everything else is unreadable: both words, a word that is hedged
-//! (`probably GOOD`, `GOOD?`), no word, a text that was cut off. Better no verdict than a wrong one.
+//! (`probably GOOD`, `GOOD?`), no word, a text that was cut off. Better no verdict than a wrong
+//! one.
 
 use std::fmt;
 
@@ -15,10 +16,39 @@ use crate::model::{Label, LabelName, Target};
 
 /// Words that may stand before a verdict on its line.
 const NEUTRAL: [&str; 33] = [
-    "a", "and", "answer", "as", "assessment", "conclude", "conclusion", "decision", "evaluation",
-    "final", "finally", "grade", "hence", "i", "in", "is", "it", "judge", "judgement", "judgment",
-    "label", "my", "overall", "rate", "rating", "result", "score", "so", "the", "therefore", "this",
-    "thus", "verdict",
+    "a",
+    "and",
+    "answer",
+    "as",
+    "assessment",
+    "conclude",
+    "conclusion",
+    "decision",
+    "evaluation",
+    "final",
+    "finally",
+    "grade",
+    "hence",
+    "i",
+    "in",
+    "is",
+    "it",
+    "judge",
+    "judgement",
+    "judgment",
+    "label",
+    "my",
+    "overall",
+    "rate",
+    "rating",
+    "result",
+    "score",
+    "so",
+    "the",
+    "therefore",
+    "this",
+    "thus",
+    "verdict",
 ];
 
 /// Words that may stand there too when the verdict is a word: before a number they count.
