@@ -73,7 +73,12 @@ fn kappa_is_agreement_beyond_chance() {
     }
     assert_eq!(agreement.share(), Some(0.7));
     assert!((agreement.kappa().unwrap() - 0.4).abs() < 1e-12);
+    // Of 20 that the other calls BAD 5 are GOOD here, of 30 that it calls GOOD 10 are BAD.
+    assert_eq!(agreement.false_good(), Some(0.25));
+    assert_eq!(agreement.false_bad(), Some(1.0 / 3.0));
+    assert_eq!((agreement.count(), agreement.verdicts()), (50, agreement));
     let mut same = Agreement::default();
     same.add(0.5, 0.5, 3);
+    assert_eq!((same.false_good(), same.false_bad()), (Some(0.0), None));
     assert_eq!((same.share(), same.kappa()), (Some(1.0), None));
 }

@@ -3,13 +3,10 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use reqwest::{NoProxy, Proxy, Url};
 use serde_json::json;
-use tokio::runtime::{Builder, Runtime};
-use tokio::time::timeout;
 
 use super::clock::Clock;
 use super::error::ChatError;
@@ -18,10 +15,7 @@ use super::pace::Pace;
 use super::request::{ChatRequest, setting};
 use super::response::ChatResponse;
 use super::transport::{Failure, Remedy, Transport};
-use crate::http;
-
-/// How often a caller that waits is asked whether it still wants to.
-const ASKED_EVERY: Duration = Duration::from_millis(20);
+use crate::http::{self, Waited, Worker};
 
 /// How much of a pause is slept at once.
 const SLEPT_AT_ONCE: Duration = Duration::from_millis(50);
@@ -45,8 +39,7 @@ pub struct ChatClient {
     pace: Pace,
     /// Whether the server is still asked for streams.
     streams: AtomicBool,
-    /// Taken out when the client ends, without waiting.
-    runtime: Option<Runtime>,
+    worker: Worker,
 }
 
 impl ChatClient {
@@ -89,12 +82,10 @@ impl ChatClient {
             api_key_env: options.api_key_env.clone(),
             response_bytes_max: options.response_bytes_max,
         };
-        let mut threads = Builder::new_multi_thread();
-        let threads = threads.worker_threads(1).enable_io().enable_time().thread_name("chat");
         Ok(ChatClient {
             pace: Pace::new(options.requests_per_minute),
             streams: AtomicBool::new(options.stream),
-            runtime: Some(threads.build()?),
+            worker: Worker::start("chat")?,
             options,
             transport,
             clock,
@@ -169,31 +160,21 @@ impl ChatClient {
         stream: bool,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<ChatResponse, Failure> {
-        let ended = |error| Failure { error, remedy: Remedy::None };
-        let broken = || ended(ChatError::Run(io::Error::other("a thread stopped; a bug")));
-        let runtime = self.runtime.as_ref().ok_or_else(broken)?;
         let (time, transport) = (self.options.timeout, self.transport.clone());
-        let (send, receive) = sync_channel(1);
-        let task = runtime.spawn(async move {
-            let url = transport.shown_url();
-            let outcome = timeout(time, transport.attempt(body, n, stream)).await;
-            // A caller that left does not read this.
-            let _read = send.send(outcome.unwrap_or_else(|_| {
-                let error = ChatError::OutOfTime { url, seconds: time.as_secs_f64() };
-                Err(Failure { error, remedy: Remedy::Again(None) })
-            }));
-        });
-        loop {
-            match receive.recv_timeout(ASKED_EVERY) {
-                Ok(outcome) => return outcome,
-                Err(RecvTimeoutError::Timeout) if cancelled() => {
-                    task.abort();
-                    return Err(ended(ChatError::Cancelled));
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(broken()),
+        let work = async move { transport.attempt(body, n, stream).await };
+        let (error, remedy) = match self.worker.run(time, cancelled, work) {
+            Waited::Done(outcome) => return outcome,
+            Waited::OutOfTime => {
+                let seconds = time.as_secs_f64();
+                (ChatError::OutOfTime { url: self.url(), seconds }, Remedy::Again(None))
             }
-        }
+            Waited::Cancelled => (ChatError::Cancelled, Remedy::None),
+            Waited::Broken => {
+                let error = io::Error::other("a thread stopped; a bug");
+                (ChatError::Run(error), Remedy::None)
+            }
+        };
+        Err(Failure { error, remedy })
     }
 
     /// Returns the pause before a try: twice the one before, cut by up to half. How much is cut is
@@ -219,14 +200,6 @@ impl ChatClient {
                 return Ok(());
             }
             self.clock.sleep(left.min(SLEPT_AT_ONCE));
-        }
-    }
-}
-
-impl Drop for ChatClient {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
         }
     }
 }

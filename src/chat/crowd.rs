@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 use std::time::Duration;
 
 use super::client::{ChatClient, Completed};
@@ -64,7 +65,9 @@ impl ChatClient {
                         state.threads += 1;
                         let (take, done) = (&take, done.clone());
                         let (is_given_up, is_stopped) = (&is_given_up, &is_stopped);
-                        scope.spawn(move || self.work(take, &done, is_given_up, is_stopped));
+                        let work = move || self.work(take, &done, is_given_up, is_stopped);
+                        let thread = Builder::new().name("chat".to_owned());
+                        thread.spawn_scoped(scope, work)?;
                     }
                     state.waiting += 1;
                     if give.send(next).is_err() {

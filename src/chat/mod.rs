@@ -22,7 +22,8 @@
 //! request, so that requests that failed together do not come back together; `Retry-After` is kept,
 //! by all requests of the client. Every other status says that the request is wrong, and stays.
 //!
-//! Nothing here reads the environment, a clock or random numbers: key, time and seeds are handed in.
+//! Nothing here reads the environment, a clock or random numbers: key, time and seeds are handed
+//! in.
 
 mod client;
 mod clock;

@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::model::{Message, ToolCall, role};
+
+/// Reasons to end that mean that the server gave up.
+const GIVEN_UP: [&str; 2] = ["abort", "error"];
 
 /// How many characters are shown of what makes no sense.
 const SHOWN_CHARACTERS: usize = 200;
@@ -160,6 +164,11 @@ impl Draft {
                 return Err(Unfit::Cut(format!("{found} of {n} choices have come")));
             }
         }
+        let given_up = self.choices.iter().find_map(|(index, choice)| {
+            let reason = choice.finish_reason.as_deref()?;
+            GIVEN_UP.contains(&reason).then(|| format!("choice {index} ended with '{reason}'"))
+        });
+        given_up.map_or(Ok(()), |problem| Err(Unfit::Cut(problem)))?;
         let is_whole = self.choices.keys().copied().eq(0..u64::from(n));
         if !is_whole {
             let indices: Vec<String> = self.choices.keys().map(u64::to_string).collect();
@@ -221,7 +230,10 @@ impl ChoiceDraft {
         };
         let name = text(function, "name", place)?.unwrap_or_default();
         let at = match (number, id) {
-            (Some(_), _) => self.calls.iter().position(|(other, _)| *other == number),
+            (Some(_), id) => self.calls.iter().rposition(|(other, _)| *other == number).filter(
+                // Some servers give every call the number 0.
+                |at| !is_whole_and_other(&self.calls[*at].1, id, name),
+            ),
             (None, Some(id)) => self.calls.iter().position(|(_, c)| c.id.as_deref() == Some(id)),
             (None, None) if name.is_empty() => self.calls.len().checked_sub(1),
             (None, None) => None,
@@ -291,6 +303,14 @@ impl ChoiceDraft {
     }
 }
 
+/// Whether a call has all its arguments, and a piece with this identifier and name begins another
+/// one.
+fn is_whole_and_other(call: &ToolCall, id: Option<&str>, name: &str) -> bool {
+    let is_other = id.is_some() && call.id.as_deref() != id && !name.is_empty();
+    let is_object = call.arguments.trim_start().starts_with('{');
+    is_other && is_object && serde_json::from_str::<&RawValue>(&call.arguments).is_ok()
+}
+
 /// Returns the numbers where every token's text is `token_id:` and a number.
 fn ids_in_texts(tokens: &[ScoredToken]) -> Option<Vec<u32>> {
     if tokens.is_empty() {
@@ -347,11 +367,13 @@ pub(super) fn words_of(error: &Value) -> String {
 
 /// Returns the beginning of a text on one line, for a message.
 pub(super) fn shown(text: &str) -> String {
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut line: String =
-        words.chars().filter(|c| !c.is_control()).take(SHOWN_CHARACTERS).collect();
-    if line.len() < words.len() {
-        line.push_str("...");
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|w| !w.is_empty())
+        .collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(SHOWN_CHARACTERS) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line,
     }
-    line
 }

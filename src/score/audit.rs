@@ -2,8 +2,8 @@
 //!
 //! Values are compared as verdicts: GOOD above one half, else BAD. *False GOOD* is the share of the
 //! reference's BAD steps that the judge calls GOOD, *false BAD* the share of its GOOD steps that
-//! the judge calls BAD. Kappa is Cohen's, of the same verdicts. Steps that only one of them labelled
-//! are counted and compared with nothing.
+//! the judge calls BAD. Kappa is Cohen's, of the same verdicts. Steps that only one of them
+//! labelled are counted and compared with nothing.
 
 use std::collections::BTreeMap;
 

@@ -16,7 +16,11 @@ fn pieces_may_end_anywhere() {
     let returned = whole.replace('\n', "\r\n");
     let commented = format!(": hello\n\nevent: message\nid: 1\n{whole}");
     let unfinished = whole.trim_end().to_owned();
-    for stream in [whole, returned, commented, format!("{unfinished}\n")] {
+    // The data of an event may stand on several lines.
+    let parted = whole.replace("\"choices\":", "\ndata: \"choices\":");
+    let parted_returned = parted.replace('\n', "\r\n");
+    let streams = [whole, returned, commented, format!("{unfinished}\n"), parted, parted_returned];
+    for stream in streams {
         for size in [1, 2, 3, 7, 64, 100_000] {
             let pieces: Vec<&[u8]> = stream.as_bytes().chunks(size).collect();
             let response = Server::of(vec![Reply::stream(&pieces)]).ask().unwrap();
@@ -85,6 +89,28 @@ fn calls_without_numbers_are_told_apart() {
 }
 
 #[test]
+fn calls_that_share_a_number_are_told_apart() {
+    let call = |id: &str, name: &str, arguments: &str| {
+        json!({ "tool_calls": [{ "index": 0, "id": id,
+                "function": { "name": name, "arguments": arguments } }] })
+    };
+    let read = |deltas: &[serde_json::Value]| {
+        let response = Server::of(vec![Reply::deltas(deltas, "tool_calls")]).ask().unwrap();
+        let calls = response.choices[0].message.tool_calls.clone();
+        calls.into_iter().map(|c| (c.id.unwrap(), c.name, c.arguments)).collect::<Vec<_>>()
+    };
+    let own = |id: &str, name: &str, arguments: &str| {
+        (id.to_owned(), name.to_owned(), arguments.to_owned())
+    };
+    // Two whole calls, both with the number 0.
+    let two = read(&[call("a", "one", "{\"x\":1}"), call("b", "one", "{}")]);
+    assert_eq!(two, [own("a", "one", "{\"x\":1}"), own("b", "one", "{}")]);
+    // One call in pieces, each with an identifier of its own.
+    let one = read(&[call("a", "one", "{\"x\""), call("b", "one", ":1"), call("c", "", "}")]);
+    assert_eq!(one, [own("a", "one", "{\"x\":1}")]);
+}
+
+#[test]
 fn log_probabilities_come_in_pieces_too() {
     let piece = |token: &str, id: u32| {
         let scored = json!({ "content": [{ "token": token, "logprob": -1, "top_logprobs": [] }] });
@@ -105,7 +131,10 @@ fn a_cut_stream_is_tried_again_and_never_taken_as_whole() {
     let part = delta(0, &json!({ "content": "all" }), None);
     let done = format!("{part}data: [DONE]\n\n");
     let half = format!("{part}data: {{\"choices\": [");
+    let aborted = delta(0, &json!({ "content": "all" }), Some("abort"));
     for (cut, said) in [
+        (Reply::stream(&[aborted.as_bytes()]), "choice 0 ended with 'abort'"),
+        (Reply::json(200, &completion(&json!({ "content": "" }), "error")), "ended with 'error'"),
         (Reply::stream(&[part.as_bytes()]).ending(End::Cut), "after "),
         (Reply::stream(&[part.as_bytes()]), "choice 0 has no finish_reason after 3 characters"),
         (Reply::stream(&[done.as_bytes()]), "choice 0 has no finish_reason after 3 characters"),

@@ -68,8 +68,8 @@ review.
 
 If the newest message asks for a calculation: consider whether the expression follows from the \
 problem and from the results so far, whether its quantities and units are the ones that belong \
-there, and whether its value is a step towards the solution. Whether the arithmetic comes out right \
-is the calculator's business. A calculation that was already made does not help.
+there, and whether its value is a step towards the solution. Whether the arithmetic comes out \
+right is the calculator's business. A calculation that was already made does not help.
 
 If the newest message gives an answer: consider only whether the results in the conversation lead \
 to it, and whether it answers what the problem asks. Different spellings of one value are equal: \
@@ -88,8 +88,8 @@ Newest message:
 ";
 
 const OUTCOME: &str = "\
-You compare an answer with the key to a question. Several keys mean that any of them is right. Your \
-only task is to decide whether the answer says what the key says. Do not answer the question \
+You compare an answer with the key to a question. Several keys mean that any of them is right. \
+Your only task is to decide whether the answer says what the key says. Do not answer the question \
 yourself and do not use what you know about it: the key counts as right even if you disagree.
 
 Other words for the same thing are the same answer, and so is more or less detail, as long as \
@@ -112,9 +112,9 @@ GOOD if the newest message passes, BAD if it fails.
 ";
 
 const STEP_GRADES: &str = "
-Explain your view in a few sentences. Then write a last line that holds one digit and nothing else: \
-5 if the newest message is exactly what was needed, 4 if it is useful with small flaws, 3 if it is \
-as much use as not, 2 if it is of little use, 1 if it is useless or wrong.
+Explain your view in a few sentences. Then write a last line that holds one digit and nothing \
+else: 5 if the newest message is exactly what was needed, 4 if it is useful with small flaws, 3 if \
+it is as much use as not, 2 if it is of little use, 1 if it is useless or wrong.
 ";
 
 const STEP_ONE_WORD: &str = "
@@ -127,9 +127,9 @@ YES if the answer says what the key says, NO if it does not.
 ";
 
 const ANSWER_GRADES: &str = "
-Explain your view in a few sentences. Then write a last line that holds one digit and nothing else: \
-5 if the answer says all that the key says, 4 if nearly all, 3 if about half of it, 2 if little of \
-it, 1 if it says nothing of it or contradicts it.
+Explain your view in a few sentences. Then write a last line that holds one digit and nothing \
+else: 5 if the answer says all that the key says, 4 if nearly all, 3 if about half of it, 2 if \
+little of it, 1 if it says nothing of it or contradicts it.
 ";
 
 const ANSWER_ONE_WORD: &str = "

@@ -4,7 +4,8 @@
 //! is the word alone, in whatever marks (`**GOOD**`, `Good.`), or the word in capitals behind words
 //! that say nothing else (`Final verdict: GOOD`). The last clear line counts, unless a line behind
 //! it takes the word up again. Everything else is unreadable: both words, a word that is hedged
-//! (`probably GOOD`, `GOOD?`), no word, a text that was cut off. Better no verdict than a wrong one.
+//! (`probably GOOD`, `GOOD?`), no word, a text that was cut off. Better no verdict than a wrong
+//! one.
 
 use std::fmt;
 
