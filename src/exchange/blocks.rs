@@ -208,6 +208,7 @@ impl Blocks {
                 return Some(Content::Entries { bytes, spans, first });
             }
             if self.ended {
+                scan.forget(self.buffer.len());
                 self.buffer.clear();
                 let fault = scan.end();
                 let fault = if self.error.is_some() { None } else { fault };

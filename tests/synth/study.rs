@@ -89,6 +89,9 @@ fn every_part_has_its_questions_and_no_two_are_alike() {
             assert!(question.kind == StudyKind::Chain || three == harder);
         }
     }
+    // A world that is too small ends all the same.
+    let tiny = StudyWorld::new(&StudyOptions { questions: 2, held_out: 2, ..small() });
+    assert_eq!(of_split(&tiny, Split::Train).len(), 2);
     let none = StudyWorld::new(&StudyOptions { arithmetic_percent: 0, ..small() });
     assert!(of_split(&none, Split::Train).iter().all(|q| q.kind == StudyKind::Chain));
     assert!(of_split(&none, Split::TestArithmetic).iter().all(|q| q.operation.is_some()));

@@ -151,7 +151,8 @@ type Walk = Vec<(usize, usize, Value)>;
 
 impl Asking<'_> {
     /// Returns `count` questions of a part whose texts are not among those asked, `arithmetic` of
-    /// 100 with a calculation where the part has both kinds. `None` where the part is too small.
+    /// 100 with a calculation where the part has both kinds. There are fewer where the part has too
+    /// few things to ask about.
     pub(super) fn questions(
         &self,
         draw: &mut Draw,
@@ -161,7 +162,12 @@ impl Asking<'_> {
     ) -> Vec<StudyQuestion> {
         let things = self.facts.of_part(split.things());
         let mut out = Vec::with_capacity(count);
-        while out.len() < count {
+        // Of a part that is large enough every few tries give a question.
+        let tries = 10_000 + 500 * count;
+        for _ in 0..tries {
+            if out.len() == count {
+                break;
+            }
             let calculates = match split {
                 Split::Train | Split::Dev | Split::Test => draw.percent(arithmetic),
                 _ => split == Split::TestArithmetic,

@@ -44,7 +44,8 @@ pub struct StudyOptions {
     pub seed: u64,
     /// Questions of `train`.
     pub questions: usize,
-    /// Questions of each other part.
+    /// Questions of each other part; fewer where there is too little to ask about, as of
+    /// counterfactual ones where training has a few questions only.
     pub held_out: usize,
     /// Of 100 questions of train, dev and test, those with a calculation; with 0, calculations are
     /// held out of training altogether.
