@@ -21,7 +21,7 @@ fn processor_time() -> f64 {
 /// the shortest processor time of both, which says more on a busy machine with one thread.
 fn time(name: &str, decoder: &Decoder) {
     let tokens: Vec<u32> = (0..257).map(|i| i * 7919 % 49_152).collect();
-    let batch = Packed { tokens: tokens[..256].to_vec(), lengths: vec![256] };
+    let batch = Packed { tokens: tokens[..256].to_vec(), lengths: vec![256], ..Packed::default() };
     let rows: Vec<u32> = (0..256).collect();
     let (mut forward, mut backward, mut processor) = (f64::MAX, f64::MAX, f64::MAX);
     for _ in 0..6 {
