@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::example::Row;
+use super::online::Malformed;
 use super::plan::TrainPlan;
 
 /// Hears what a run does, and may stop it.
@@ -52,6 +53,15 @@ pub enum Event {
         moment: Moment,
         /// The actions.
         examples: Vec<ExampleReport>,
+    },
+    /// Actions were sampled for a step and judged: after [`Event::Step`] of an online objective.
+    Samples {
+        /// The epoch, from 0.
+        epoch: u64,
+        /// Optimiser steps made so far, that one included.
+        step: u64,
+        /// The samples, state by state.
+        samples: Vec<SampleReport>,
     },
     /// A held-out set was scored.
     Evaluated {
@@ -106,6 +116,33 @@ pub struct ExampleReport {
     pub tokens: usize,
     /// The log-probability of the whole action.
     pub log_prob: f64,
+}
+
+/// A sampled action.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleReport {
+    /// The sub-trajectory whose state it was sampled at.
+    pub row: Row,
+    /// Its number among the samples of the state in this epoch, from 0.
+    pub number: usize,
+    /// Its tokens, the end of turn included where it is there.
+    pub tokens: Vec<u32>,
+    /// The log-probability of each under the policy that sampled it, as the sampler computed it.
+    pub log_probs: Vec<f32>,
+    /// Its text without the end of turn.
+    pub text: String,
+    /// `stop` for an end of turn, `length` for a sample that was cut.
+    pub finish_reason: &'static str,
+    /// The judge's value, from 0 to 1; `None`: not judged, or the judge failed.
+    pub verdict: Option<f64>,
+    /// Why it is no action, where it is none.
+    pub malformed: Option<Malformed>,
+    /// Why the judge failed, where it did.
+    pub failure: Option<String>,
+    /// The value less beta times the divergence; `None`: the sample was dropped.
+    pub reward: Option<f64>,
+    /// The reward less its baseline; `None`: the sample was dropped.
+    pub advantage: Option<f64>,
 }
 
 /// One optimiser step in numbers.
