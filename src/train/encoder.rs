@@ -170,11 +170,7 @@ impl<'a> Encoder<'a> {
             for span in too_long {
                 match self.truncation {
                     Truncation::Error => {
-                        return Err(TrainError::TooLong {
-                            tokens: self.needed(&span),
-                            row: span.row,
-                            max_length: self.max_length,
-                        });
+                        return Err(self.too_long(span));
                     }
                     Truncation::Drop => encoding.dropped += 1,
                     Truncation::Left => match self.cut(example, span.row.step)? {
@@ -229,6 +225,16 @@ impl<'a> Encoder<'a> {
     /// Returns how long a sequence gets with an action: the stored one, or a sampled one.
     fn needed(&self, action: &ActionSpan) -> usize {
         self.completion.map_or(action.end, |completion| action.start.saturating_add(completion))
+    }
+
+    fn too_long(&self, span: ActionSpan) -> TrainError {
+        let (max_length, row) = (self.max_length, span.row);
+        match self.completion {
+            None => TrainError::TooLong { row, tokens: span.end, max_length },
+            Some(completion) => {
+                TrainError::NoRoom { row, state: span.start, completion, max_length }
+            }
+        }
     }
 
     /// Leaves the states of a sequence, and nothing behind the longest.

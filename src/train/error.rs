@@ -149,6 +149,22 @@ pub enum TrainError {
         /// The limit.
         max_length: usize,
     },
+    /// A sample does not fit behind a state.
+    #[error(
+        "the state of {row} has {state} tokens and a sample may have {completion}, and max_length \
+         is {max_length}: lower max_completion_length, raise max_length, or set truncation to \
+         'drop' or 'left'"
+    )]
+    NoRoom {
+        /// The row.
+        row: Row,
+        /// The tokens of its state.
+        state: usize,
+        /// Those of a sample at most.
+        completion: usize,
+        /// The limit.
+        max_length: usize,
+    },
     /// The longest sequence asked for is more than the model takes.
     #[error("max_length is {max_length}, and the model's context is {context}")]
     Context {
@@ -194,7 +210,8 @@ pub enum TrainError {
     /// Too many verdicts failed.
     #[error(
         "{failed} of {judged} verdicts failed at optimiser step {step}, more than \
-         max_judge_failures = {limit} allows (the first: {first}): mend the judge, then resume{kept}"
+         max_judge_failures = {limit} allows (the first: {first}): mend the judge, then \
+         resume{kept}"
     )]
     JudgeFailures {
         /// How many failed.

@@ -159,7 +159,7 @@ pub struct StepReport {
     /// The mean over action tokens of the negative log-probability, whatever the objective.
     pub nll: f64,
     /// The mean over action tokens of the divergence from the start policy, as `kl_loss_type` has
-    /// it; 0 where it is not needed.
+    /// it, and for `swirl` as the log-ratio; 0 where it is not needed.
     pub kl: f64,
     /// The part of action tokens whose loss was clipped.
     pub clip_fraction: f64,

@@ -4,6 +4,9 @@
 //! prefixes: one causal forward pass with a coefficient for each action token gives the loss and
 //! the gradients of K passes. The prompt and what came back never carry loss.
 //!
+//! `swirl` alone trains on actions that are in no trajectory: [`online`] samples them at the chosen
+//! states and has them judged.
+//!
 //! Invariant: nothing here sees a statement, a row of a table or the store. Examples come in,
 //! events and checkpoints go out.
 //!

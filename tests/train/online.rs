@@ -212,11 +212,13 @@ fn a_plan_counts_states_and_keeps_no_action() {
     assert_eq!(states(&by_one, &examples(2)).plan.sequences, 6);
     // A sample must fit behind its state.
     let longest = plan.longest as u64;
-    let fits = |max_length| {
+    let within = |max_length| {
         let config = TrainConfig { max_length: Some(max_length), ..swirl() };
-        prepare(&speaker(), &tokenizer(), None, &config, &examples(2), &[]).is_ok()
+        prepare(&speaker(), &tokenizer(), None, &config, &examples(2), &[])
     };
-    assert!(fits(longest + 5) && !fits(longest + 4));
+    assert!(within(longest + 5).is_ok());
+    let error = within(longest + 4).unwrap_err().to_string();
+    assert!(error.contains("lower max_completion_length"), "{error}");
 }
 
 /// Returns the advantage of each reward by the mean of all.

@@ -251,8 +251,8 @@ impl Attention {
         Ok(tokens)
     }
 
-    /// Returns P of a block with these query rows, `[rows, keys]`, and with a cap the slope of the capped scores, where
-    /// `want_slopes`.
+    /// Returns P of a block with these query rows, `[rows, keys]`, and with a cap the slope of the
+    /// capped scores, where `want_slopes`.
     fn weights(
         &self,
         query: Matrix<'_>,

@@ -40,7 +40,8 @@ pub struct TrainConfig {
     pub num_train_epochs: u64,
     /// Optimiser steps in all, whatever `num_train_epochs` says.
     pub max_steps: Option<u64>,
-    /// Tokens of one optimiser step: sequences are added while they fit, at least one.
+    /// Tokens of one optimiser step: sequences are added while they fit, at least one. For `swirl`
+    /// the tokens of states; those of samples come on top.
     pub tokens_per_step: u64,
     /// Tokens of one forward pass, by which memory is bounded; steps accumulate several.
     pub tokens_per_batch: u64,
@@ -79,7 +80,8 @@ pub struct TrainConfig {
     pub adv_estimator: Option<AdvEstimator>,
     /// `ppo`: what advantages are divided by; `None`: as the estimator has it.
     pub scale_rewards: Option<ScaleRewards>,
-    /// `reinforce`, `ppo`, `swirl`: the weight in the loss of the divergence from the start policy; `None`: 0.
+    /// `reinforce`, `ppo`, `swirl`: the weight in the loss of the divergence from the start policy;
+    /// `None`: 0.
     pub kl_loss_coef: Option<f64>,
     /// `reinforce`, `ppo`, `swirl`: which divergence that is; `None`: k2.
     pub kl_loss_type: Option<KlType>,
@@ -93,7 +95,8 @@ pub struct TrainConfig {
     pub epsilon_high: Option<f64>,
     /// `ppo`: with an advantage below zero no ratio counts for more than this; `None`: 3.
     pub clip_ratio_c: Option<f64>,
-    /// `dpo`, `kto`: the scale of log-ratios; `None`: 0.1. `swirl`: the weight of the divergence from
+    /// `dpo`, `kto`: the scale of log-ratios; `None`: 0.1. `swirl`: the weight of the divergence
+    /// from
     /// the start policy within the reward; `None`: 0.05.
     pub beta: Option<f64>,
     /// `dpo`, `kto`: which loss; `None`: sigmoid and apo_zero_unpaired.

@@ -13,7 +13,7 @@ use crate::train::sequence::Sequence;
 const BLOCKS: usize = 48;
 
 /// Tokens of trunks that are held in the cache together, if none is longer.
-const TRUNK_TOKENS: usize = 8_192;
+const TRUNK_TOKENS: usize = 2_048;
 
 /// An action as it was drawn.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub(super) enum Draw {
 }
 
 /// Draws actions.
-pub(crate) struct Sampling {
+pub(in crate::train) struct Sampling {
     sampler: Sampler,
     end_of_turn: u32,
     trunk_tokens: usize,
@@ -54,7 +54,7 @@ impl Sampling {
     ///
     /// # Errors
     /// A decoder that is not on the CPU, no memory for the cache, an end of turn that is no token.
-    pub(crate) fn new<'a>(
+    pub(in crate::train) fn new<'a>(
         decoder: &Decoder,
         tokenizer: &Tokenizer,
         renderer: &Renderer,
