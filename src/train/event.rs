@@ -175,7 +175,7 @@ pub struct StepReport {
     pub actions: usize,
     /// Tokens that carry loss.
     pub action_tokens: u64,
-    /// Tokens of all steps since the run began.
+    /// Tokens of all steps since the run began; for `swirl` those of states, without samples.
     pub tokens_seen: u64,
     /// Time since it began or went on.
     pub elapsed: Duration,

@@ -234,7 +234,7 @@ impl<'a> Trainer<'a> {
         Ok((report, self.examples(Moment::Step, sums.examples)))
     }
 
-    fn tokens_of(&self, chosen: &[usize]) -> u64 {
+    pub(super) fn tokens_of(&self, chosen: &[usize]) -> u64 {
         let sequences = &self.run.prepared.sequences;
         chosen.iter().map(|index| sequences[*index].tokens.len() as u64).sum()
     }

@@ -2,18 +2,20 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use candle_core::{Device, Tensor};
 use swirldb::lm::{Decoder, DecoderConfig, Packed, Training, load};
+use swirldb::model::{ContextItem, Message, role};
 use swirldb::render::{Action, Renderer};
 use swirldb::train::{
-    ActionForm, ActionJudge, Event, Example, KlType, Malformed, Objective, OneAction, Online,
-    Outcome, Prepared, Proposal, Run, SampleReport, StepReport, TrainConfig, TrainError, Verdict,
-    leave_one_out, prepare, train_online, vocabulary_of,
+    ActionForm, ActionJudge, Baseline, Event, Example, KlType, Malformed, Objective, OneAction,
+    Online, Outcome, Prepared, Proposal, Run, SampleReport, StepReport, TrainConfig, TrainError,
+    Verdict, leave_one_out, prepare, train_online, vocabulary_of,
 };
 
-use super::{Told, decoder_config, example, examples, run_with, tokenizer, values};
+use super::{Told, decoder_config, example, examples, run_with, tokenizer, trajectory, values};
 
 /// Returns a model that says little but `a`, `b` and the end of its turn, each as likely.
 fn speaker() -> Decoder {
@@ -191,6 +193,41 @@ fn rewards_of_chance_move_on_too() {
     let (outcome, heard, _) = whole(&config, &examples(2), &Anything, &mut judge);
     assert!(outcome.unwrap().complete);
     assert!(heard.steps.iter().all(|step| step.loss.is_finite() && step.grad_norm > 0.0));
+
+    // Without a baseline one sample is enough, and its advantage is its reward.
+    let alone = TrainConfig {
+        baseline: Some(Baseline::None),
+        num_generations: Some(1),
+        max_steps: None,
+        num_train_epochs: 2,
+        ..swirl()
+    };
+    let (outcome, heard, _) = whole(&alone, &examples(2), &Anything, &mut judge);
+    assert!(outcome.unwrap().complete);
+    let samples = heard.samples.concat();
+    // Three states of two trajectories, twice.
+    assert_eq!(samples.len(), 12);
+    assert!(samples.iter().all(|s| s.advantage.is_some() && s.advantage == s.reward));
+}
+
+#[test]
+fn adapters_learn_what_is_liked() {
+    let folder = tempfile::tempdir().unwrap();
+    speaker().save(folder.path(), None).unwrap();
+    let config = TrainConfig { full: false, gradient_checkpointing: true, ..swirl() };
+    let model = load(folder.path(), &config.training(), 1, &Device::Cpu).unwrap().decoder;
+    let before = values(&model);
+    let prepared = states(&config, &examples(2));
+    let runs = tempfile::tempdir().unwrap();
+    let way =
+        Way { config: &config, folder: runs.path(), resume: false, stop_after: None, slots: 4 };
+    let (outcome, heard) = way.run(&model, &prepared, &Anything, &mut likes_a());
+    assert!(outcome.unwrap().complete);
+    assert!(heard.steps.iter().all(|step| step.grad_norm > 0.0));
+    assert_ne!(values(&model), before);
+    // The sampler sees the adapters that were learnt.
+    let last = heard.steps.last().unwrap();
+    assert!(metric(last, "sampling/sampling_logp_difference/max") < 1e-4);
 }
 
 #[test]
@@ -398,6 +435,7 @@ fn a_killed_run_goes_on_to_the_same_bits() {
     assert!(rest.0.unwrap().complete);
     // Other slots, other calls of the sampler, the same samples and weights.
     assert_eq!([first.1.samples, rest.1.samples].concat(), unbroken.samples);
+    assert_eq!([first.1.steps, rest.1.steps].concat(), unbroken.steps);
     assert_eq!(values(&again), values(&model));
     assert_ne!(values(&again), values(&speaker()));
     // Every epoch draws anew.
@@ -486,13 +524,32 @@ fn a_step_is_that_of_separate_sequences() {
             tokens_per_step: 1 << 20,
             ..swirl()
         };
-        check_step(&config);
+        check_step(&config, &examples(2));
     }
+    // A state that is no prefix of the next has a trunk of its own.
+    let mut edited = trajectory(1);
+    let summary = Message::new(role::USER, "one search");
+    edited.steps[2].context =
+        Some(vec![ContextItem::Kept { from: 0, to: 1 }, ContextItem::Replaced(summary)]);
+    let mut rows = examples(2);
+    rows[1].trajectory = Arc::new(edited);
+    let config = TrainConfig {
+        max_steps: Some(2),
+        save_steps: Some(1),
+        beta: Some(0.4),
+        max_grad_norm: 0.0,
+        learning_rate: Some(3e-3),
+        tokens_per_step: 1 << 20,
+        tokens_per_batch: 1 << 20,
+        ..swirl()
+    };
+    assert_eq!(states(&config, &rows).plan.apart, 1);
+    check_step(&config, &rows);
 }
 
-fn check_step(config: &TrainConfig) {
+fn check_step(config: &TrainConfig, rows: &[Example]) {
     let folder = tempfile::tempdir().unwrap();
-    let prepared = states(config, &examples(2));
+    let prepared = states(config, rows);
     let way = Way { config, folder: folder.path(), resume: false, stop_after: None, slots: 5 };
     let mut judge = Judge("chance", |proposal: &Proposal<'_>| Verdict::Value(noise(proposal)));
     let (outcome, heard) = way.run(&speaker(), &prepared, &Anything, &mut judge);

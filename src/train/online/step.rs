@@ -72,7 +72,7 @@ impl Trainer<'_> {
         let (grad_norm, rate) = self.update(gradients, &chosen)?;
         self.step += 1;
         self.saved = None;
-        self.tokens_seen += sums.tokens;
+        self.tokens_seen += self.tokens_of(&chosen);
         let spent = (began, ready.saturating_sub(began));
         let report = self.report(&sums, &tally, (grad_norm, rate), chosen.len(), spent);
         let samples = drawn.iter().zip(assessed);
