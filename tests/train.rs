@@ -6,6 +6,7 @@ mod best;
 mod formulas;
 mod gradients;
 mod labels;
+mod online;
 mod options;
 mod pairs;
 mod peers;

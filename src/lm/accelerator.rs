@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use super::LmError;
 use super::compute::{Compute, Pass, Turn};
 use super::ops::device::{Angles, Operations};
-use super::ops::{Frequencies, Rotation};
+use super::ops::{Frequencies, Rotation, Span};
 use super::weights::Weights;
 
 /// The operations of a device, and tables of angles that are made once.
@@ -64,15 +64,16 @@ impl Accelerator {
         Ok(Compute::Device(pass))
     }
 
-    /// Returns the angles of sequences of the given lengths.
+    /// Returns the angles of sequences that lie in `spans`.
     pub(super) fn turn(
         &self,
-        lengths: &[usize],
+        spans: &[Span],
         frequencies: &Frequencies,
     ) -> candle_core::Result<Turn> {
         let device = self.operations.device();
-        let longest = lengths.iter().copied().max().unwrap_or(0);
-        let positions: Vec<u32> = lengths.iter().flat_map(|length| 0..*length as u32).collect();
+        let longest = spans.iter().map(Span::keys).max().unwrap_or(0);
+        let positions: Vec<u32> =
+            spans.iter().flat_map(Span::positions).map(|position| position as u32).collect();
         let positions = Tensor::new(positions.as_slice(), device)?;
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |table: &&Table| table.frequencies == *frequencies && table.positions >= longest;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor, TensorId};
 
 use super::ops::device::{Angles, Mixed, Normed, Operations};
-use super::ops::{self, Activation, AttentionForm, GradientSink, Rotation};
+use super::ops::{self, Activation, AttentionForm, GradientSink, Rotation, Span};
 use super::weights::Weight;
 
 /// What computes one forward and backward pass.
@@ -85,6 +85,15 @@ impl Pass {
             None => self.operations.cast(weight, self.operations.dtype()),
         }
     }
+}
+
+/// Returns the lengths of sequences without branches, which is all that kernels know: batches with
+/// branches are unrolled before they come here.
+fn lengths(spans: &[Span]) -> Result<Vec<usize>> {
+    if spans.iter().any(|span| span.prefix > 0) {
+        candle_core::bail!("attention of a device was given branches");
+    }
+    Ok(spans.iter().map(|span| span.length).collect())
 }
 
 impl Compute {
@@ -196,14 +205,14 @@ impl Compute {
     pub(super) fn attention(
         &self,
         [query, key, value]: [Tensor; 3],
-        lengths: &[usize],
+        spans: &[Span],
         positions: &Positions,
     ) -> Result<Attended> {
         let form = positions.form;
         let Compute::Device(Pass { operations, .. }) = self else {
             let rotation = positions.rotation()?;
             let (query, key) = (ops::rope(&query, rotation)?, ops::rope(&key, rotation)?);
-            let mixed = ops::attention(&query, &key, &value, lengths, form)?;
+            let mixed = ops::attention_of_spans(&query, &key, &value, spans, form)?;
             return Ok(Attended { query, key, value, mixed, normalizers: None });
         };
         let (heads, angles) = (form.heads, Some(positions.angles()?));
@@ -211,7 +220,7 @@ impl Compute {
         let key = operations.to_heads(&key, heads.keys, heads, angles)?;
         let value = operations.to_heads(&value, heads.keys, heads, None)?;
         let Mixed { out, normalizers } =
-            operations.attention([&query, &key, &value], lengths, form)?;
+            operations.attention([&query, &key, &value], &lengths(spans)?, form)?;
         let mixed = operations.to_packed(&out, heads, None)?;
         Ok(Attended { query, key, value, mixed, normalizers })
     }
@@ -220,7 +229,7 @@ impl Compute {
     pub(super) fn attention_backward(
         &self,
         attended: &Attended,
-        lengths: &[usize],
+        spans: &[Span],
         positions: &Positions,
         grad: &Tensor,
     ) -> Result<[Tensor; 3]> {
@@ -229,7 +238,7 @@ impl Compute {
         let form = positions.form;
         let Compute::Device(Pass { operations, .. }) = self else {
             let rotation = positions.rotation()?;
-            let [query, key, value] = ops::attention_backward(inputs, lengths, form, grad)?;
+            let [query, key, value] = ops::attention_backward(inputs, spans, form, grad)?;
             let back = |x| ops::rope_backward(rotation, x);
             return Ok([back(&query)?, back(&key)?, value]);
         };
@@ -238,7 +247,7 @@ impl Compute {
         let out = operations.to_heads(mixed, heads.queries, heads, None)?;
         let mixed = Mixed { out, normalizers: normalizers.clone() };
         let [query, key, value] =
-            operations.attention_backward(inputs, lengths, form, &mixed, &grad)?;
+            operations.attention_backward(inputs, &lengths(spans)?, form, &mixed, &grad)?;
         Ok([
             operations.to_packed(&query, heads, angles)?,
             operations.to_packed(&key, heads, angles)?,

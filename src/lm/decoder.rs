@@ -8,19 +8,10 @@ use super::compute::{Compute, Pass};
 use super::layer::{Keeping, Setting};
 use super::ops::device::Operations;
 use super::ops::{self, GradientSink};
+use super::packed::{Packed, Unrolled};
 use super::random::TensorRandom;
 use super::weights::{Builder, Source, Weight, Weights};
 use super::{DecoderConfig, LmError, LoraConfig, Training};
-
-/// Several sequences one after another, without padding. Attention stays inside each, and
-/// positions begin at 0 in each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Packed {
-    /// The token ids of all sequences.
-    pub tokens: Vec<u32>,
-    /// The length of each sequence; they sum to the number of tokens.
-    pub lengths: Vec<usize>,
-}
 
 /// How a decoder computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -191,13 +182,16 @@ impl Decoder {
     /// numbers that the decoder computes in.
     ///
     /// # Errors
-    /// `Batch` if lengths and tokens disagree, a sequence is empty or longer than the context, or
-    /// a token is not in the vocabulary.
+    /// `Batch` if lengths and tokens disagree, a sequence or branch is empty or longer than the
+    /// context, a branch goes on from nothing, or a token is not in the vocabulary.
     pub fn hidden(&self, batch: &Packed) -> Result<Tensor, LmError> {
         if self.accelerator.is_none() && !ops::on_cpu(self.weights.embedding.tensor()) {
             return self.hidden_by_operations(batch);
         }
-        self.check(batch)?;
+        batch.check(self.config.context_length, self.config.vocab_size)?;
+        if self.accelerator.is_some() && !batch.branches.is_empty() {
+            return self.hidden_unrolled(batch);
+        }
         let setting = self.setting(batch)?;
         let mut x = self.embedded(batch, &setting)?;
         for layer in &self.weights.layers {
@@ -206,16 +200,25 @@ impl Decoder {
         Ok(setting.last_norm(&x, &self.weights.norm)?)
     }
 
+    /// Returns the states of a batch with branches on a device, whose attention knows none: each
+    /// branch is computed behind a copy of its prefix.
+    fn hidden_unrolled(&self, batch: &Packed) -> Result<Tensor, LmError> {
+        let Unrolled { batch, rows } = batch.unrolled();
+        let hidden = self.hidden(&batch)?;
+        let rows = Tensor::from_slice(&rows, rows.len(), hidden.device())?;
+        Ok(hidden.index_select(&rows, 0)?)
+    }
+
     /// Returns the same as [`Decoder::hidden`] in f32 by one node of the graph for each operation,
     /// which is the way on devices without code of their own. `loss.backward()` works on it.
     ///
     /// # Errors
     /// As [`Decoder::hidden`].
     pub fn hidden_by_operations(&self, batch: &Packed) -> Result<Tensor, LmError> {
-        self.check(batch)?;
+        batch.check(self.config.context_length, self.config.vocab_size)?;
         let host = (Compute::Host, None);
         let keeping = Keeping::default();
-        let setting = Setting::new(&self.config, &batch.lengths, &self.sink, host, keeping)?;
+        let setting = Setting::new(&self.config, batch.spans(), &self.sink, host, keeping)?;
         let mut x = self.embedded(batch, &setting)?;
         for layer in &self.weights.layers {
             x = layer.by_operations(&x, &setting)?;
@@ -230,7 +233,7 @@ impl Decoder {
             None => Compute::Host,
         };
         let (keeping, means) = (self.keeping.clone(), (compute, accelerator));
-        Ok(Setting::new(&self.config, &batch.lengths, &self.sink, means, keeping)?)
+        Ok(Setting::new(&self.config, batch.spans(), &self.sink, means, keeping)?)
     }
 
     /// Returns the embeddings of the tokens.
@@ -245,34 +248,6 @@ impl Decoder {
         match self.config.embedding_scale() {
             Some(scale) => Ok((x * scale)?),
             None => Ok(x),
-        }
-    }
-
-    fn check(&self, batch: &Packed) -> Result<(), LmError> {
-        let fail = |what: String, expected: String| Err(LmError::Batch { what, expected });
-        let total = batch.lengths.iter().try_fold(0usize, |sum, n| sum.checked_add(*n));
-        if total != Some(batch.tokens.len()) || batch.tokens.is_empty() {
-            return fail(
-                format!("{} tokens in {} sequences", batch.tokens.len(), batch.lengths.len()),
-                "lengths that sum to the number of tokens, and at least one token".to_owned(),
-            );
-        }
-        let context = self.config.context_length;
-        for (number, length) in batch.lengths.iter().enumerate() {
-            if *length == 0 || *length > context {
-                return fail(
-                    format!("sequence {number} has {length} tokens"),
-                    format!("1 to {context}, the context of the model"),
-                );
-            }
-        }
-        let vocabulary = self.config.vocab_size;
-        match batch.tokens.iter().position(|token| *token as usize >= vocabulary) {
-            Some(at) => fail(
-                format!("token {} at position {at}", batch.tokens[at]),
-                format!("an id below {vocabulary}, the vocabulary of the model"),
-            ),
-            None => Ok(()),
         }
     }
 

@@ -33,7 +33,9 @@ use super::DecoderConfig;
 use super::accelerator::Accelerator;
 use super::compute::{Attended, Compute, Positions, Turn};
 use super::ops::Rotation;
-use super::ops::{self, Activation, AttentionForm, Backward, Frequencies, GradientSink, Heads};
+use super::ops::{
+    self, Activation, AttentionForm, Backward, Frequencies, GradientSink, Heads, Span,
+};
 use super::weights::{Layer, Projection, Weight};
 
 /// What a layer needs beside its input and weights.
@@ -47,7 +49,7 @@ pub(super) struct Setting {
     /// The norms' epsilon, and what they add to their weights.
     norm: (f64, f32),
     activation: Activation,
-    pub(super) lengths: Vec<usize>,
+    pub(super) spans: Arc<[Span]>,
     pub(super) sink: GradientSink,
     /// An input of every node, so that candle visits it even if nothing before it is trained.
     pub(super) anchor: Var,
@@ -64,11 +66,11 @@ pub(super) struct Keeping {
 }
 
 impl Setting {
-    /// Returns the setting for sequences of the given lengths, on the device of `accelerator` or
-    /// on the CPU.
+    /// Returns the setting for sequences that lie in `spans`, on the device of `accelerator` or on
+    /// the CPU.
     pub(super) fn new(
         config: &DecoderConfig,
-        lengths: &[usize],
+        spans: Vec<Span>,
         sink: &GradientSink,
         (compute, accelerator): (Compute, Option<&Accelerator>),
         keeping: Keeping,
@@ -82,8 +84,8 @@ impl Setting {
             soft_cap: config.attention_soft_cap,
         };
         let turn = |frequencies: &Frequencies| match accelerator {
-            Some(accelerator) => accelerator.turn(lengths, frequencies),
-            None => Ok(Turn::Host(Rotation::new(lengths, frequencies))),
+            Some(accelerator) => accelerator.turn(&spans, frequencies),
+            None => Ok(Turn::Host(Rotation::of_spans(&spans, frequencies))),
         };
         let whole = turn(&config.rope_scaling.frequencies(config.head_dim, config.rope_theta))?;
         let local = match config.rope_local_theta {
@@ -100,7 +102,7 @@ impl Setting {
             sliding: Positions { form: AttentionForm { window, ..form }, turn: local },
             norm: (config.rms_norm_eps, config.norm_offset()),
             activation: config.activation,
-            lengths: lengths.to_vec(),
+            spans: spans.into(),
             sink: sink.clone(),
             anchor: Var::from_vec(vec![0f32], 1, device)?,
             keeping,
@@ -249,7 +251,7 @@ struct Tape {
 impl Layer {
     /// Returns the residual stream after the layer, one node of the graph for each operation.
     pub(super) fn by_operations(&self, x: &Tensor, setting: &Setting) -> Result<Tensor> {
-        let Setting { lengths, sink, activation, .. } = setting;
+        let Setting { spans, sink, activation, .. } = setting;
         let positions = setting.positions(self);
         let (form, rotation) = (&positions.form, positions.rotation()?);
         let normed = setting.norm(x, self.input_norm.tensor())?;
@@ -261,7 +263,7 @@ impl Layer {
         }
         let (query, key) = (ops::rope(&query, rotation)?, ops::rope(&key, rotation)?);
         let value = self.value.apply(&normed, sink)?;
-        let mixed = ops::attention(&query, &key, &value, lengths, *form)?;
+        let mixed = ops::attention_of_spans(&query, &key, &value, spans, *form)?;
         let mut attended = self.output.apply(&mixed, sink)?;
         if let Some(norms) = &self.branch_norms {
             attended = setting.norm(&attended, norms.attention.tensor())?;
@@ -297,7 +299,7 @@ impl Layer {
     }
 
     fn forward(&self, x: &Tensor, setting: &Setting) -> Result<(Tensor, Tape)> {
-        let Setting { compute, lengths, activation, norm, .. } = setting;
+        let Setting { compute, spans, activation, norm, .. } = setting;
         let normed = compute.norm(x, &self.input_norm, *norm)?;
         let (query, key) = (self.query.run(&normed, compute)?, self.key.run(&normed, compute)?);
         let value = self.value.run(&normed, compute)?;
@@ -312,7 +314,7 @@ impl Layer {
             }
         };
         let inputs = [query_out, key_out, value.out];
-        let attention = compute.attention(inputs, lengths, setting.positions(self))?;
+        let attention = compute.attention(inputs, spans, setting.positions(self))?;
         let output = self.output.run(&attention.mixed, compute)?;
         let branches = self.branch_norms.as_ref();
         let (attended, written) =
@@ -487,7 +489,7 @@ impl Way<'_> {
         let positions = setting.positions(layer);
         let [mut d_query, mut d_key, d_value] = setting.compute.attention_backward(
             &tape.attention,
-            &setting.lengths,
+            &setting.spans,
             positions,
             &d_mixed,
         )?;

@@ -18,6 +18,7 @@ mod gguf_tokenizer;
 mod layer;
 mod load;
 pub mod ops;
+mod packed;
 mod random;
 mod safetensors;
 mod sample;
@@ -27,11 +28,12 @@ mod weights;
 pub use adapter::{AdapterFiles, load_adapted};
 pub use candle_core::Device;
 pub use config::{Activation, DecoderConfig, Family, RopeScaling, Yarn};
-pub use decoder::{Decoder, Packed, Work};
+pub use decoder::{Decoder, Work};
 pub use device::device;
 pub use encoder::SentenceEncoder;
 pub use error::LmError;
 pub use load::{LoadedModel, ModelDescription, ModelFormat, WeightsFile, load};
+pub use packed::{Branch, Packed};
 pub use sample::{
     Counts, Distribution, End, Prefix, Progress, Prompt, Request, Sample, Sampler, SamplerOptions,
     Samples, Watch,

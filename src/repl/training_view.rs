@@ -45,7 +45,7 @@ impl TrainingView {
                 self.line(&format!("step {step}: checkpoint {}", path.display()));
             }
             // For tables, not for people to watch.
-            Event::StartPolicy { .. } | Event::Examples { .. } => {}
+            Event::StartPolicy { .. } | Event::Examples { .. } | Event::Samples { .. } => {}
             Event::Finished(_) => self.end(),
         }
     }

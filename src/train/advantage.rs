@@ -71,6 +71,25 @@ impl Weighed {
         Ok(weighed)
     }
 
+    /// Returns rows of which the states alone count, each with a weight of 1.
+    ///
+    /// # Errors
+    /// No rows, a row twice.
+    pub(super) fn states(
+        config: &TrainConfig,
+        examples: &[Example],
+    ) -> Result<Weighed, TrainError> {
+        let one = |example: &Example| {
+            let mut steps = example.steps.clone();
+            steps.iter_mut().for_each(|chosen| chosen.weight = 1.0);
+            steps.sort_by_key(|chosen| chosen.step);
+            Example { steps, ..example.clone() }
+        };
+        let examples: Vec<Example> = examples.iter().map(one).collect();
+        check_rows(config, &examples)?;
+        Ok(Weighed::unweighed(&examples))
+    }
+
     /// Returns rows whose weights are what was handed in, for scoring.
     pub(super) fn unweighed(examples: &[Example]) -> Weighed {
         let all = examples.iter().flat_map(|e| e.steps.iter().map(move |s| (e, s)));
@@ -153,7 +172,7 @@ fn is_bounded(config: &TrainConfig) -> bool {
         Objective::Reinforce => {
             config.epsilon.is_some() || (config.kl() > 0.0 && !config.needs_start_model())
         }
-        Objective::Ppo | Objective::Dpo | Objective::Kto => true,
+        Objective::Ppo | Objective::Dpo | Objective::Kto | Objective::Swirl => true,
     }
 }
 
@@ -213,7 +232,7 @@ impl Rule {
         let (mean, deviation) = moments(&all().collect::<Vec<f64>>());
         let is_ppo = config.objective == Objective::Ppo;
         Rule {
-            baseline: config.baseline.unwrap_or_default(),
+            baseline: config.baseline(),
             estimator: is_ppo.then(|| config.adv_estimator.unwrap_or_default()),
             scaling: config.scaling(),
             groups,

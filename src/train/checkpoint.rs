@@ -58,6 +58,9 @@ pub(super) struct Identity {
     pub tokenizer: String,
     /// The renderer's name.
     pub renderer: String,
+    /// The judge's name, where actions are judged while training.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub judge: String,
 }
 
 /// Where a run stands.

@@ -10,7 +10,7 @@ use crate::lm::Tokenizer;
 use crate::model::Step;
 use crate::render::{RenderError, RenderedSequence, Renderer, Segment};
 
-use super::config::{BatchBy, TrainConfig, Truncation};
+use super::config::{BatchBy, Objective, TrainConfig, Truncation};
 use super::error::TrainError;
 use super::example::{Example, Row};
 use super::sequence::{ActionSpan, Encoding, Sequence, vocabulary_of};
@@ -30,6 +30,8 @@ pub(super) struct Encoder<'a> {
     vocabulary_size: usize,
     end_of_turn: u32,
     max_length: usize,
+    /// Where states alone count: the tokens that an action sampled at one may have.
+    completion: Option<usize>,
     truncation: Truncation,
     batch_by: BatchBy,
     source: &'a dyn Source,
@@ -66,6 +68,12 @@ impl<'a> Encoder<'a> {
         };
         let rendering = [renderer.name(), token, template];
         let fingerprint = tokenizer.fingerprint();
+        let is_online = config.objective == Objective::Swirl;
+        let completion = is_online.then(|| config.completion_length());
+        let mut rule = TokenRule::new(fingerprint, &rendering, max_length, truncation, batch_by);
+        if let Some(completion) = completion {
+            rule = rule.of_states(completion);
+        }
         Ok(Encoder {
             renderer,
             tokenizer,
@@ -73,10 +81,11 @@ impl<'a> Encoder<'a> {
             vocabulary_size: tokenizer.vocab_size(),
             end_of_turn,
             max_length,
+            completion,
             truncation,
             batch_by,
             source,
-            rule: TokenRule::new(fingerprint, &rendering, max_length, truncation, batch_by),
+            rule,
         })
     }
 
@@ -156,23 +165,19 @@ impl<'a> Encoder<'a> {
             let (sequence, too_long) = self.fit(self.tokens(example, rendered)?);
             if let Some((sequence, respelled)) = sequence {
                 encoding.respelled += respelled;
-                sequences.push(sequence);
+                sequences.push(self.without_actions(sequence));
             }
             for span in too_long {
                 match self.truncation {
                     Truncation::Error => {
-                        return Err(TrainError::TooLong {
-                            row: span.row,
-                            tokens: span.end,
-                            max_length: self.max_length,
-                        });
+                        return Err(self.too_long(span));
                     }
                     Truncation::Drop => encoding.dropped += 1,
                     Truncation::Left => match self.cut(example, span.row.step)? {
                         Some(cut) => {
                             encoding.truncated += 1;
                             encoding.respelled += cut.respelled.len();
-                            sequences.push(cut.sequence);
+                            sequences.push(self.without_actions(cut.sequence));
                         }
                         None => encoding.dropped += 1,
                     },
@@ -207,7 +212,7 @@ impl<'a> Encoder<'a> {
     /// state is respelled, and the actions that do not fit.
     fn fit(&self, spelled: Spelled) -> (Option<(Sequence, usize)>, Vec<ActionSpan>) {
         let Spelled { mut sequence, respelled } = spelled;
-        let fits = |action: &ActionSpan| action.end <= self.max_length;
+        let fits = |action: &ActionSpan| self.needed(action) <= self.max_length;
         let (fitting, too_long) = sequence.actions.into_iter().partition(fits);
         sequence.actions = fitting;
         let Some(last) = sequence.actions.last() else { return (None, too_long) };
@@ -215,6 +220,32 @@ impl<'a> Encoder<'a> {
         let is_left = |step: &&u32| sequence.actions.iter().any(|a| a.row.step == **step);
         let respelled = respelled.iter().filter(is_left).count();
         (Some((sequence, respelled)), too_long)
+    }
+
+    /// Returns how long a sequence gets with an action: the stored one, or a sampled one.
+    fn needed(&self, action: &ActionSpan) -> usize {
+        self.completion.map_or(action.end, |completion| action.start.saturating_add(completion))
+    }
+
+    fn too_long(&self, span: ActionSpan) -> TrainError {
+        let (max_length, row) = (self.max_length, span.row);
+        match self.completion {
+            None => TrainError::TooLong { row, tokens: span.end, max_length },
+            Some(completion) => {
+                TrainError::NoRoom { row, state: span.start, completion, max_length }
+            }
+        }
+    }
+
+    /// Leaves the states of a sequence, and nothing behind the longest.
+    fn without_actions(&self, mut sequence: Sequence) -> Sequence {
+        if self.completion.is_some() {
+            for action in &mut sequence.actions {
+                (action.end, action.stored) = (action.start, false);
+            }
+            sequence.tokens.truncate(sequence.actions.last().map_or(0, |last| last.start));
+        }
+        sequence
     }
 
     /// Returns a step without as few of its oldest turns as make it fit; `None` if nothing does.
@@ -231,7 +262,8 @@ impl<'a> Encoder<'a> {
         while low < high {
             let middle = usize::midpoint(low, high);
             let spelled = encode(cuts[middle])?;
-            if spelled.sequence.tokens.len() <= self.max_length {
+            let needed = spelled.sequence.actions.iter().map(|action| self.needed(action)).max();
+            if needed.unwrap_or(0) <= self.max_length {
                 best = Some(spelled);
                 high = middle;
             } else {
@@ -261,19 +293,24 @@ impl<'a> Encoder<'a> {
                 continue;
             };
             let start = sequence.tokens.len();
+            let was_respelled = is_respelled;
             let action = example.trajectory.steps.get(step.saturating_sub(1) as usize);
             let stored = action.and_then(|action| self.stored_tokens(action, pieces));
             match &stored {
                 Some(tokens) => sequence.tokens.extend_from_slice(tokens),
                 None => {
                     if let Some(text) = self.unspelled(pieces) {
-                        let row = Row::of(example, step);
-                        return Err(TrainError::Unspelled { row, text });
+                        // An action that is not trained on is read by later states alone.
+                        is_respelled = is_respelled || self.completion.is_some();
+                        if self.completion.is_none() {
+                            let row = Row::of(example, step);
+                            return Err(TrainError::Unspelled { row, text });
+                        }
                     }
                     self.push(&mut sequence.tokens, pieces);
                 }
             }
-            if is_respelled {
+            if was_respelled {
                 respelled.push(step);
             }
             sequence.actions.push(ActionSpan {

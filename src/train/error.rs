@@ -149,6 +149,22 @@ pub enum TrainError {
         /// The limit.
         max_length: usize,
     },
+    /// A sample does not fit behind a state.
+    #[error(
+        "the state of {row} has {state} tokens and a sample may have {completion}, and max_length \
+         is {max_length}: lower max_completion_length, raise max_length, or set truncation to \
+         'drop' or 'left'"
+    )]
+    NoRoom {
+        /// The row.
+        row: Row,
+        /// The tokens of its state.
+        state: usize,
+        /// Those of a sample at most.
+        completion: usize,
+        /// The limit.
+        max_length: usize,
+    },
     /// The longest sequence asked for is more than the model takes.
     #[error("max_length is {max_length}, and the model's context is {context}")]
     Context {
@@ -162,6 +178,54 @@ pub enum TrainError {
     EndOfTurn {
         /// The token's spelling.
         token: String,
+    },
+    /// An objective that samples while it trains has nobody to judge.
+    #[error("objective 'swirl' samples actions while it trains: give it a judge (train_online)")]
+    NoJudge,
+    /// An objective that does not sample was given a judge.
+    #[error("objective '{objective}' trains on stored actions and asks no judge: use 'swirl'")]
+    NotOnline {
+        /// The objective.
+        objective: &'static str,
+    },
+    /// A judge cannot work.
+    #[error("the judge: {0}")]
+    Judge(String),
+    /// A judge gave another number of verdicts than it was asked for.
+    #[error("the judge gave {found} verdicts: expected {expected}, one for each action")]
+    Verdicts {
+        /// How many came.
+        found: usize,
+        /// How many actions there were.
+        expected: usize,
+    },
+    /// A verdict outside of its range.
+    #[error("the judge gave an action at {row} the value {value}: expected a number from 0 to 1")]
+    Verdict {
+        /// The state's row.
+        row: Row,
+        /// The value.
+        value: f64,
+    },
+    /// Too many verdicts failed.
+    #[error(
+        "{failed} of {judged} verdicts failed at optimiser step {step}, more than \
+         max_judge_failures = {limit} allows (the first: {first}): mend the judge, then \
+         resume{kept}"
+    )]
+    JudgeFailures {
+        /// How many failed.
+        failed: usize,
+        /// Of how many.
+        judged: usize,
+        /// The part that may fail.
+        limit: f64,
+        /// The optimiser step, from 1.
+        step: u64,
+        /// What the first one said.
+        first: String,
+        /// Where the last checkpoint is.
+        kept: Kept,
     },
     /// A loss is no number.
     #[error("the loss of {row} is {value} at optimiser step {step}: lower learning_rate{kept}")]

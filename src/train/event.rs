@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::example::Row;
+use super::online::Malformed;
 use super::plan::TrainPlan;
 
 /// Hears what a run does, and may stop it.
@@ -52,6 +53,15 @@ pub enum Event {
         moment: Moment,
         /// The actions.
         examples: Vec<ExampleReport>,
+    },
+    /// Actions were sampled for a step and judged: after [`Event::Step`] of an online objective.
+    Samples {
+        /// The epoch, from 0.
+        epoch: u64,
+        /// Optimiser steps made so far, that one included.
+        step: u64,
+        /// The samples, state by state.
+        samples: Vec<SampleReport>,
     },
     /// A held-out set was scored.
     Evaluated {
@@ -108,6 +118,33 @@ pub struct ExampleReport {
     pub log_prob: f64,
 }
 
+/// A sampled action.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleReport {
+    /// The sub-trajectory whose state it was sampled at.
+    pub row: Row,
+    /// Its number among the samples of the state in this epoch, from 0.
+    pub number: usize,
+    /// Its tokens, the end of turn included where it is there.
+    pub tokens: Vec<u32>,
+    /// The log-probability of each under the policy that sampled it, as the sampler computed it.
+    pub log_probs: Vec<f32>,
+    /// Its text without the end of turn.
+    pub text: String,
+    /// `stop` for an end of turn, `length` for a sample that was cut.
+    pub finish_reason: &'static str,
+    /// The judge's value, from 0 to 1; `None`: not judged, or the judge failed.
+    pub verdict: Option<f64>,
+    /// Why it is no action, where it is none.
+    pub malformed: Option<Malformed>,
+    /// Why the judge failed, where it did.
+    pub failure: Option<String>,
+    /// The value less beta times the divergence; `None`: the sample was dropped.
+    pub reward: Option<f64>,
+    /// The reward less its baseline; `None`: the sample was dropped.
+    pub advantage: Option<f64>,
+}
+
 /// One optimiser step in numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepReport {
@@ -122,7 +159,7 @@ pub struct StepReport {
     /// The mean over action tokens of the negative log-probability, whatever the objective.
     pub nll: f64,
     /// The mean over action tokens of the divergence from the start policy, as `kl_loss_type` has
-    /// it; 0 where it is not needed.
+    /// it, and for `swirl` as the log-ratio; 0 where it is not needed.
     pub kl: f64,
     /// The part of action tokens whose loss was clipped.
     pub clip_fraction: f64,
@@ -138,7 +175,7 @@ pub struct StepReport {
     pub actions: usize,
     /// Tokens that carry loss.
     pub action_tokens: u64,
-    /// Tokens of all steps since the run began.
+    /// Tokens of all steps since the run began; for `swirl` those of states, without samples.
     pub tokens_seen: u64,
     /// Time since it began or went on.
     pub elapsed: Duration,

@@ -11,6 +11,7 @@ use super::run::Run;
 pub(super) fn identity_of(
     run: &Run<'_>,
     parameters: &[(String, Var)],
+    judge: String,
 ) -> Result<Identity, TrainError> {
     Ok(Identity {
         model: run.model_identity.to_owned(),
@@ -18,6 +19,7 @@ pub(super) fn identity_of(
         data: hash_data(run.prepared),
         tokenizer: blake3::Hash::from(run.tokenizer.fingerprint()).to_hex().to_string(),
         renderer: run.prepared.renderer.name().to_owned(),
+        judge,
     })
 }
 

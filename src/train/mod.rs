@@ -4,6 +4,9 @@
 //! prefixes: one causal forward pass with a coefficient for each action token gives the loss and
 //! the gradients of K passes. The prompt and what came back never carry loss.
 //!
+//! `swirl` alone trains on actions that are in no trajectory: [`online`] samples them at the chosen
+//! states and has them judged.
+//!
 //! Invariant: nothing here sees a statement, a row of a table or the store. Examples come in,
 //! events and checkpoints go out.
 //!
@@ -22,6 +25,7 @@ mod example;
 mod gradients;
 mod identity;
 mod objective;
+mod online;
 mod optimizer;
 mod order;
 mod pairs;
@@ -41,17 +45,20 @@ pub use config::{
 };
 pub use error::{Kept, TrainError};
 pub use evaluation::{ActionScore, Evaluation, evaluate};
-pub use event::{Best, Event, ExampleReport, Moment, Observer, Outcome, StepReport};
+pub use event::{Best, Event, ExampleReport, Moment, Observer, Outcome, SampleReport, StepReport};
 pub use example::{ChosenStep, Example, Pair, Row, SamplingPolicy};
 pub use gradients::Gradients;
 pub use objective::{
     ActionLogProbs, ActionLoss, Clip, Counts, Criterion, LabelLoss, PairLoss, PolicyLoss,
     PreferenceLoss, RewardSums, reference_point,
 };
+pub use online::{
+    ActionForm, ActionJudge, Malformed, OneAction, Online, Proposal, Verdict, leave_one_out,
+};
 pub use optimizer::{AdamConfig, AdamW};
 pub use order::{Course, cut_by_tokens, epoch_order};
 pub use plan::{HeldOut, Preparation, Prepared, Scoring, TokenLine, TrainPlan, prepare};
-pub use run::{Run, train};
+pub use run::{Run, train, train_online};
 pub use schedule::Schedule;
 pub use sequence::{ActionSpan, Encoding, Sequence, vocabulary_of};
 pub use start::policy_fingerprint;

@@ -27,7 +27,7 @@ pub struct TrainPlan {
     pub renderer_reason: Option<String>,
     /// Rows handed in.
     pub rows: usize,
-    /// Actions that will be trained on.
+    /// Actions that will be trained on; for `swirl` the states that actions are sampled at.
     pub actions: usize,
     /// Pairs of actions; 0 where the objective has none.
     pub pairs: usize,
@@ -285,6 +285,7 @@ impl Chosen {
     fn new(config: &TrainConfig, examples: &[Example]) -> Result<Chosen, TrainError> {
         match config.objective {
             Objective::Dpo => Ok(Chosen::Pairs(Pairs::new(examples)?)),
+            Objective::Swirl => Ok(Chosen::Rows(Weighed::states(config, examples)?)),
             _ => Ok(Chosen::Rows(Weighed::new(config, examples)?)),
         }
     }
@@ -295,6 +296,7 @@ impl Chosen {
         let is_paired = examples.iter().flat_map(|e| &e.steps).any(|step| step.pair.is_some());
         match config.objective {
             Objective::Dpo if is_paired => Ok(Chosen::Pairs(Pairs::new(examples)?)),
+            Objective::Swirl => Ok(Chosen::Rows(Weighed::states(config, examples)?)),
             _ => Ok(Chosen::Rows(Weighed::unweighed(examples))),
         }
     }
@@ -422,7 +424,9 @@ fn plan_of(
                 .to_owned(),
         );
     }
-    if config.kl_loss_type == Some(KlType::K3) {
+    if config.objective == Objective::Swirl {
+        warnings.extend(sampling_warnings(config));
+    } else if config.kl_loss_type == Some(KlType::K3) {
         warnings.push(
             "kl_loss_type = 'k3': its gradient is the divergence's only for actions sampled from \
              the policy that is trained, and stored actions are not; k2 pulls evenly"
@@ -455,6 +459,26 @@ fn plan_of(
         steps_total: course.steps_total,
         warnings,
     }
+}
+
+/// Returns what people should know of the sampling options.
+fn sampling_warnings(config: &TrainConfig) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if config.kl_loss_type == Some(KlType::K3) {
+        warnings.push(
+            "kl_loss_type = 'k3': for actions sampled from the policy that is trained its gradient \
+             is that of the divergence the other way round; k2's is the divergence's own"
+                .to_owned(),
+        );
+    }
+    if config.temperature.is_some_and(|t| t != 1.0) || config.top_p.is_some_and(|p| p != 1.0) {
+        warnings.push(
+            "temperature or top_p is not 1: actions are drawn from another distribution than the \
+             one that is trained, so the gradient leans"
+                .to_owned(),
+        );
+    }
+    warnings
 }
 
 /// Returns the order of a run over the sequences.

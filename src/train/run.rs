@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use crate::lm::{Decoder, Tokenizer};
 
+use super::config::Objective;
 use super::config::TrainConfig;
 use super::error::TrainError;
 use super::event::{Event, Observer, Outcome};
+use super::online::Online;
 use super::plan::Prepared;
 use super::thread::run_on_large_stack;
 use super::trainer::Trainer;
@@ -41,29 +43,56 @@ pub struct Run<'a> {
 /// A folder with checkpoints of another run, numbers that are not finite, a variable without a
 /// gradient, a model or a file system that fails. Checkpoints written before stay as they are.
 pub fn train(run: &Run<'_>, observer: &mut (dyn Observer + Send)) -> Result<Outcome, TrainError> {
-    run_on_large_stack(|| train_here(run, observer))?
+    match run.config.objective {
+        Objective::Swirl => Err(TrainError::NoJudge),
+        _ => run_on_large_stack(|| train_here(run, None, observer))?,
+    }
+}
+
+/// Trains the decoder on actions that it samples at the states of the sequences while it is
+/// trained, and that a judge gives values; otherwise as [`train`].
+///
+/// # Errors
+/// As [`train`]; a judge that fails too often or gives no values, a decoder that is not on the CPU,
+/// an objective that does not sample.
+pub fn train_online(
+    run: &Run<'_>,
+    online: Online<'_>,
+    observer: &mut (dyn Observer + Send),
+) -> Result<Outcome, TrainError> {
+    match run.config.objective {
+        Objective::Swirl => run_on_large_stack(|| train_here(run, Some(online), observer))?,
+        other => Err(TrainError::NotOnline { objective: other.name() }),
+    }
 }
 
 /// The loop: start or resume, then step, evaluate and save until the end or until stopped.
-fn train_here(run: &Run<'_>, observer: &mut (dyn Observer + Send)) -> Result<Outcome, TrainError> {
+fn train_here(
+    run: &Run<'_>,
+    mut online: Option<Online<'_>>,
+    observer: &mut (dyn Observer + Send),
+) -> Result<Outcome, TrainError> {
     let config = run.config;
     let due = |every: Option<u64>, step: u64| every.is_some_and(|n| step.is_multiple_of(n));
-    let mut trainer = Trainer::new(run)?;
+    let mut trainer = Trainer::new(run, online.as_ref())?;
     let plan = run.prepared.plan.clone();
     let mut stop = observer.event(&Event::Started { plan, resumed_at: trainer.step }).is_break();
     stop |= trainer.tell_start(observer);
     if trainer.step == 0 {
-        stop |= trainer.evaluate(observer)?.0;
+        stop |= evaluate(&mut trainer, &mut online, observer)?.0;
     }
     let mut loss = None;
     while !stop && !trainer.is_over() {
-        let (report, examples) = trainer.take_step()?;
+        let (report, examples) = match &mut online {
+            Some(online) => trainer.take_online_step(online)?,
+            None => trainer.take_step()?,
+        };
         loss = Some(report.loss);
         stop = observer.event(&Event::Step(report)).is_break();
         stop |= observer.event(&examples).is_break();
         let mut is_best = false;
         if trainer.is_over() || due(config.eval_steps, trainer.step) {
-            let (told, best) = trainer.evaluate(observer)?;
+            let (told, best) = evaluate(&mut trainer, &mut online, observer)?;
             stop |= told;
             is_best = best;
         }
@@ -82,4 +111,17 @@ fn train_here(run: &Run<'_>, observer: &mut (dyn Observer + Send)) -> Result<Out
     // Nothing is left to stop.
     let _ = observer.event(&Event::Finished(outcome.clone()));
     Ok(outcome)
+}
+
+/// Scores the held-out sets; returns whether the observer stops the run, and whether the model is
+/// the best so far.
+fn evaluate(
+    trainer: &mut Trainer<'_>,
+    online: &mut Option<Online<'_>>,
+    observer: &mut (dyn Observer + Send),
+) -> Result<(bool, bool), TrainError> {
+    match online {
+        Some(online) => trainer.evaluate_online(online, observer),
+        None => trainer.evaluate(observer),
+    }
 }

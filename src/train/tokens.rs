@@ -95,6 +95,13 @@ impl TokenRule {
         TokenRule { hasher }
     }
 
+    /// Returns the rule of states at which actions of at most `completion` tokens are sampled.
+    #[must_use]
+    pub fn of_states(mut self, completion: usize) -> TokenRule {
+        self.hasher.update(b"states").update(&(completion as u64).to_le_bytes());
+        self
+    }
+
     /// Returns the key of an example's tokens, whose trajectory has this content.
     pub fn key(&self, example: &Example, content: &[u8; 32]) -> TokenKey {
         let mut hasher = self.hasher.clone();

@@ -16,6 +16,7 @@ use super::event::{Best, Event, ExampleReport, Moment, Observer, Outcome, StepRe
 use super::gradients::Gradients;
 use super::identity::identity_of;
 use super::objective::{ActionLogProbs, Counts, Criterion, RewardSums, reference_point};
+use super::online::{Online, Sampling};
 use super::optimizer::{AdamConfig, AdamW};
 use super::order::{Course, cut_by_tokens};
 use super::plan::course;
@@ -27,25 +28,27 @@ use super::watch::Watch;
 
 /// The state of a run between two steps.
 pub(super) struct Trainer<'a> {
-    run: &'a Run<'a>,
+    pub(super) run: &'a Run<'a>,
     /// The run's decoder, computing as the options ask.
-    decoder: Decoder,
+    pub(super) decoder: Decoder,
     criterion: Criterion,
     schedule: Schedule,
-    course: Course<'a>,
-    optimizer: AdamW,
+    pub(super) course: Course<'a>,
+    pub(super) optimizer: AdamW,
     checkpoints: Checkpoints<'a>,
     /// What the policy at the start says of the actions.
     start: Option<StartPolicy>,
     /// The model at the start, where whole distributions are compared.
-    start_model: Option<Decoder>,
-    watch: Option<Watch>,
+    pub(super) start_model: Option<Decoder>,
+    pub(super) watch: Option<Watch>,
+    /// What draws actions, for an objective that does.
+    pub(super) sampling: Option<Sampling>,
     /// Optimiser steps made.
     pub(super) step: u64,
     /// The epoch of the last one.
-    epoch: u64,
-    tokens_seen: u64,
-    began: Duration,
+    pub(super) epoch: u64,
+    pub(super) tokens_seen: u64,
+    pub(super) began: Duration,
     /// The checkpoint of the newest step that has one.
     pub(super) saved: Option<PathBuf>,
     checked_gradients: bool,
@@ -64,13 +67,17 @@ struct Sums {
 
 impl<'a> Trainer<'a> {
     /// Returns a run at its beginning, or where its newest checkpoint left it.
-    pub(super) fn new(run: &'a Run<'a>) -> Result<Trainer<'a>, TrainError> {
+    pub(super) fn new(
+        run: &'a Run<'a>,
+        online: Option<&Online<'_>>,
+    ) -> Result<Trainer<'a>, TrainError> {
         let (config, prepared) = (run.config, run.prepared);
         let parameters = run.decoder.parameters();
         if parameters.is_empty() {
             return Err(TrainError::Frozen);
         }
-        let identity = identity_of(run, &parameters)?;
+        let judge = online.map(|online| online.judge.name()).unwrap_or_default();
+        let identity = identity_of(run, &parameters, judge)?;
         let checkpoints = Checkpoints { directory: run.directory, identity, config };
         checkpoints.open(run.resume)?;
         let adam = AdamConfig {
@@ -89,6 +96,7 @@ impl<'a> Trainer<'a> {
             start: None,
             start_model: None,
             watch: Watch::new(config, &prepared.held_out)?,
+            sampling: None,
             step: 0,
             epoch: 0,
             tokens_seen: 0,
@@ -105,6 +113,9 @@ impl<'a> Trainer<'a> {
         }
         if config.needs_start_model() {
             trainer.start_model = Some(trainer.decoder.snapshot()?);
+        }
+        if let Some(online) = online {
+            trainer.sampling = Some(trainer.sampling_of(online.slots)?);
         }
         if run.resume {
             trainer.resume()?;
@@ -127,6 +138,13 @@ impl<'a> Trainer<'a> {
             directory: run.directory,
             tokens_per_batch: run.config.tokens_per_batch,
         })
+    }
+
+    fn sampling_of(&self, slots: usize) -> Result<Sampling, TrainError> {
+        let Run { config, prepared, tokenizer, .. } = self.run;
+        let held_out = prepared.held_out.iter().flat_map(|set| &set.sequences);
+        let sequences = prepared.sequences.iter().chain(held_out);
+        Sampling::new(&self.decoder, tokenizer, &prepared.renderer, config, slots, sequences)
     }
 
     fn resume(&mut self) -> Result<(), TrainError> {
@@ -216,7 +234,7 @@ impl<'a> Trainer<'a> {
         Ok((report, self.examples(Moment::Step, sums.examples)))
     }
 
-    fn tokens_of(&self, chosen: &[usize]) -> u64 {
+    pub(super) fn tokens_of(&self, chosen: &[usize]) -> u64 {
         let sequences = &self.run.prepared.sequences;
         chosen.iter().map(|index| sequences[*index].tokens.len() as u64).sum()
     }
@@ -311,7 +329,16 @@ impl<'a> Trainer<'a> {
         if let Some(divergences) = &divergences {
             surrogate = (surrogate + weigh(divergences, by_divergence)?)?;
         }
-        let store = self.decoder.backward(&surrogate)?;
+        self.collect(&surrogate, gradients)
+    }
+
+    /// Goes backward from a loss and adds its gradients.
+    pub(super) fn collect(
+        &self,
+        surrogate: &Tensor,
+        gradients: &mut Gradients,
+    ) -> Result<(), TrainError> {
+        let store = self.decoder.backward(surrogate)?;
         for (index, variable) in self.optimizer.variables().enumerate() {
             if let Some(gradient) = store.get(variable) {
                 gradients.add(index, gradient)?;
@@ -356,7 +383,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Whether every variable got a gradient, looked at in the first step.
-    fn check_gradients(&mut self, gradients: &Gradients) -> Result<(), TrainError> {
+    pub(super) fn check_gradients(&mut self, gradients: &Gradients) -> Result<(), TrainError> {
         if std::mem::replace(&mut self.checked_gradients, true) {
             return Ok(());
         }
@@ -370,7 +397,11 @@ impl<'a> Trainer<'a> {
     }
 
     /// Clips the gradients and moves the variables; returns the norm and the learning rate.
-    fn update(&mut self, gradients: Gradients, chosen: &[usize]) -> Result<(f64, f64), TrainError> {
+    pub(super) fn update(
+        &mut self,
+        gradients: Gradients,
+        chosen: &[usize],
+    ) -> Result<(f64, f64), TrainError> {
         let variables: Vec<&Var> = self.optimizer.variables().collect();
         let (gradients, norms) = gradients.finish(&variables, self.decoder.operations())?;
         if let Some(bad) = norms.iter().position(|norm| !norm.is_finite()) {
@@ -415,7 +446,10 @@ impl<'a> Trainer<'a> {
             evaluations.push(evaluation);
         }
         let is_best = match &mut self.watch {
-            Some(watch) if self.step > 0 => watch.look(self.step, &evaluations),
+            Some(watch) if self.step > 0 => watch.look(self.step, |set, measure| {
+                let evaluation: &Evaluation = evaluations.get(set)?;
+                Some(if measure == "loss" { evaluation.loss() } else { evaluation.log_prob() })
+            }),
             _ => false,
         };
         Ok((stop, is_best))
@@ -485,7 +519,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    fn kept(&self) -> Kept {
+    pub(super) fn kept(&self) -> Kept {
         Kept(self.checkpoints.newest().ok().flatten())
     }
 }

@@ -6,13 +6,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::TrainConfig;
+use super::config::{Objective, TrainConfig};
 use super::error::TrainError;
-use super::evaluation::Evaluation;
 use super::plan::HeldOut;
 
-/// What a held-out set is measured by.
-const MEASURES: [&str; 2] = ["loss", "log_prob"];
+/// What a held-out set is measured by, the default first.
+fn measures(config: &TrainConfig) -> &'static [&'static str] {
+    match config.objective {
+        Objective::Swirl => &["reward"],
+        _ => &["loss", "log_prob"],
+    }
+}
 
 /// What a watch knows, as checkpoints keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,18 +58,21 @@ impl Watch {
         if held_out.is_empty() {
             return fail("there is no held-out set to measure it on".to_owned());
         }
-        let asked = config.metric_for_best_model.as_deref().unwrap_or("loss");
+        let asked = config.metric_for_best_model.as_deref().unwrap_or(measures(config)[0]);
         let known = |(set, measure): (usize, &'static str)| {
             let full = format!("eval_{}_{measure}", held_out[set].name);
             let short =
                 held_out.len() == 1 && asked.strip_prefix("eval_").unwrap_or(asked) == measure;
             (asked == full || short).then_some((set, measure))
         };
-        let mut all = (0..held_out.len()).flat_map(|set| MEASURES.map(|measure| (set, measure)));
+        let mut all = (0..held_out.len())
+            .flat_map(|set| measures(config).iter().map(move |measure| (set, *measure)));
         let Some((set, measure)) = all.find_map(known) else {
-            let names = held_out
-                .iter()
-                .flat_map(|set| MEASURES.map(|m| format!("'eval_{}_{m}'", set.name)));
+            let of_set = |set: &HeldOut| {
+                let name = set.name.clone();
+                measures(config).iter().map(move |m| format!("'eval_{name}_{m}'"))
+            };
+            let names = held_out.iter().flat_map(of_set);
             let names: Vec<String> = names.collect();
             return fail(format!("'{asked}', expected one of {}", names.join(", ")));
         };
@@ -83,13 +90,14 @@ impl Watch {
         }))
     }
 
-    /// Takes in the evaluations of all held-out sets after a step; returns whether it is the best.
-    pub(super) fn look(&mut self, step: u64, evaluations: &[Evaluation]) -> bool {
-        let Some(evaluation) = evaluations.get(self.set) else { return false };
-        let value = match self.measure {
-            "loss" => evaluation.loss(),
-            _ => evaluation.log_prob(),
-        };
+    /// Takes in what a held-out set measures after a step, by its number and the measure; returns
+    /// whether it is the best.
+    pub(super) fn look(
+        &mut self,
+        step: u64,
+        measured: impl Fn(usize, &str) -> Option<f64>,
+    ) -> bool {
+        let Some(value) = measured(self.set, self.measure) else { return false };
         if !value.is_finite() {
             // Nothing is better than it and nothing worse, so it is never kept.
             if let Some(watched) = &mut self.watched {

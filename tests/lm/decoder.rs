@@ -6,7 +6,7 @@ use swirldb::lm::{Decoder, DecoderConfig, LmError, LoraConfig, Packed, Training,
 use super::{difference, families, tiny};
 
 fn batch() -> Packed {
-    Packed { tokens: vec![5, 9, 60, 0, 3, 3, 17, 42, 8], lengths: vec![4, 5] }
+    Packed { tokens: vec![5, 9, 60, 0, 3, 3, 17, 42, 8], lengths: vec![4, 5], ..Packed::default() }
 }
 
 /// Returns the sum of the log-probabilities of every token after the first of each sequence.
@@ -192,7 +192,7 @@ fn two_runs_are_equal_bit_for_bit() {
         };
         let decoder = Decoder::random(&config, 3, &Device::Cpu).unwrap();
         let tokens: Vec<u32> = (0..100).map(|i| i * 31 % 61).collect();
-        let batch = Packed { tokens, lengths: vec![64, 36] };
+        let batch = Packed { tokens, lengths: vec![64, 36], ..Packed::default() };
         let hidden = decoder.hidden(&batch).unwrap();
         let rows: Vec<u32> = (0..60).collect();
         let targets: Vec<u32> = rows.iter().map(|row| batch.tokens[*row as usize + 1]).collect();
@@ -218,7 +218,11 @@ fn sequences_in_one_batch_do_not_see_each_other() {
         let tokens = batch().tokens;
         let (first, second) = tokens.split_at(4);
         for (start, tokens) in [(0, first), (4, second)] {
-            let alone = Packed { tokens: tokens.to_vec(), lengths: vec![tokens.len()] };
+            let alone = Packed {
+                tokens: tokens.to_vec(),
+                lengths: vec![tokens.len()],
+                ..Packed::default()
+            };
             let alone = decoder.hidden(&alone).unwrap();
             let part = packed.narrow(0, start, tokens.len()).unwrap();
             assert!(difference(&part, &alone) < 1e-6, "{:?}", config.family);
@@ -229,8 +233,8 @@ fn sequences_in_one_batch_do_not_see_each_other() {
 #[test]
 fn a_later_token_changes_nothing_before_it() {
     let decoder = Decoder::random(&tiny(), 1, &Device::Cpu).unwrap();
-    let one = Packed { tokens: vec![1, 2, 3, 4], lengths: vec![4] };
-    let other = Packed { tokens: vec![1, 2, 3, 50], lengths: vec![4] };
+    let one = Packed { tokens: vec![1, 2, 3, 4], lengths: vec![4], ..Packed::default() };
+    let other = Packed { tokens: vec![1, 2, 3, 50], lengths: vec![4], ..Packed::default() };
     let (a, b) = (decoder.hidden(&one).unwrap(), decoder.hidden(&other).unwrap());
     assert!(difference(&a.narrow(0, 0, 3).unwrap(), &b.narrow(0, 0, 3).unwrap()) < 1e-6);
     assert!(difference(&a, &b) > 1e-2);
@@ -300,7 +304,7 @@ fn batches_that_do_not_fit_are_refused() {
         (vec![1, 61], vec![2], "token 61 at position 1"),
         (vec![1, 2], vec![usize::MAX, 3], "2 tokens in 2 sequences"),
     ] {
-        let error = decoder.hidden(&Packed { tokens, lengths }).unwrap_err();
+        let error = decoder.hidden(&Packed { tokens, lengths, ..Packed::default() }).unwrap_err();
         assert!(matches!(error, LmError::Batch { .. }), "{error}");
         assert!(error.to_string().contains(part), "{error}");
     }

@@ -11,3 +11,5 @@ mod engine;
 mod kernels;
 mod names;
 mod training;
+
+pub use engine::operations;

@@ -41,7 +41,8 @@ fn a_model_is_no_distance_from_itself_and_some_from_another() {
     let config = super::tiny();
     let model = |seed| Decoder::random(&config, seed, &Device::Cpu).unwrap();
     let (one, other) = (model(1), model(2));
-    let packed = Packed { tokens: vec![1, 5, 2, 7, 3, 4], lengths: vec![4, 2] };
+    let packed =
+        Packed { tokens: vec![1, 5, 2, 7, 3, 4], lengths: vec![4, 2], ..Packed::default() };
     let (rows, targets) = ([0, 2, 4], [5, 7, 4]);
     let of = |reference: &Decoder| {
         let (hidden, theirs) = (one.hidden(&packed).unwrap(), reference.hidden(&packed).unwrap());
@@ -88,7 +89,7 @@ fn a_model_without_gradients_leaves_no_graph() {
     Decoder::random(&super::tiny(), 1, &Device::Cpu).unwrap().save(folder.path(), None).unwrap();
     let lora = LoraConfig { r: 2, lora_alpha: 4.0, target_modules: vec!["all-linear".into()] };
     let model = load(folder.path(), &Training::Lora(lora), 7, &Device::Cpu).unwrap().decoder;
-    let packed = Packed { tokens: vec![1, 5, 2], lengths: vec![3] };
+    let packed = Packed { tokens: vec![1, 5, 2], lengths: vec![3], ..Packed::default() };
     assert!(model.hidden(&packed).unwrap().track_op());
     for silent in [model.detached(), model.snapshot().unwrap()] {
         assert!(!silent.hidden(&packed).unwrap().track_op());

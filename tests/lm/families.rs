@@ -13,7 +13,7 @@ use super::{difference, families};
 
 fn hidden(decoder: &Decoder) -> Tensor {
     let tokens = vec![1, 5, 9, 2, 60, 7, 7, 30, 11, 12];
-    decoder.hidden(&Packed { tokens, lengths: vec![7, 3] }).unwrap()
+    decoder.hidden(&Packed { tokens, lengths: vec![7, 3], ..Packed::default() }).unwrap()
 }
 
 /// Returns a decoder whose norms and biases are not what they begin with.

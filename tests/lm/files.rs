@@ -12,7 +12,9 @@ use swirldb::lm::{
 use super::{difference, tiny};
 
 fn hidden(decoder: &Decoder) -> Tensor {
-    decoder.hidden(&Packed { tokens: vec![1, 5, 9, 2, 60], lengths: vec![3, 2] }).unwrap()
+    decoder
+        .hidden(&Packed { tokens: vec![1, 5, 9, 2, 60], lengths: vec![3, 2], ..Packed::default() })
+        .unwrap()
 }
 
 fn open(path: &Path) -> Result<Decoder, LmError> {

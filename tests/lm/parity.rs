@@ -18,7 +18,8 @@ fn fixture(name: &str) -> PathBuf {
 
 /// Returns the mean negative log-likelihood of every token after the first.
 fn mean_nll(decoder: &Decoder, tokens: &[u32]) -> Tensor {
-    let batch = Packed { tokens: tokens.to_vec(), lengths: vec![tokens.len()] };
+    let batch =
+        Packed { tokens: tokens.to_vec(), lengths: vec![tokens.len()], ..Packed::default() };
     let hidden = decoder.hidden(&batch).unwrap();
     let rows: Vec<u32> = (0..tokens.len() as u32 - 1).collect();
     let log_probs = decoder.log_probs(&hidden, &rows, &tokens[1..]).unwrap();
@@ -63,7 +64,7 @@ fn packed(expected: &HashMap<String, Tensor>, tokens: Vec<u32>) -> (Packed, Vec<
         start += length;
     }
     let targets = rows.iter().map(|row| tokens[*row as usize + 1]).collect();
-    (Packed { tokens, lengths }, rows, targets)
+    (Packed { tokens, lengths, ..Packed::default() }, rows, targets)
 }
 
 #[test]

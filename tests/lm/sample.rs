@@ -75,13 +75,15 @@ fn bits(sample: &Sample) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
 
 /// Returns the logits of every token of a sequence by the training pass.
 fn logits(decoder: &Decoder, tokens: &[u32]) -> Vec<Vec<f32>> {
-    let batch = Packed { tokens: tokens.to_vec(), lengths: vec![tokens.len()] };
+    let batch =
+        Packed { tokens: tokens.to_vec(), lengths: vec![tokens.len()], ..Packed::default() };
     decoder.logits(&decoder.hidden(&batch).unwrap()).unwrap().to_vec2().unwrap()
 }
 
 /// Returns the log-probabilities of the tokens behind the first `from` by the training pass.
 fn log_probs(decoder: &Decoder, tokens: &[u32], from: usize) -> Vec<f32> {
-    let batch = Packed { tokens: tokens.to_vec(), lengths: vec![tokens.len()] };
+    let batch =
+        Packed { tokens: tokens.to_vec(), lengths: vec![tokens.len()], ..Packed::default() };
     let hidden = decoder.hidden(&batch).unwrap();
     let rows: Vec<u32> = (from as u32 - 1..tokens.len() as u32 - 1).collect();
     decoder.log_probs(&hidden, &rows, &tokens[from..]).unwrap().to_vec1().unwrap()

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use candle_core::Device;
-use swirldb::lm::{Decoder, LoraConfig, Packed, Training, load};
+use swirldb::lm::{Branch, Decoder, DecoderConfig, LoraConfig, Packed, Training, load};
 
 use super::smollm2;
 
@@ -21,7 +21,7 @@ fn processor_time() -> f64 {
 /// the shortest processor time of both, which says more on a busy machine with one thread.
 fn time(name: &str, decoder: &Decoder) {
     let tokens: Vec<u32> = (0..257).map(|i| i * 7919 % 49_152).collect();
-    let batch = Packed { tokens: tokens[..256].to_vec(), lengths: vec![256] };
+    let batch = Packed { tokens: tokens[..256].to_vec(), lengths: vec![256], ..Packed::default() };
     let rows: Vec<u32> = (0..256).collect();
     let (mut forward, mut backward, mut processor) = (f64::MAX, f64::MAX, f64::MAX);
     for _ in 0..6 {
@@ -64,4 +64,82 @@ fn step_of_smollm2() {
         let decoder = load(folder.path(), &training, 1, &Device::Cpu).unwrap().decoder;
         time(name, &decoder);
     }
+}
+
+/// Samples of several states of one trajectory.
+struct Samples {
+    /// Where the states end, in tokens of the trajectory.
+    states: Vec<usize>,
+    per_state: usize,
+    length: usize,
+}
+
+impl Samples {
+    /// Returns all samples in one batch, as branches.
+    fn packed(&self) -> (Packed, Vec<u32>) {
+        let trunk = self.states.iter().copied().max().unwrap_or(0);
+        let mut batch = Packed { lengths: vec![trunk], ..Packed::default() };
+        let mut rows = Vec::new();
+        let states = self.states.iter().flat_map(|s| std::iter::repeat_n(*s, self.per_state));
+        for (number, prefix) in states.enumerate() {
+            let first = (trunk + number * self.length) as u32;
+            rows.push(prefix as u32 - 1);
+            rows.extend(first..first + self.length as u32 - 1);
+            batch.branches.push(Branch { sequence: 0, prefix, length: self.length });
+        }
+        let count = trunk + batch.branches.len() * self.length;
+        batch.tokens = (0..count as u32).map(|i| i * 7919 % 49_152).collect();
+        (batch, rows)
+    }
+
+    /// Returns each sample behind a copy of its state, a batch for each state.
+    fn separate(&self) -> Vec<(Packed, Vec<u32>)> {
+        let of_state = |prefix: &usize| {
+            let whole = prefix + self.length;
+            let lengths = vec![whole; self.per_state];
+            let tokens = (0..(whole * self.per_state) as u32).map(|i| i * 7919 % 49_152).collect();
+            let starts = (0..self.per_state).map(|number| number * whole + prefix);
+            let rows = starts.flat_map(|at| at - 1..at + self.length - 1).map(|row| row as u32);
+            (Packed { tokens, lengths, ..Packed::default() }, rows.collect())
+        };
+        self.states.iter().map(of_state).collect()
+    }
+}
+
+/// Returns the seconds of forward and backward of a batch.
+fn pass(decoder: &Decoder, (batch, rows): &(Packed, Vec<u32>)) -> f64 {
+    let start = Instant::now();
+    let targets: Vec<u32> = rows.iter().map(|row| row * 31 % 49_152).collect();
+    let hidden = decoder.hidden(batch).unwrap();
+    let log_probs = decoder.log_probs(&hidden, rows, &targets).unwrap();
+    let gradients = decoder.backward(&log_probs.mean_all().unwrap()).unwrap();
+    let seconds = start.elapsed().as_secs_f64();
+    drop(gradients);
+    seconds
+}
+
+/// Four samples at each of five states of a trajectory, by layers of SmolLM2's width.
+#[test]
+#[ignore = "a measurement"]
+fn branches_beside_separate_sequences() {
+    let config = DecoderConfig { n_layers: 6, ..smollm2() };
+    let decoder = Decoder::random(&config, 1, &Device::Cpu).unwrap();
+    let states = (0..5).map(|state| 200 + 160 * state).collect();
+    let samples = Samples { states, per_state: 4, length: 40 };
+    let (packed, separate) = (samples.packed(), samples.separate());
+    let tokens: usize = separate.iter().map(|(batch, _)| batch.tokens.len()).sum();
+    let (mut together, mut apart) = (f64::MAX, f64::MAX);
+    for _ in 0..3 {
+        together = together.min(pass(&decoder, &packed));
+        apart = apart.min(separate.iter().map(|batch| pass(&decoder, batch)).sum());
+    }
+    writeln!(
+        std::io::stderr(),
+        "branches: {} tokens in {:.0} ms; separate: {tokens} tokens in {:.0} ms; ratio {:.2}",
+        packed.0.tokens.len(),
+        together * 1e3,
+        apart * 1e3,
+        apart / together
+    )
+    .unwrap();
 }

@@ -23,8 +23,11 @@ fn scores(model: &Decoder, start: Option<&Decoder>, prepared: &Prepared) -> Scor
     let Some(start) = start else { return scores };
     let mut at = 0;
     for sequence in &prepared.sequences {
-        let packed =
-            Packed { tokens: sequence.tokens.clone(), lengths: vec![sequence.tokens.len()] };
+        let packed = Packed {
+            tokens: sequence.tokens.clone(),
+            lengths: vec![sequence.tokens.len()],
+            ..Packed::default()
+        };
         let (hidden, other) = (model.hidden(&packed).unwrap(), start.hidden(&packed).unwrap());
         for action in &sequence.actions {
             let rows: Vec<u32> = (action.start..action.end).map(|r| r as u32 - 1).collect();

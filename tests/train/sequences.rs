@@ -52,8 +52,11 @@ fn scores_are_those_of_the_next_token() {
     let evaluation = evaluate(&model, &sequences, 1 << 20).unwrap();
     let mut scores = evaluation.actions.iter();
     for sequence in &sequences {
-        let alone =
-            Packed { tokens: sequence.tokens.clone(), lengths: vec![sequence.tokens.len()] };
+        let alone = Packed {
+            tokens: sequence.tokens.clone(),
+            lengths: vec![sequence.tokens.len()],
+            ..Packed::default()
+        };
         let logits = model.logits(&model.hidden(&alone).unwrap()).unwrap();
         let logits: Vec<Vec<f32>> = logits.to_vec2().unwrap();
         for action in &sequence.actions {

@@ -98,7 +98,11 @@ impl Bench {
 
     /// Makes one optimiser step and returns the loss before it.
     fn step(&mut self, text: &Text) -> f64 {
-        let batch = Packed { tokens: text.tokens.clone(), lengths: vec![text.tokens.len()] };
+        let batch = Packed {
+            tokens: text.tokens.clone(),
+            lengths: vec![text.tokens.len()],
+            ..Packed::default()
+        };
         let mut gradients = Gradients::new(self.optimizer.names().count());
         let hidden = self.decoder.hidden(&batch).unwrap();
         let log_probs = self.decoder.log_probs(&hidden, &text.rows, &text.targets).unwrap();

@@ -14,6 +14,10 @@
 //! sees are left out of the products, the others get 0. With a cap c the scores become
 //! c tanh(S / c) before the softmax (Gemma 2).
 //!
+//! A branch's rows see the first rows of its trunk and their own ([`Span`]): the keys and values of
+//! both are laid behind each other in a copy, and the blocks of query rows begin behind the prefix.
+//! The gradients of the prefix are added to those of the trunk, branch after branch.
+//!
 //! So no matrix of length x length is ever whole, nor kept: the backward pass computes P of a
 //! block again. With G the gradient of O:
 //!
@@ -32,6 +36,7 @@ use rayon::prelude::*;
 
 use super::kernels::{for_row_blocks, soft_cap, softmax, sum_of_pairs, tanh};
 use super::matrix::Matrix;
+use super::span::Span;
 use super::storage::{on_cpu, slice};
 
 /// Query rows of one block.
@@ -87,24 +92,38 @@ pub fn attention(
     lengths: &[usize],
     form: AttentionForm,
 ) -> Result<Tensor> {
+    attention_of_spans(query, key, value, &Span::plain(lengths), form)
+}
+
+/// Returns the same over sequences and branches, which lie in the rows one after another.
+///
+/// # Errors
+/// As [`attention`].
+pub fn attention_of_spans(
+    query: &Tensor,
+    key: &Tensor,
+    value: &Tensor,
+    spans: &[Span],
+    form: AttentionForm,
+) -> Result<Tensor> {
     if !on_cpu(query) {
-        return super::composed::attention(query, key, value, lengths, form);
+        return super::composed::attention(query, key, value, spans, form);
     }
-    let op = Attention { lengths: Arc::new(lengths.to_vec()), form };
+    let op = Attention { spans: spans.into(), form };
     query.contiguous()?.apply_op3(&key.contiguous()?, &value.contiguous()?, op)
 }
 
 struct Attention {
-    lengths: Arc<Vec<usize>>,
+    spans: Arc<[Span]>,
     form: AttentionForm,
 }
 
-/// A block of query rows and the keys that some of them see.
+/// A block of query rows and the keys that some of them see, by their positions.
 #[derive(Clone, Copy)]
 struct Block {
-    /// The first query row.
+    /// The first query.
     start: usize,
-    /// One past the last query row, and past the last key.
+    /// One past the last query, and past the last key.
     end: usize,
     /// The first key.
     key: usize,
@@ -141,36 +160,68 @@ impl<'a> Packed<'a> {
             column_stride: 1,
         }
     }
+
+    /// Returns what a span sees of one head.
+    fn seen(&self, span: &Span, head: usize) -> Result<Seen<'a>> {
+        let own = self.head(span.start, span.length, head);
+        if span.prefix == 0 {
+            return Ok(Seen::Whole(own));
+        }
+        let values = self.storage.as_slice::<f32>()?;
+        let mut joined = Vec::with_capacity(span.keys() * self.head_width);
+        for part in [self.head(span.trunk, span.prefix, head), own] {
+            for row in 0..part.rows {
+                let at = part.offset + row * part.row_stride;
+                joined.extend_from_slice(&values[at..at + part.columns]);
+            }
+        }
+        Ok(Seen::Joined(CpuStorage::F32(joined), self.head_width))
+    }
 }
 
-/// The gradients of one key head of one sequence and of the query heads that share it.
+/// The keys or values that a span sees, of one head.
+enum Seen<'a> {
+    /// Where they lie.
+    Whole(Matrix<'a>),
+    /// A copy, `[prefix + length, width]`.
+    Joined(CpuStorage, usize),
+}
+
+impl Seen<'_> {
+    fn matrix(&self) -> Matrix<'_> {
+        match self {
+            Seen::Whole(matrix) => *matrix,
+            Seen::Joined(storage, width) => {
+                let count = storage.as_slice::<f32>().map_or(0, <[f32]>::len);
+                Matrix::dense(storage, 0, count / (*width).max(1), *width)
+            }
+        }
+    }
+}
+
+/// The gradients of one key head of one span and of the query heads that share it.
 struct GroupGradient {
     /// `[length, width]` for each query head of the group.
     queries: Vec<Vec<f32>>,
-    /// `[length, width]`.
+    /// `[prefix + length, width]`.
     key: Vec<f32>,
-    /// `[length, width]`.
+    /// `[prefix + length, width]`.
     value: Vec<f32>,
 }
 
 impl Attention {
-    /// Returns (first token, length) of each sequence.
-    fn sequences(&self) -> Vec<(usize, usize)> {
-        let starts = self.lengths.iter().scan(0, |at, length| {
-            let start = *at;
-            *at += length;
-            Some(start)
-        });
-        starts.zip(self.lengths.iter().copied()).collect()
-    }
-
-    /// Returns the blocks of query rows of a sequence.
-    fn blocks(&self, length: usize) -> impl Iterator<Item = Block> {
+    /// Returns the blocks of a span's query rows, of which there are `length` behind `prefix`.
+    fn blocks(&self, prefix: usize, length: usize) -> impl Iterator<Item = Block> {
         let form = self.form;
-        (0..length).step_by(BLOCK).map(move |start| {
-            let end = (start + BLOCK).min(length);
+        (prefix..prefix + length).step_by(BLOCK).map(move |start| {
+            let end = (start + BLOCK).min(prefix + length);
             Block { start, end, key: form.first_seen(start) }
         })
+    }
+
+    /// Returns every span with every head of `heads`.
+    fn tasks(&self, heads: usize) -> Vec<(&Span, usize)> {
+        self.spans.iter().flat_map(|span| (0..heads).map(move |head| (span, head))).collect()
     }
 
     fn packed<'a>(&self, storage: &'a CpuStorage, layout: &Layout, heads: usize) -> Packed<'a> {
@@ -183,7 +234,7 @@ impl Attention {
     }
 
     fn check(&self, query: &Layout, key: &Layout, value: &Layout) -> Result<usize> {
-        let tokens: usize = self.lengths.iter().sum();
+        let tokens: usize = self.spans.iter().map(|span| span.length).sum();
         let Heads { queries, keys, width } = self.form.heads;
         let wide = [tokens, queries * width];
         let narrow = [tokens, keys * width];
@@ -200,8 +251,8 @@ impl Attention {
         Ok(tokens)
     }
 
-    /// Returns P of a block, `[rows, keys]`, and with a cap the slope of the capped scores, where
-    /// `want_slopes`.
+    /// Returns P of a block with these query rows, `[rows, keys]`, and with a cap the slope of the
+    /// capped scores, where `want_slopes`.
     fn weights(
         &self,
         query: Matrix<'_>,
@@ -211,7 +262,7 @@ impl Attention {
     ) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
         let Block { start, end, key: first_key } = block;
         let keys = block.keys();
-        let mut weights = query.rows(start, end).times(key.rows(first_key, end).transposed())?;
+        let mut weights = query.times(key.rows(first_key, end).transposed())?;
         let scale = self.form.scale as f32;
         let cap = self.form.soft_cap.map(|cap| cap as f32);
         let slopes = cap.filter(|_| want_slopes).map(|cap| slopes(&weights, scale / cap));
@@ -235,7 +286,7 @@ impl Attention {
         Ok((weights, slopes))
     }
 
-    /// Returns the output of one head of one sequence, `[length, width]`.
+    /// Returns the output of one head of one span, `[length, width]`.
     fn forward_head(
         &self,
         query: Matrix<'_>,
@@ -243,7 +294,9 @@ impl Attention {
         value: Matrix<'_>,
     ) -> Result<Vec<f32>> {
         let mut out = Vec::with_capacity(query.rows * query.columns);
-        for block in self.blocks(query.rows) {
+        let prefix = key.rows - query.rows;
+        for block in self.blocks(prefix, query.rows) {
+            let query = query.rows(block.start - prefix, block.end - prefix);
             let weights = CpuStorage::F32(self.weights(query, key, block, false)?.0);
             let weights = Matrix::dense(&weights, 0, block.rows(), block.keys());
             out.extend(weights.times(value.rows(block.key, block.end))?);
@@ -262,10 +315,12 @@ impl Attention {
     ) -> Result<Vec<f32>> {
         let (d_key, d_value) = sums;
         let mut d_query = Vec::with_capacity(query.rows * query.columns);
-        for block in self.blocks(query.rows) {
+        let prefix = key.rows - query.rows;
+        for block in self.blocks(prefix, query.rows) {
             let Block { start, end, key: first_key } = block;
+            let query = query.rows(start - prefix, end - prefix);
             let (weights, slopes) = self.weights(query, key, block, true)?;
-            let grad = grad.rows(start, end);
+            let grad = grad.rows(start - prefix, end - prefix);
             let mut d_score = grad.times(value.rows(first_key, end).transposed())?;
             self.score_gradient(&mut d_score, &weights, slopes.as_deref(), block.keys());
             let weights = CpuStorage::F32(weights);
@@ -274,7 +329,7 @@ impl Attention {
             let d_score = Matrix::dense(&d_score, 0, block.rows(), block.keys());
             d_query.extend(d_score.times(key.rows(first_key, end))?);
             let at = first_key * key.columns;
-            add(&mut d_key[at..], &d_score.transposed().times(query.rows(start, end))?);
+            add(&mut d_key[at..], &d_score.transposed().times(query)?);
             add(&mut d_value[at..], &weights.transposed().times(grad)?);
         }
         Ok(d_query)
@@ -309,19 +364,20 @@ impl Attention {
     fn backward_group(
         &self,
         [query, key, value, grad]: [Packed<'_>; 4],
-        (start, length): (usize, usize),
+        span: &Span,
         key_head: usize,
     ) -> Result<GroupGradient> {
         let group = self.form.heads.queries / self.form.heads.keys;
-        let mut d_key = vec![0f32; length * self.form.heads.width];
-        let mut d_value = vec![0f32; length * self.form.heads.width];
+        let mut d_key = vec![0f32; span.keys() * self.form.heads.width];
+        let mut d_value = vec![0f32; span.keys() * self.form.heads.width];
+        let (key, value) = (key.seen(span, key_head)?, value.seen(span, key_head)?);
         let mut queries = Vec::with_capacity(group);
         for head in key_head * group..(key_head + 1) * group {
             queries.push(self.backward_head(
-                query.head(start, length, head),
-                key.head(start, length, key_head),
-                value.head(start, length, key_head),
-                grad.head(start, length, head),
+                query.head(span.start, span.length, head),
+                key.matrix(),
+                value.matrix(),
+                grad.head(span.start, span.length, head),
                 (&mut d_key, &mut d_value),
             )?);
         }
@@ -331,25 +387,23 @@ impl Attention {
     /// Returns the gradients of query, key and value as packed matrices.
     fn backward(&self, inputs: [Packed<'_>; 4], tokens: usize) -> Result<[Vec<f32>; 3]> {
         let Heads { queries, keys, width } = self.form.heads;
-        let tasks: Vec<_> = self
-            .sequences()
-            .into_iter()
-            .flat_map(|sequence| (0..keys).map(move |head| (sequence, head)))
-            .collect();
-        let groups: Result<Vec<GroupGradient>> = tasks
-            .par_iter()
-            .map(|(sequence, head)| self.backward_group(inputs, *sequence, *head))
-            .collect();
+        let tasks = self.tasks(keys);
+        let groups: Result<Vec<GroupGradient>> =
+            tasks.par_iter().map(|(span, head)| self.backward_group(inputs, span, *head)).collect();
         let mut d_query = vec![0f32; tokens * queries * width];
         let mut d_key = vec![0f32; tokens * keys * width];
         let mut d_value = vec![0f32; tokens * keys * width];
-        for (((start, _), key_head), group) in tasks.iter().zip(&groups?) {
+        // A trunk comes before its branches, which add to it.
+        for ((span, key_head), group) in tasks.iter().zip(&groups?) {
             let first = key_head * (queries / keys);
             for (head, values) in group.queries.iter().enumerate() {
-                place(&mut d_query, values, *start, first + head, queries, width);
+                place(&mut d_query, values, span.start, first + head, queries, width);
             }
-            place(&mut d_key, &group.key, *start, *key_head, keys, width);
-            place(&mut d_value, &group.value, *start, *key_head, keys, width);
+            for (packed, values) in [(&mut d_key, &group.key), (&mut d_value, &group.value)] {
+                let (prefix, own) = values.split_at(span.prefix * width);
+                place(packed, own, span.start, *key_head, keys, width);
+                add_at(packed, prefix, span.trunk, *key_head, keys, width);
+            }
         }
         Ok([d_query, d_key, d_value])
     }
@@ -389,6 +443,21 @@ fn place(
     }
 }
 
+/// Adds one head of some rows to their place in a packed matrix.
+fn add_at(
+    packed: &mut [f32],
+    values: &[f32],
+    start: usize,
+    head: usize,
+    heads: usize,
+    width: usize,
+) {
+    let rows = packed.chunks_exact_mut(heads * width).skip(start);
+    for (row, values) in rows.zip(values.chunks_exact(width)) {
+        add(&mut row[head * width..(head + 1) * width], values);
+    }
+}
+
 impl CustomOp3 for Attention {
     fn name(&self) -> &'static str {
         "attention"
@@ -409,25 +478,21 @@ impl CustomOp3 for Attention {
         let query = self.packed(query, query_layout, queries);
         let key = self.packed(key, key_layout, keys);
         let value = self.packed(value, value_layout, keys);
-        let tasks: Vec<_> = self
-            .sequences()
-            .into_iter()
-            .flat_map(|sequence| (0..queries).map(move |head| (sequence, head)))
-            .collect();
+        let tasks = self.tasks(queries);
         let outputs: Result<Vec<Vec<f32>>> = tasks
             .par_iter()
-            .map(|((start, length), head)| {
+            .map(|(span, head)| {
                 let key_head = head / (queries / keys);
                 self.forward_head(
-                    query.head(*start, *length, *head),
-                    key.head(*start, *length, key_head),
-                    value.head(*start, *length, key_head),
+                    query.head(span.start, span.length, *head),
+                    key.seen(span, key_head)?.matrix(),
+                    value.seen(span, key_head)?.matrix(),
                 )
             })
             .collect();
         let mut out = vec![0f32; tokens * queries * width];
-        for (((start, _), head), values) in tasks.iter().zip(&outputs?) {
-            place(&mut out, values, *start, *head, queries, width);
+        for ((span, head), values) in tasks.iter().zip(&outputs?) {
+            place(&mut out, values, span.start, *head, queries, width);
         }
         Ok((CpuStorage::F32(out), query_layout.shape().clone()))
     }
@@ -448,11 +513,11 @@ impl CustomOp3 for Attention {
 /// Returns the gradients of query, key and value of [`attention`].
 pub(in crate::lm) fn attention_backward(
     inputs: [&Tensor; 3],
-    lengths: &[usize],
+    spans: &[Span],
     form: AttentionForm,
     grad: &Tensor,
 ) -> Result<[Tensor; 3]> {
-    Attention { lengths: Arc::new(lengths.to_vec()), form }.gradients(inputs, grad)
+    Attention { spans: spans.into(), form }.gradients(inputs, grad)
 }
 
 impl Attention {

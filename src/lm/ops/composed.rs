@@ -3,7 +3,7 @@
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
-use super::{Activation, AttentionForm, Rotation};
+use super::{Activation, AttentionForm, Rotation, Span};
 
 /// Returns x / sqrt(mean(x^2) + epsilon) * (offset + weight) for each row of `x`.
 ///
@@ -52,7 +52,7 @@ pub fn rope(x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
     Tensor::cat(&[rotated_low, rotated_high], 2)?.reshape((tokens, width))
 }
 
-/// Returns causal attention within each sequence; shapes as [`super::attention`].
+/// Returns causal attention within each span and its prefix; shapes as [`super::attention`].
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -60,49 +60,51 @@ pub fn attention(
     query: &Tensor,
     key: &Tensor,
     value: &Tensor,
-    lengths: &[usize],
+    spans: &[Span],
     form: AttentionForm,
 ) -> Result<Tensor> {
     let heads = form.heads;
-    let mut outputs = Vec::with_capacity(lengths.len());
-    let mut start = 0;
-    for length in lengths.iter().copied().filter(|length| *length > 0) {
-        let part = |x: &Tensor, count: usize| {
-            x.narrow(0, start, length)?
-                .reshape((length, count, heads.width))?
-                .transpose(0, 1)?
-                .contiguous()
+    let mut outputs = Vec::with_capacity(spans.len());
+    for span in spans.iter().filter(|span| span.length > 0) {
+        let by_heads = |x: Tensor, count: usize| {
+            x.reshape((x.dim(0)?, count, heads.width))?.transpose(0, 1)?.contiguous()
         };
-        let query = part(query, heads.queries)?;
+        let query = by_heads(query.narrow(0, span.start, span.length)?, heads.queries)?;
         let group = heads.queries / heads.keys;
         let repeat = |x: Tensor| {
-            x.unsqueeze(1)?.broadcast_as((heads.keys, group, length, heads.width))?.reshape((
-                heads.queries,
-                length,
-                heads.width,
-            ))
+            let shape = (heads.keys, group, span.keys(), heads.width);
+            x.unsqueeze(1)?.broadcast_as(shape)?.reshape((heads.queries, span.keys(), heads.width))
         };
-        let (key, value) = (repeat(part(key, heads.keys)?)?, repeat(part(value, heads.keys)?)?);
+        let seen = |x: &Tensor| {
+            let own = x.narrow(0, span.start, span.length)?;
+            match span.prefix {
+                0 => Ok(own),
+                prefix => Tensor::cat(&[x.narrow(0, span.trunk, prefix)?, own], 0),
+            }
+        };
+        let key = repeat(by_heads(seen(key)?, heads.keys)?)?;
+        let value = repeat(by_heads(seen(value)?, heads.keys)?)?;
         let mut scores = (query.matmul(&key.t()?)? * form.scale)?;
         if let Some(cap) = form.soft_cap {
             scores = soft_cap(&scores, cap)?;
         }
-        let scores = scores.broadcast_add(&causal_mask(length, form, query.device())?)?;
+        let scores = scores.broadcast_add(&causal_mask(span, form, query.device())?)?;
         let weights = candle_nn::ops::softmax(&scores, D::Minus1)?;
         let output = weights.matmul(&value)?.transpose(0, 1)?;
-        outputs.push(output.reshape((length, heads.queries * heads.width))?);
-        start += length;
+        outputs.push(output.reshape((span.length, heads.queries * heads.width))?);
     }
     Tensor::cat(&outputs, 0)
 }
 
-/// Returns 0 where a position may look and minus infinity where it may not, `[length, length]`.
-fn causal_mask(length: usize, form: AttentionForm, device: &Device) -> Result<Tensor> {
+/// Returns 0 where a position may look and minus infinity where it may not, `[length, keys]`.
+fn causal_mask(span: &Span, form: AttentionForm, device: &Device) -> Result<Tensor> {
     let seen = |i: usize, j: usize| j <= i && j >= form.first_seen(i);
-    let mask: Vec<f32> = (0..length)
-        .flat_map(|i| (0..length).map(move |j| if seen(i, j) { 0.0 } else { f32::NEG_INFINITY }))
+    let keys = span.keys();
+    let mask: Vec<f32> = span
+        .positions()
+        .flat_map(|i| (0..keys).map(move |j| if seen(i, j) { 0.0 } else { f32::NEG_INFINITY }))
         .collect();
-    Tensor::from_vec(mask, (length, length), device)
+    Tensor::from_vec(mask, (span.length, keys), device)
 }
 
 /// Returns log softmax(h W^T) at the target of each row, `[rows]`; with a cap the logits are those

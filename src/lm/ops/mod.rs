@@ -26,9 +26,10 @@ mod norm;
 mod rope;
 mod rows;
 mod sink;
+mod span;
 mod storage;
 
-pub use attention::{AttentionForm, Heads, attention};
+pub use attention::{AttentionForm, Heads, attention, attention_of_spans};
 pub use bias::add_bias;
 pub use divergence::{Reference, log_probs_and_divergence};
 pub use gated::{Activation, gated};
@@ -38,6 +39,7 @@ pub use norm::rms_norm;
 pub use rope::{Frequencies, Rotation, rope};
 pub use rows::gather_rows;
 pub use sink::GradientSink;
+pub use span::Span;
 
 pub(super) use attention::attention_backward;
 pub(super) use bias::column_sums;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 
 use super::kernels::for_row_blocks;
+use super::span::Span;
 use super::storage::{on_cpu, slice, with_values};
 
 /// How fast each pair of features turns.
@@ -44,20 +45,27 @@ impl Rotation {
     /// Frequencies and angles are rounded to f32 as transformers does, so that the two agree at
     /// large positions too.
     pub fn new(lengths: &[usize], frequencies: &Frequencies) -> Rotation {
+        Rotation::of_spans(&Span::plain(lengths), frequencies)
+    }
+
+    /// Returns the angles of sequences and branches, each starting at its own position.
+    pub fn of_spans(spans: &[Span], frequencies: &Frequencies) -> Rotation {
         let Frequencies { values, magnitude } = frequencies;
         let half = values.len();
-        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let longest = spans.iter().map(Span::keys).max().unwrap_or(0);
         let angles: Vec<(f64, f64)> = (0..longest)
             .flat_map(|position| values.iter().map(move |f| position as f32 * f))
             .map(|angle| f64::from(angle).sin_cos())
             .map(|(sine, cosine)| (sine * magnitude, cosine * magnitude))
             .collect();
-        let tokens = lengths.iter().sum();
+        let tokens = spans.iter().map(|span| span.length).sum();
         let mut cosine = Vec::with_capacity(tokens * half);
         let mut sine = Vec::with_capacity(tokens * half);
-        for length in lengths {
-            cosine.extend(angles[..length * half].iter().map(|(_, cosine)| *cosine as f32));
-            sine.extend(angles[..length * half].iter().map(|(sine, _)| *sine as f32));
+        for span in spans {
+            let std::ops::Range { start, end } = span.positions();
+            let angles = &angles[start * half..end * half];
+            cosine.extend(angles.iter().map(|(_, cosine)| *cosine as f32));
+            sine.extend(angles.iter().map(|(sine, _)| *sine as f32));
         }
         Rotation { cosine: Arc::new(cosine), sine: Arc::new(sine), tokens, half }
     }

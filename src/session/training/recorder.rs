@@ -105,7 +105,7 @@ impl Recorder<'_, '_> {
                 let of = actions.iter().map(|(row, values)| ((row.key, row.step), sum(values)));
                 self.reference.extend(of);
             }
-            Event::Checkpoint { .. } | Event::Finished(_) => {}
+            Event::Samples { .. } | Event::Checkpoint { .. } | Event::Finished(_) => {}
         }
         Ok(())
     }

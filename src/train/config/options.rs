@@ -18,6 +18,9 @@ pub enum Objective {
     Dpo,
     /// Actions labelled 1 (desirable) or 0, one by one: Kahneman-Tversky optimisation by step.
     Kto,
+    /// The expected value of actions that are sampled at the chosen states while training and
+    /// judged, never executed: step-wise reinforcement learning, on policy.
+    Swirl,
 }
 
 impl Objective {
@@ -29,6 +32,7 @@ impl Objective {
             Objective::Ppo => "ppo",
             Objective::Dpo => "dpo",
             Objective::Kto => "kto",
+            Objective::Swirl => "swirl",
         }
     }
 }
@@ -57,7 +61,8 @@ pub enum Baseline {
     /// The mean reward of all chosen actions.
     Mean,
     /// The mean reward of the chosen actions of the *other* trajectories of the same question.
-    /// Actions without any are left out and counted.
+    /// Actions without any are left out and counted. For `swirl` the mean reward of the *other*
+    /// samples of the state.
     LeaveOneOut,
 }
 

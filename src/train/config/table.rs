@@ -6,25 +6,31 @@ use super::error::ConfigError;
 use super::options::{LossType, Objective};
 use super::train_config::TrainConfig;
 
-use Objective::{Dpo, Kto, Ppo, Reinforce, Sft};
+use Objective::{Dpo, Kto, Ppo, Reinforce, Sft, Swirl};
 
 /// Options by the objectives that they have an effect on. Each is absent unless it is asked for.
-const TAKEN_BY: [(&str, &[Objective]); 15] = [
+const TAKEN_BY: [(&str, &[Objective]); 21] = [
     ("loss_agg_mode", &[Sft, Reinforce, Ppo]),
-    ("baseline", &[Reinforce]),
+    ("baseline", &[Reinforce, Swirl]),
     ("adv_estimator", &[Ppo]),
     ("scale_rewards", &[Ppo]),
-    ("kl_loss_coef", &[Reinforce, Ppo]),
-    ("kl_loss_type", &[Reinforce, Ppo]),
+    ("kl_loss_coef", &[Reinforce, Ppo, Swirl]),
+    ("kl_loss_type", &[Reinforce, Ppo, Swirl]),
     ("epsilon", &[Reinforce, Ppo]),
     ("epsilon_high", &[Reinforce, Ppo]),
     ("clip_ratio_c", &[Ppo]),
-    ("beta", &[Dpo, Kto]),
+    ("beta", &[Dpo, Kto, Swirl]),
     ("loss_type", &[Dpo, Kto]),
     ("label_smoothing", &[Dpo]),
     ("precompute_ref_log_probs", &[Dpo, Kto]),
     ("desirable_weight", &[Kto]),
     ("undesirable_weight", &[Kto]),
+    ("num_generations", &[Swirl]),
+    ("max_completion_length", &[Swirl]),
+    ("temperature", &[Swirl]),
+    ("top_p", &[Swirl]),
+    ("malformed_reward", &[Swirl]),
+    ("max_judge_failures", &[Swirl]),
 ];
 
 /// Losses by the objective that they belong to.

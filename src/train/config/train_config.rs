@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::lm::{LoraConfig, Training, Work};
+use crate::lm::{Distribution, LoraConfig, Training, Work};
 use crate::render::RendererChoice;
 
 use super::options::{
@@ -40,7 +40,8 @@ pub struct TrainConfig {
     pub num_train_epochs: u64,
     /// Optimiser steps in all, whatever `num_train_epochs` says.
     pub max_steps: Option<u64>,
-    /// Tokens of one optimiser step: sequences are added while they fit, at least one.
+    /// Tokens of one optimiser step: sequences are added while they fit, at least one. For `swirl`
+    /// the tokens of states; those of samples come on top.
     pub tokens_per_step: u64,
     /// Tokens of one forward pass, by which memory is bounded; steps accumulate several.
     pub tokens_per_batch: u64,
@@ -72,15 +73,17 @@ pub struct TrainConfig {
     pub loss_agg_mode: Option<LossAggregation>,
     /// What is shuffled.
     pub batch_by: BatchBy,
-    /// `reinforce`: what is subtracted from rewards; `None`: nothing.
+    /// `reinforce`, `swirl`: what is subtracted from rewards; `None`: nothing for `reinforce`,
+    /// leave_one_out for `swirl`.
     pub baseline: Option<Baseline>,
     /// `ppo`: how rewards become advantages; `None`: grpo.
     pub adv_estimator: Option<AdvEstimator>,
     /// `ppo`: what advantages are divided by; `None`: as the estimator has it.
     pub scale_rewards: Option<ScaleRewards>,
-    /// `reinforce`, `ppo`: the weight of the divergence from the start policy; `None`: 0.
+    /// `reinforce`, `ppo`, `swirl`: the weight in the loss of the divergence from the start policy;
+    /// `None`: 0.
     pub kl_loss_coef: Option<f64>,
-    /// `reinforce`, `ppo`: which divergence; `None`: k2.
+    /// `reinforce`, `ppo`, `swirl`: which divergence that is; `None`: k2.
     pub kl_loss_type: Option<KlType>,
     /// `reinforce`, `ppo`: how far the ratio to the start policy may fall, and rise, before a
     /// token's loss stops moving; verl's `clip_ratio` and `clip_ratio_low`. `None`: no clipping for
@@ -92,7 +95,9 @@ pub struct TrainConfig {
     pub epsilon_high: Option<f64>,
     /// `ppo`: with an advantage below zero no ratio counts for more than this; `None`: 3.
     pub clip_ratio_c: Option<f64>,
-    /// `dpo`, `kto`: the scale of log-ratios; `None`: 0.1.
+    /// `dpo`, `kto`: the scale of log-ratios; `None`: 0.1. `swirl`: the weight of the divergence
+    /// from
+    /// the start policy within the reward; `None`: 0.05.
     pub beta: Option<f64>,
     /// `dpo`, `kto`: which loss; `None`: sigmoid and apo_zero_unpaired.
     pub loss_type: Option<LossType>,
@@ -105,6 +110,19 @@ pub struct TrainConfig {
     pub desirable_weight: Option<f64>,
     /// `kto`: the weight of actions labelled 0; `None`: 1.
     pub undesirable_weight: Option<f64>,
+    /// `swirl`: the samples of each state; `None`: 4.
+    pub num_generations: Option<u64>,
+    /// `swirl`: a sample is cut after this many tokens; `None`: 256.
+    pub max_completion_length: Option<u64>,
+    /// `swirl`: the temperature that samples are drawn at; `None`: 1, the policy that is trained.
+    pub temperature: Option<f64>,
+    /// `swirl`: samples are drawn from the most probable tokens that have this much probability
+    /// together; `None`: 1, all of them.
+    pub top_p: Option<f64>,
+    /// `swirl`: the reward of a sample that is no action, which is not judged; `None`: 0.
+    pub malformed_reward: Option<f64>,
+    /// `swirl`: the part of a step's verdicts that may fail before the run stops; `None`: 0.05.
+    pub max_judge_failures: Option<f64>,
     /// Evaluations in a row without improvement after which the run ends; `None`: it does not.
     pub early_stopping_patience: Option<u64>,
     /// By how much the metric must improve to count for patience; `None`: 0.
@@ -171,6 +189,12 @@ impl Default for TrainConfig {
             precompute_ref_log_probs: None,
             desirable_weight: None,
             undesirable_weight: None,
+            num_generations: None,
+            max_completion_length: None,
+            temperature: None,
+            top_p: None,
+            malformed_reward: None,
+            max_judge_failures: None,
             early_stopping_patience: None,
             early_stopping_threshold: None,
             metric_for_best_model: None,
@@ -197,7 +221,7 @@ impl TrainConfig {
     /// Returns how the losses of tokens become one.
     pub fn aggregation(&self) -> LossAggregation {
         self.loss_agg_mode.unwrap_or(match self.objective {
-            Objective::Reinforce => LossAggregation::SeqMeanTokenSum,
+            Objective::Reinforce | Objective::Swirl => LossAggregation::SeqMeanTokenSum,
             _ => LossAggregation::TokenMean,
         })
     }
@@ -239,7 +263,8 @@ impl TrainConfig {
     /// Whether the loss needs the log-probabilities under the start policy.
     pub fn needs_start_policy(&self) -> bool {
         match self.objective {
-            Objective::Sft => false,
+            // The actions of `swirl` are not known before the first step.
+            Objective::Sft | Objective::Swirl => false,
             Objective::Reinforce => self.kl() > 0.0 || self.epsilon.is_some(),
             Objective::Ppo | Objective::Dpo | Objective::Kto => true,
         }
@@ -247,7 +272,52 @@ impl TrainConfig {
 
     /// Whether the loss needs whole distributions under the start policy.
     pub fn needs_start_model(&self) -> bool {
-        self.kl() > 0.0 && self.kl_loss_type == Some(KlType::Full)
+        match self.objective {
+            Objective::Swirl => self.reward_divergence() > 0.0 || self.kl() > 0.0,
+            _ => self.kl() > 0.0 && self.kl_loss_type == Some(KlType::Full),
+        }
+    }
+
+    /// Returns what `swirl` subtracts from a reward for each unit of divergence.
+    pub fn reward_divergence(&self) -> f64 {
+        self.beta.unwrap_or(0.05)
+    }
+
+    /// Returns what is subtracted from rewards.
+    pub fn baseline(&self) -> Baseline {
+        self.baseline.unwrap_or(match self.objective {
+            Objective::Swirl => Baseline::LeaveOneOut,
+            _ => Baseline::None,
+        })
+    }
+
+    /// Returns the samples of a state.
+    pub fn generations(&self) -> usize {
+        self.num_generations.map_or(4, |count| count as usize)
+    }
+
+    /// Returns the tokens that a sample has at most.
+    pub fn completion_length(&self) -> usize {
+        self.max_completion_length.map_or(256, |length| length as usize)
+    }
+
+    /// Returns what samples are drawn from.
+    pub fn distribution(&self) -> Distribution {
+        Distribution {
+            temperature: self.temperature.unwrap_or(1.0),
+            top_p: self.top_p.unwrap_or(1.0),
+            ..Distribution::default()
+        }
+    }
+
+    /// Returns the reward of a sample that is no action.
+    pub fn malformed(&self) -> f64 {
+        self.malformed_reward.unwrap_or(0.0)
+    }
+
+    /// Returns the part of a step's verdicts that may fail.
+    pub fn judge_failures(&self) -> f64 {
+        self.max_judge_failures.unwrap_or(0.05)
     }
 
     /// Whether the best state of the model is looked for.

@@ -1,7 +1,7 @@
 //! Ranges, and options that cannot stand together.
 
 use super::error::ConfigError;
-use super::options::{AdvEstimator, KlType, LossType, Objective};
+use super::options::{AdvEstimator, Baseline, KlType, LossType, Objective};
 use super::table;
 use super::train_config::TrainConfig;
 
@@ -28,6 +28,7 @@ impl TrainConfig {
         }
         table::check(self)?;
         self.validate_objective()?;
+        self.validate_sampling()?;
         self.validate_watching()
     }
 
@@ -68,6 +69,42 @@ impl TrainConfig {
             return refuse(
                 "precompute_ref_log_probs = false: log-probabilities under the start policy are \
                  always computed once, before the first step; leave it out",
+            );
+        }
+        Ok(())
+    }
+
+    /// Checks options that act on sampled actions.
+    fn validate_sampling(&self) -> Result<(), ConfigError> {
+        if self.objective != Objective::Swirl {
+            return Ok(());
+        }
+        if self.kl_loss_type == Some(KlType::Full) {
+            return refuse(
+                "kl_loss_type = 'full' is for stored actions: 'swirl' takes 'k2' in the loss, or \
+                 beta in the reward",
+            );
+        }
+        if self.baseline == Some(Baseline::Mean) {
+            return refuse(
+                "baseline = 'mean' is over stored rewards: 'swirl' takes 'leave_one_out', over the \
+                 samples of a state, or 'none'",
+            );
+        }
+        if self.baseline() == Baseline::LeaveOneOut && self.generations() < 2 {
+            return refuse(
+                "baseline = 'leave_one_out' compares the samples of a state: set num_generations \
+                 to at least 2",
+            );
+        }
+        if self.log_examples {
+            return refuse(
+                "log_examples scores stored actions, which 'swirl' does not train on: leave it out",
+            );
+        }
+        if self.bf16 {
+            return refuse(
+                "bf16 needs a CUDA device, and 'swirl' samples on the CPU: leave it out",
             );
         }
         Ok(())
@@ -133,7 +170,20 @@ impl TrainConfig {
         check("epsilon_high", self.epsilon_high.is_none_or(positive), "a number above 0")?;
         let above_one = |c: f64| c.is_finite() && c > 1.0;
         check("clip_ratio_c", self.clip_ratio_c.is_none_or(above_one), "a number above 1")?;
-        check("beta", self.beta.is_none_or(positive), "a number above 0")?;
+        if self.objective == Objective::Swirl {
+            check("beta", self.beta.is_none_or(least), "a number from 0 on")?;
+        } else {
+            check("beta", self.beta.is_none_or(positive), "a number above 0")?;
+        }
+        check("num_generations", some(self.num_generations), "a whole number above 0")?;
+        check("max_completion_length", some(self.max_completion_length), "a whole number above 0")?;
+        let warm = |t: f64| (1e-4..=1e4).contains(&t);
+        check("temperature", self.temperature.is_none_or(warm), "a number from 0.0001 to 10000")?;
+        let part = |p: Option<f64>| p.is_none_or(|p| (0.0..=1.0).contains(&p));
+        check("top_p", part(self.top_p) && self.top_p != Some(0.0), "above 0, up to 1")?;
+        check("max_judge_failures", part(self.max_judge_failures), "a number from 0 to 1")?;
+        let finite = self.malformed_reward.is_none_or(f64::is_finite);
+        check("malformed_reward", finite, "a number")?;
         let half = |part: f64| (0.0..0.5).contains(&part);
         let smoothing = self.label_smoothing.is_none_or(half);
         check("label_smoothing", smoothing, "a number from 0 to below 0.5")?;

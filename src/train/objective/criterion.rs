@@ -39,7 +39,7 @@ impl Criterion {
     /// Returns the loss that the options ask for.
     pub fn new(config: &TrainConfig) -> Criterion {
         match config.objective {
-            Objective::Sft | Objective::Reinforce | Objective::Ppo => {
+            Objective::Sft | Objective::Reinforce | Objective::Ppo | Objective::Swirl => {
                 Criterion::Policy(PolicyLoss::new(config))
             }
             Objective::Dpo => Criterion::Preference(PreferenceLoss::new(config)),

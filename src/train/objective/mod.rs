@@ -5,7 +5,8 @@
 //! are computed here, in f64 and by hand, and handed to the backward pass as coefficients.
 //!
 //! ```text
-//!   policy.rs      sft, reinforce, ppo     a sum over tokens, each for itself
+//!   policy.rs      sft, reinforce, ppo,    a sum over tokens, each for itself
+//!                  swirl
 //!   preference.rs  dpo                     a function of two actions at one state
 //!   label.rs       kto                     a function of one action and a reference point
 //!   criterion.rs   which of them a run has, over the actions of a forward pass
@@ -15,12 +16,12 @@
 //! before its first forward pass: a loss does not depend on how the step is cut into batches and
 //! packed into sequences. Only pairs must stay in one forward pass, and do.
 //!
-//! Room for more. Actions that are sampled while training (`swirl`) are actions like stored ones:
-//! [`ActionLogProbs::weight`] is their advantage, known only once they are judged, and
-//! [`ActionLogProbs::start`] what the sampler said of them; the sampler takes the place of
-//! `Course::advance` as the source of a step's sequences and weights. An objective with a value
-//! head needs a second number for each token beside `now`, and a second list of derivatives in
-//! [`ActionLoss`], as the exact divergence has: `Batch` is where it would be read from the states.
+//! Actions that are sampled while training (`swirl`, see [`super::online`]) have the loss of a
+//! policy too: [`ActionLogProbs::weight`] is their advantage, known once they are judged.
+//!
+//! Room for more. An objective with a value head needs a second number for each token beside `now`,
+//! and a second list of derivatives in [`ActionLoss`], as the exact divergence has: `Batch` is where
+//! it would be read from the states.
 
 mod criterion;
 mod label;

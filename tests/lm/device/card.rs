@@ -75,7 +75,7 @@ fn every_checkpoint_agrees_with_the_cpu() {
         let cpu = open(&Device::Cpu);
         let vocabulary = cpu.config().vocab_size as u32;
         let tokens: Vec<u32> = (0..23).map(|i| (i * i * 31 + i * 7) % vocabulary).collect();
-        let batch = Packed { tokens, lengths: vec![9, 14] };
+        let batch = Packed { tokens, lengths: vec![9, 14], ..Packed::default() };
         compare(name, &cpu, &open(&card), &batch);
     }
 }
@@ -99,7 +99,12 @@ fn long_sequences_of_every_family_agree_with_the_cpu() {
             let total: usize = lengths.iter().sum();
             let tokens = (0..total as u32).map(|i| (i * i * 31 + i * 7) % 512).collect();
             let name = format!("{:?} {lengths:?}", config.family);
-            compare(&name, &on(&Device::Cpu), &on(&card), &Packed { tokens, lengths });
+            compare(
+                &name,
+                &on(&Device::Cpu),
+                &on(&card),
+                &Packed { tokens, lengths, ..Packed::default() },
+            );
         }
     }
 }
@@ -124,7 +129,7 @@ fn two_passes_are_equal_bit_for_bit() {
 
 fn batch(sequences: usize, length: usize) -> Packed {
     let tokens = (0..(sequences * length) as u32).map(|i| i * 7919 % 49_152).collect();
-    Packed { tokens, lengths: vec![length; sequences] }
+    Packed { tokens, lengths: vec![length; sequences], ..Packed::default() }
 }
 
 /// Makes one optimiser step and returns its loss, for which the card is waited for.

@@ -11,7 +11,7 @@ fn batch(config: &DecoderConfig, lengths: &[usize]) -> Packed {
     let total: usize = lengths.iter().sum();
     let vocabulary = config.vocab_size as u32;
     let tokens = (0..total as u32).map(|i| (i * i * 31 + i * 7) % vocabulary).collect();
-    Packed { tokens, lengths: lengths.to_vec() }
+    Packed { tokens, lengths: lengths.to_vec(), ..Packed::default() }
 }
 
 /// Returns the states, and the loss of every second token.
