@@ -649,7 +649,9 @@ pub struct SampleRecord {
     pub token_ids: Vec<u32>,
     /// The log-probability of each token under the policy.
     pub log_probs: Vec<f32>,
-    /// What it was worth, where it was judged.
+    /// What the judge of its training said, from 0 to 1.
+    pub verdict: Option<f64>,
+    /// What it was worth to training: the verdict less the price of its divergence.
     pub reward: Option<f64>,
     /// What training made of it.
     pub advantage: Option<f64>,

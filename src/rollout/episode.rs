@@ -376,6 +376,14 @@ pub fn check_form(message: &Message, protocol: &Protocol) -> Result<(), &'static
     }
 }
 
+/// Returns the answer in the tags of a message, where it holds one.
+pub fn answer_of(message: &Message) -> Option<String> {
+    match answers(message.text()) {
+        Answers::One(answer) => Some(answer),
+        Answers::None | Answers::Several => None,
+    }
+}
+
 fn canonical(arguments: &str) -> String {
     canonical_json(arguments).unwrap_or_else(|_| arguments.to_owned())
 }

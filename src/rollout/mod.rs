@@ -27,7 +27,7 @@ mod protocol;
 mod remote;
 mod waves;
 
-pub use episode::{Counts, Episode, Question, check_form, trajectory_id};
+pub use episode::{Counts, Episode, Question, answer_of, check_form, trajectory_id};
 pub use error::RolloutError;
 pub use local::{LocalOptions, LocalPolicy};
 pub use policy::{

@@ -105,7 +105,7 @@ fn statement(text: &str, verb: ConfigVerb) -> Result<String, Diagnostic> {
 
 /// Returns the name of an option, if it is one.
 fn word(name: &str) -> Result<&str, Diagnostic> {
-    let is_word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let is_word = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'));
     match is_word && name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         true => Ok(name),
         false => Err(fail(format!("'{name}' is no name of an option"))),

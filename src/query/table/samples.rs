@@ -18,7 +18,8 @@ pub(super) const SAMPLES: &[Spec] = &[
     ("malformed", Text, "why it is no action; null if it is one"),
     ("action_tokens", Integer, "its tokens"),
     ("log_prob", Float, "the log-probability of all its tokens under the policy"),
-    ("reward", Float, "what it was worth; null if it was not judged"),
+    ("verdict", Float, "what the judge of its training said, 0 to 1; null if it was not judged"),
+    ("reward", Float, "what it was worth to training: verdict less the price of divergence"),
     ("advantage", Float, "what training made of it"),
     ("seed", Text, "where its random numbers came from"),
 ];
@@ -48,6 +49,7 @@ pub(super) fn write_samples(view: &View, rows: &mut Rows) -> Result<(), StoreErr
             Value::Text(sample.malformed.as_deref()),
             Value::Integer(Some(sample.token_ids.len() as i64)),
             Value::Float(Some(log_prob).filter(|_| !sample.log_probs.is_empty())),
+            Value::Float(sample.verdict),
             Value::Float(sample.reward),
             Value::Float(sample.advantage),
             Value::Text(Some(&format!("{:016x}", sample.seed))),

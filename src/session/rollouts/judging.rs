@@ -8,18 +8,20 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::evaluate::titles_of;
 use super::policies::{PolicyOptions, judging_policy};
 use super::world::{World, verdict};
 use crate::diag::Diagnostic;
-use crate::model::{Json, Judge, Label, LabelName, Message, Target, Trajectory};
+use crate::model::{Json, Judge, JudgeKind, Label, LabelName, Message, Target, Trajectory};
 use crate::query::Scope;
 use crate::query::syntax::{Name, QueryStatement, WithOption};
+use crate::rollout::answer_of;
 use crate::rollout::judge::{
-    BuiltIn, Ending, ExecutedStep, GoldFacts, JudgeParts, JudgeSpec, JudgeTarget, Judged,
-    OutcomeInput, OutcomeJudge, ProcessInput, ProcessJudge, ProgramJudge, StepProgram, Tally,
-    Verdict,
+    BuiltIn, Ending, ExecutedStep, GoldFacts, JudgeError, JudgeParts, JudgeSpec, JudgeTarget,
+    Judged, OutcomeInput, OutcomeJudge, ProcessInput, ProcessJudge, ProgramJudge, StepProgram,
+    Tally, Unreadable, Verdict,
 };
 use crate::session::error::SessionError;
 use crate::session::options;
@@ -82,10 +84,12 @@ pub struct JudgeSummary {
 }
 
 /// Who judges.
-enum Judging {
+pub(in crate::session) enum Judging {
     Answers(ProgramJudge),
     Steps(StepProgram),
     World(Box<World>, JudgeNoise),
+    /// By a hash over question, state and action: a reward that means nothing, to compare with.
+    Random(u64),
     Process(Box<ProcessJudge>),
     Outcome(Box<OutcomeJudge>),
 }
@@ -135,7 +139,10 @@ pub(in crate::session) fn judge(
 }
 
 /// Returns who judges, and the judge as labels know it.
-fn judging(session: &Session, options: &JudgeOptions) -> Result<(Judging, Judge), SessionError> {
+pub(in crate::session) fn judging(
+    session: &Session,
+    options: &JudgeOptions,
+) -> Result<(Judging, Judge), SessionError> {
     let word = options.judge.as_str();
     let named = |judge: Judge| match options.name.as_str() {
         "" => judge,
@@ -148,6 +155,17 @@ fn judging(session: &Session, options: &JudgeOptions) -> Result<(Judging, Judge)
         return Ok((Judging::Steps(program), named(program.to_judge())));
     }
     let wrong = |message: String| SessionError::mistake("judge", message);
+    if word == "random" {
+        let seed = options.policy.seed;
+        let definition = Json::of(&json!({"program": "random", "version": 1, "seed": seed}));
+        let judge = Judge {
+            name: "random".to_owned(),
+            kind: JudgeKind::Program,
+            definition: Some(definition),
+            sees_gold: Some(false),
+        };
+        return Ok((Judging::Random(seed), named(judge)));
+    }
     if word == "world" {
         let noise = JudgeNoise { flipped: options.flipped, seed: options.flip_seed };
         if !(0.0..=1.0).contains(&noise.flipped) {
@@ -162,8 +180,8 @@ fn judging(session: &Session, options: &JudgeOptions) -> Result<(Judging, Judge)
         let programs = ProgramJudge::ALL.map(ProgramJudge::as_str);
         let of_steps = StepProgram::ALL.map(StepProgram::as_str);
         return Err(wrong(format!(
-            "judge = '{word}' is none; programs on answers: {}; programs on steps: {}, world; prompts \
-             for a model: process, choice, calculation, outcome",
+            "judge = '{word}' is none; programs on answers: {}; programs on steps: {}, world, random; \
+             prompts for a model: process, choice, calculation, outcome",
             programs.join(", "),
             of_steps.join(", ")
         )));
@@ -286,7 +304,7 @@ impl Task<'_> {
             ControlFlow::Continue(())
         };
         let cancelled = || self.session.cancel().is_cancelled();
-        let failed = |e: crate::rollout::judge::JudgeError| match cancelled() {
+        let failed = |e: JudgeError| match cancelled() {
             true => SessionError::Cancelled,
             false => SessionError::mistake("judge", e.to_string()),
         };
@@ -301,6 +319,11 @@ impl Task<'_> {
                 let titles = titles_of(of.meta.as_ref());
                 let gold = GoldFacts { answers: &of.gold, supporting_titles: &titles };
                 program.judge(&ExecutedStep { state: &state, action, observation }, gold)
+            }),
+            Judging::Random(seed) => by_program(open, &mut take, |one| {
+                let of = &trajectories[one.at];
+                let (state, step) = placed(of, &one.target);
+                Ok(at_random(*seed, of, state.len(), &of.steps[step].action))
             }),
             Judging::World(world, noise) => {
                 let judge = world.judging(*noise);
@@ -346,11 +369,125 @@ impl Task<'_> {
     }
 }
 
+/// An action that was sampled at a stored state and not executed.
+pub(in crate::session) struct SampledAction<'a> {
+    /// The trajectory whose state it was sampled at.
+    pub(in crate::session) of: &'a Trajectory,
+    /// The messages before it.
+    pub(in crate::session) state: Vec<Message>,
+    /// The action.
+    pub(in crate::session) action: Message,
+}
+
+impl Judging {
+    /// Judges sampled actions, in their order.
+    ///
+    /// # Errors
+    /// A judge that needs what came back; what fails for all.
+    pub(in crate::session) fn judge_sampled(
+        &mut self,
+        sampled: &[SampledAction<'_>],
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<Judged>, SessionError> {
+        let failed = |e: JudgeError| SessionError::mistake("judge", e.to_string());
+        let mut judged: Vec<Judged> =
+            vec![Judged::Failed("it said nothing".to_owned()); sampled.len()];
+        let mut take = |number: usize, one: Judged| {
+            judged[number] = one;
+            ControlFlow::Continue(())
+        };
+        let answer = |one: &SampledAction<'_>| match one.action.tool_calls.is_empty() {
+            true => answer_of(&one.action).unwrap_or_default(),
+            false => String::new(),
+        };
+        match self {
+            Judging::Steps(program) => {
+                let name = program.as_str();
+                let message = format!(
+                    "'{name}' looks at what came back, and sampled actions are not executed"
+                );
+                return Err(SessionError::mistake("judge", message));
+            }
+            Judging::Random(seed) => {
+                for (number, SampledAction { of, state, action }) in sampled.iter().enumerate() {
+                    let found = at_random(*seed, of, state.len(), action);
+                    let _ = take(number, Judged::Verdict(found));
+                }
+            }
+            Judging::World(world, noise) => {
+                let judge = world.judging(*noise);
+                for (number, SampledAction { of, state, action }) in sampled.iter().enumerate() {
+                    let asked = of.question_id.as_deref().unwrap_or_default();
+                    let found = verdict(&judge, asked, state, action)?;
+                    let _ = take(number, Judged::Verdict(found));
+                }
+            }
+            Judging::Answers(program) => {
+                for (number, one) in sampled.iter().enumerate() {
+                    let answer = answer(one);
+                    let found = program.judge(&OutcomeInput {
+                        question: one.of.question.as_deref(),
+                        gold: &one.of.gold,
+                        answer: &answer,
+                    });
+                    let _ = take(number, found.map_or_else(Judged::Unreadable, Judged::Verdict));
+                }
+            }
+            Judging::Outcome(judge) => {
+                let answers: Vec<String> = sampled.iter().map(answer).collect();
+                let inputs: Vec<OutcomeInput<'_>> = sampled
+                    .iter()
+                    .zip(&answers)
+                    .map(|(one, answer)| OutcomeInput {
+                        question: one.of.question.as_deref(),
+                        gold: &one.of.gold,
+                        answer,
+                    })
+                    .collect();
+                judge.judge(&inputs, cancelled, &mut take).map_err(failed)?;
+            }
+            Judging::Process(judge) => {
+                let tools: Vec<_> =
+                    sampled.iter().map(|one| one.of.tools.as_ref().map(Json::to_value)).collect();
+                let inputs: Vec<ProcessInput<'_>> = sampled
+                    .iter()
+                    .zip(&tools)
+                    .map(|(one, tools)| ProcessInput {
+                        question: one.of.question.as_deref(),
+                        state: &one.state,
+                        action: &one.action,
+                        tools: tools.as_ref(),
+                    })
+                    .collect();
+                judge.judge(&inputs, cancelled, &mut take).map_err(failed)?;
+            }
+        }
+        Ok(judged)
+    }
+}
+
+/// Returns a verdict that is 0 or 1 by a hash.
+fn at_random(seed: u64, of: &Trajectory, messages: usize, action: &Message) -> Verdict {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes()).update(&(messages as u64).to_le_bytes());
+    let mut add = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+    };
+    add(&of.source);
+    add(&of.id);
+    add(action.text());
+    for call in &action.tool_calls {
+        add(&call.name);
+        add(&call.arguments);
+    }
+    Verdict::of(f64::from(hasher.finalize().as_bytes()[0] & 1))
+}
+
 /// Judges by a program.
 fn by_program(
     open: &[Open],
     take: &mut dyn FnMut(usize, Judged) -> ControlFlow<()>,
-    judge: impl Fn(&Open) -> Result<Verdict, crate::rollout::judge::Unreadable>,
+    judge: impl Fn(&Open) -> Result<Verdict, Unreadable>,
 ) -> Tally {
     let mut tally = Tally::default();
     for (number, one) in open.iter().enumerate() {

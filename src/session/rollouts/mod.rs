@@ -27,7 +27,7 @@ pub use report::{Figure, Report};
 pub use resample::ResampleSummary;
 pub use run::RolloutSummary;
 
-pub(super) use judging::{JudgeOptions, judge};
+pub(super) use judging::{JudgeOptions, Judging, SampledAction, judge, judging};
 pub(super) use request::RolloutOptions;
 pub(super) use resample::{ResampleOptions, resample};
 pub(super) use run::rollout;

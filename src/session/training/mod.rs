@@ -24,6 +24,7 @@ mod examples;
 mod journal;
 mod merging;
 mod model;
+mod online;
 mod recorder;
 mod request;
 mod runs;

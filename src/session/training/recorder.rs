@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
 use super::journal::Journal;
-use crate::codec::ExampleRecord;
+use crate::codec::{ExampleRecord, SampleRecord};
 use crate::session::error::SessionError;
 use crate::session::statement::{Session, Sink};
-use crate::train::{Event, ExampleReport, Moment, StepReport};
+use crate::store::{Durability, SampleOf};
+use crate::train::{Event, ExampleReport, Moment, SampleReport, StepReport};
 
 /// Turns events into metrics, and hands them on.
 pub(super) struct Recorder<'a, 'b> {
@@ -15,6 +16,8 @@ pub(super) struct Recorder<'a, 'b> {
     run: &'a str,
     sink: &'b mut dyn Sink,
     journal: Journal,
+    /// Samples of a state in an epoch, of an objective that samples.
+    n: u64,
     /// The log-probability of each action under the start policy, where the objective needs it.
     reference: HashMap<(u64, u32), f64>,
     /// The mean negative log-probability of action tokens at each step.
@@ -31,6 +34,7 @@ impl<'a, 'b> Recorder<'a, 'b> {
         session: &'a Session,
         run: &'a str,
         journal: Journal,
+        n: u64,
         sink: &'b mut dyn Sink,
     ) -> Recorder<'a, 'b> {
         Recorder {
@@ -38,6 +42,7 @@ impl<'a, 'b> Recorder<'a, 'b> {
             run,
             sink,
             journal,
+            n,
             reference: HashMap::new(),
             losses: Vec::new(),
             evaluations: BTreeMap::new(),
@@ -109,6 +114,26 @@ impl Recorder<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Returns what is stored of a sample; `n` are drawn at a state in each epoch.
+fn drawn(sample: &SampleReport, epoch: u64, step: u64, n: u64) -> (SampleOf, SampleRecord) {
+    let SampleReport { row, number, .. } = sample;
+    let number = epoch.saturating_mul(n).saturating_add(*number as u64);
+    let record = SampleRecord {
+        text: sample.text.clone(),
+        tool: None,
+        finish_reason: sample.finish_reason.to_owned(),
+        malformed: sample.malformed.as_ref().map(|m| m.name().to_owned()),
+        token_ids: sample.tokens.clone(),
+        log_probs: sample.log_probs.clone(),
+        verdict: sample.verdict,
+        reward: sample.reward,
+        advantage: sample.advantage,
+        training_step: step,
+        seed: 0,
+    };
+    ((row.key, row.step, u32::try_from(number).unwrap_or(u32::MAX)), record)
 }
 
 /// Returns what is stored of an optimiser step.

@@ -5,13 +5,18 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::diag::{Diagnostic, did_you_mean};
-use crate::query::syntax::{Literal, WithOption};
+use crate::query::syntax::{Literal, Name, WithOption};
 use crate::session::error::SessionError;
+use crate::session::options;
+use crate::session::rollouts::JudgeOptions;
 use crate::session::statement::mistake;
 use crate::train::{ConfigError, Objective, OptionValue, TrainConfig};
 
 /// Options of TRAIN beside the trainer's.
-const OWN_OPTIONS: [&str; 5] = ["model", "reward", "eval_dataset", "device", "resume"];
+const OWN_OPTIONS: [&str; 6] = ["model", "reward", "eval_dataset", "device", "resume", "judge"];
+
+/// What the options of the judge of sampled actions begin with.
+const JUDGE_OPTIONS: &str = "judge.";
 
 const NEEDS_REWARD: &str =
     "this objective needs reward = '<SQL expression>', such as reward = 'process - 0.5'";
@@ -36,6 +41,9 @@ pub(super) struct RunConfig {
     pub(super) eval_dataset: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) device: Option<String>,
+    /// Who judges sampled actions, for an objective that samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) judge: Option<JudgeOptions>,
     pub(super) options: TrainConfig,
     /// What the run depends on beside these: hashes, versions, threads.
     #[serde(default)]
@@ -107,7 +115,21 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
         ConfigError::Combination(_) => fail(error.to_string(), None),
     })?;
     let objective = options_of_trainer.objective;
-    let uses_reward = !matches!(objective, Objective::Sft | Objective::Dpo);
+    let judge = judge(options, text)?;
+    match (&judge, objective) {
+        (None, Objective::Swirl) if !resume => {
+            let message = "'swirl' needs judge = '<who judges sampled actions>': world, process, \
+                           choice, calculation, or exact_match for answers alone";
+            return Err(fail(message.to_owned(), at("objective")));
+        }
+        (Some(_), other) if other != Objective::Swirl => {
+            let name = other.name();
+            let message = format!("option 'judge' has no effect on objective '{name}': drop it");
+            return Err(fail(message, at("judge")));
+        }
+        _ => {}
+    }
+    let uses_reward = !matches!(objective, Objective::Sft | Objective::Dpo | Objective::Swirl);
     if uses_reward && reward.is_none() && !resume {
         return Err(fail(NEEDS_REWARD.to_owned(), at("objective")));
     }
@@ -134,15 +156,31 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
         reward,
         eval_dataset,
         device,
+        judge,
         options: options_of_trainer,
         pinned: serde_json::Value::Null,
     };
     Ok(Request { config, resume })
 }
 
+/// Reads `judge = ...` and `judge.<option> = ...`, as JUDGE has them.
+fn judge(options: &[WithOption], text: &str) -> Result<Option<JudgeOptions>, SessionError> {
+    let of_judge = |option: &WithOption| {
+        let name = option.name.text.strip_prefix(JUDGE_OPTIONS).map(str::to_owned);
+        let name = name.or_else(|| (option.name.text == "judge").then(|| "judge".to_owned()))?;
+        Some(WithOption { name: Name { text: name, ..option.name.clone() }, ..option.clone() })
+    };
+    let given: Vec<WithOption> = options.iter().filter_map(of_judge).collect();
+    match given.is_empty() {
+        true => Ok(None),
+        false => options::read(&JudgeOptions::default(), &given, text).map(Some),
+    }
+}
+
 /// Reads the options that are the trainer's.
 fn of_trainer(options: &[WithOption]) -> Result<TrainConfig, ConfigError> {
-    let others = options.iter().filter(|o| !OWN_OPTIONS.contains(&o.name.text.as_str()));
+    let is_own = |name: &str| OWN_OPTIONS.contains(&name) || name.starts_with(JUDGE_OPTIONS);
+    let others = options.iter().filter(|o| !is_own(&o.name.text));
     let others: Vec<(String, OptionValue)> =
         others.map(|o| (o.name.text.clone(), option_value(&o.value))).collect();
     TrainConfig::from_options(&others)

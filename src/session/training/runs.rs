@@ -9,6 +9,7 @@ use super::card;
 use super::examples::{Stored, examples, held_out, saved};
 use super::journal::Journal;
 use super::model::{identity, load, pinned};
+use super::online::{RolloutForm, SLOTS, StoredStates};
 use super::recorder::Recorder;
 use super::request::{RunConfig, request};
 use crate::codec::{RunRecord, RunStatus};
@@ -18,6 +19,7 @@ use crate::lm::LoadedModel;
 use crate::query::Scope;
 use crate::query::parameters::with_values;
 use crate::query::syntax::{QueryStatement, Statement, WithOption};
+use crate::rollout::Protocol;
 use crate::session::describe::{token_listing, train_plan};
 use crate::session::error::SessionError;
 use crate::session::host::now_micros;
@@ -25,8 +27,8 @@ use crate::session::select::{Selection, select};
 use crate::session::statement::{Session, Sink, draft, mistake};
 use crate::store::Store;
 use crate::train::{
-    Event, Example, Objective, Outcome, Preparation, Prepared, Run, TrainPlan,
-    train as run_training,
+    Event, Example, Objective, Online, Outcome, Preparation, Prepared, Run, TrainPlan,
+    train as run_training, train_online,
 };
 
 /// What a training run did.
@@ -304,21 +306,29 @@ fn carry_out(
     let began = Instant::now();
     std::fs::create_dir_all(&directory)
         .map_err(|e| SessionError::Environment(format!("{}: {e}", directory.display())))?;
-    let mut recorder = Recorder::new(session, &record.id, Journal::new(&directory), sink);
-    let trained = run_training(
-        &Run {
-            decoder: &model.decoder,
-            tokenizer,
-            chat_template: model.chat_template.as_deref(),
-            model_identity: &identity(model),
-            prepared: ready,
-            config: &config.options,
-            directory: &directory,
-            resume: resume && has_checkpoint(&directory),
-            clock: &|| began.elapsed(),
-        },
-        &mut |event: &Event| recorder.take(event),
-    );
+    let n = config.options.num_generations.unwrap_or(4);
+    let mut recorder = Recorder::new(session, &record.id, Journal::new(&directory), n, sink);
+    let run = Run {
+        decoder: &model.decoder,
+        tokenizer,
+        chat_template: model.chat_template.as_deref(),
+        model_identity: &identity(model),
+        prepared: ready,
+        config: &config.options,
+        directory: &directory,
+        resume: resume && has_checkpoint(&directory),
+        clock: &|| began.elapsed(),
+    };
+    let mut take = |event: &Event| recorder.take(event);
+    let trained = match &config.judge {
+        None => run_training(&run, &mut take),
+        Some(options) => {
+            let mut judge = StoredStates::new(session, options)?;
+            let form = RolloutForm { renderer: &ready.renderer, protocol: Protocol::default() };
+            let online = Online { judge: &mut judge, form: &form, slots: SLOTS };
+            train_online(&run, online, &mut take)
+        }
+    };
     let Recorder { losses, evaluations, failed, .. } = recorder;
     record.ended_at = Some(now_micros());
     let trained = failed.map_or_else(|| trained.map_err(SessionError::from), Err);

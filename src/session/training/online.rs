@@ -1,0 +1,87 @@
+//! Judges of actions that are sampled while a model is trained.
+
+use std::collections::HashMap;
+
+use crate::model::{Message, Trajectory};
+use crate::render::{Action, Renderer};
+use crate::rollout::judge::Judged;
+use crate::rollout::{Protocol, check_form};
+use crate::session::error::SessionError;
+use crate::session::rollouts::{JudgeOptions, Judging, SampledAction, judging};
+use crate::session::statement::Session;
+use crate::train::{ActionForm, ActionJudge, Malformed, Proposal, TrainError, Verdict};
+
+/// How many samples are decoded together.
+pub(super) const SLOTS: usize = 16;
+
+/// A judge that finds the states of actions in the store.
+pub(super) struct StoredStates<'a> {
+    session: &'a Session,
+    judging: Judging,
+    name: String,
+}
+
+impl<'a> StoredStates<'a> {
+    /// Returns the judge that the options ask for.
+    pub(super) fn new(
+        session: &'a Session,
+        options: &JudgeOptions,
+    ) -> Result<StoredStates<'a>, SessionError> {
+        let (judging, judge) = judging(session, options)?;
+        let definition = judge.definition.as_ref().map_or("", |d| d.as_str());
+        let hash = blake3::hash(definition.as_bytes()).to_hex();
+        let name = format!("{} {}", judge.name, &hash[..16]);
+        Ok(StoredStates { session, judging, name })
+    }
+}
+
+impl ActionJudge for StoredStates<'_> {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn judge(&mut self, proposals: &[Proposal<'_>]) -> Result<Vec<Verdict>, TrainError> {
+        let view = self.session.database().view();
+        let mut keys: Vec<u64> = proposals.iter().map(|proposal| proposal.row.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let fetched = view.trajectories(&keys).map_err(|e| TrainError::Source(e.to_string()))?;
+        let by_key: HashMap<u64, Trajectory> = keys.into_iter().zip(fetched).collect();
+        let mut sampled = Vec::with_capacity(proposals.len());
+        for proposal in proposals {
+            let Some(of) = by_key.get(&proposal.row.key) else {
+                return Err(TrainError::Judge(format!("{} is not stored", proposal.row)));
+            };
+            let state: Vec<Message> = of.state(proposal.row.step).into_iter().cloned().collect();
+            let action = proposal.action.clone().into_message();
+            sampled.push(SampledAction { of, state, action });
+        }
+        let cancelled = || self.session.cancel().is_cancelled();
+        let judged = self.judging.judge_sampled(&sampled, &cancelled);
+        let judged = judged.map_err(|error| TrainError::Judge(error.to_string()))?;
+        let verdict = |one: Judged| match one {
+            Judged::Verdict(verdict) => Verdict::Value(verdict.value),
+            Judged::Unreadable(unreadable) => Verdict::Failed(unreadable.reason.to_string()),
+            Judged::Failed(why) => Verdict::Failed(why),
+        };
+        Ok(judged.into_iter().map(verdict).collect())
+    }
+}
+
+/// The form of rollouts: one call, or one answer in its tags.
+pub(super) struct RolloutForm<'a> {
+    pub(super) renderer: &'a Renderer,
+    pub(super) protocol: Protocol,
+}
+
+impl ActionForm for RolloutForm<'_> {
+    fn read(&self, text: &str) -> Result<Action, Malformed> {
+        let action = self.renderer.parse_action(text).map_err(Malformed::Unreadable)?;
+        match check_form(&action.clone().into_message(), &self.protocol) {
+            Ok(()) => Ok(action),
+            Err("no_action") => Err(Malformed::Nothing),
+            Err("several_calls" | "both") => Err(Malformed::Several),
+            Err(other) => Err(Malformed::Unreadable(other.to_owned())),
+        }
+    }
+}
