@@ -1,13 +1,14 @@
 //! A tool behind an address that takes HTTP.
 
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use reqwest::{Client, Request, Response, Url, redirect};
+use reqwest::{Client, Request, Response, Url};
 use serde_json::Value;
 
 use super::super::backend::{Cancelled, ToolOutput};
 use super::error::ProxyError;
 use super::template::{Body, Call, Template};
 use super::worker::{ProxyLimits, Worker};
+use crate::http::{client_builder, innermost_cause};
 
 /// How the address is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +83,7 @@ impl HttpTool {
         let (client, limit_bytes) = (self.client.clone(), self.limits.answer_bytes);
         self.worker.run(self.limits.time, cancelled, async move {
             let url = request.url().clone();
-            let response = client.execute(request).await.map_err(|e| unreachable(&url, &e))?;
+            let response = client.execute(request).await.map_err(|e| unreachable(&url, e))?;
             let status = response.status();
             let text = read(response, limit_bytes).await?;
             Ok(if status.is_success() {
@@ -140,9 +141,7 @@ fn with_body(mut request: Request, body: String) -> Request {
 /// Returns a client that calls what it is told to call and nothing else. Certificates are checked
 /// against those that the system trusts.
 pub(super) fn client() -> Result<Client, ProxyError> {
-    // Fails where it is set already, by an earlier client.
-    let _set = rustls::crypto::ring::default_provider().install_default();
-    let built = Client::builder().no_proxy().redirect(redirect::Policy::none()).build();
+    let built = client_builder().build();
     built.map_err(|error| ProxyError::Run(std::io::Error::other(error)))
 }
 
@@ -182,19 +181,14 @@ fn wrong(part: &str, text: &str, problem: &str) -> ProxyError {
     ProxyError::Template { part, text, problem }
 }
 
-fn unreachable(url: &Url, error: &reqwest::Error) -> ProxyError {
-    // The outermost text says only that a request failed; the innermost says why.
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    ProxyError::Unreachable { target: url.to_string(), problem: cause.to_string() }
+fn unreachable(url: &Url, error: reqwest::Error) -> ProxyError {
+    ProxyError::Unreachable { target: url.to_string(), problem: innermost_cause(error) }
 }
 
 async fn read(mut response: Response, limit_bytes: usize) -> Result<String, ProxyError> {
     let url = response.url().clone();
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&url, &error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&url, error))? {
         if bytes.len() + chunk.len() > limit_bytes {
             return Err(ProxyError::TooLarge { limit_bytes });
         }

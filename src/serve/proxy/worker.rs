@@ -1,17 +1,13 @@
 //! Work that waits for others, run for callers that block.
 
 use std::io;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::time::timeout;
+use tokio::runtime::Handle;
 
 use super::super::backend::Cancelled;
 use super::error::ProxyError;
-
-/// How often a blocked caller is asked whether it still wants the answer.
-const ASKED_EVERY: Duration = Duration::from_millis(20);
+use crate::http::{self, Waited};
 
 /// What a tool elsewhere cannot exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,22 +25,15 @@ impl Default for ProxyLimits {
 }
 
 /// One thread on which calls wait.
-pub(super) struct Worker {
-    /// Taken out when the worker ends, without waiting.
-    runtime: Option<Runtime>,
-    handle: Handle,
-}
+pub(super) struct Worker(http::Worker);
 
 impl Worker {
     pub fn start() -> Result<Worker, ProxyError> {
-        let mut builder = Builder::new_multi_thread();
-        let runtime =
-            builder.worker_threads(1).enable_io().enable_time().thread_name("proxy").build()?;
-        Ok(Worker { handle: runtime.handle().clone(), runtime: Some(runtime) })
+        Ok(Worker(http::Worker::start("proxy")?))
     }
 
     pub fn handle(&self) -> &Handle {
-        &self.handle
+        self.0.handle()
     }
 
     /// Waits for the work's outcome; work that comes too late is dropped.
@@ -54,33 +43,11 @@ impl Worker {
         cancelled: Cancelled,
         work: impl Future<Output = Result<T, ProxyError>> + Send + 'static,
     ) -> Result<T, ProxyError> {
-        let (send, receive) = sync_channel(1);
-        let task = self.handle.spawn(async move {
-            let seconds = time.as_secs_f64();
-            let outcome = timeout(time, work).await;
-            // A caller that left does not read this.
-            let _read = send.send(outcome.unwrap_or(Err(ProxyError::OutOfTime { seconds })));
-        });
-        loop {
-            match receive.recv_timeout(ASKED_EVERY) {
-                Ok(outcome) => return outcome,
-                Err(RecvTimeoutError::Timeout) if cancelled() => {
-                    task.abort();
-                    return Err(ProxyError::Cancelled);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(ProxyError::Run(io::Error::other("a thread stopped; a bug")));
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+        match self.0.run(time, cancelled, work) {
+            Waited::Done(outcome) => outcome,
+            Waited::OutOfTime => Err(ProxyError::OutOfTime { seconds: time.as_secs_f64() }),
+            Waited::Cancelled => Err(ProxyError::Cancelled),
+            Waited::Broken => Err(ProxyError::Run(io::Error::other("a thread stopped; a bug"))),
         }
     }
 }
