@@ -84,8 +84,9 @@ impl Packed {
     /// or is longer than the context, or a token is not in the vocabulary.
     pub(super) fn check(&self, context: usize, vocabulary: usize) -> Result<(), LmError> {
         let fail = |what: String, expected: String| Err(LmError::Batch { what, expected });
-        let parts = self.lengths.iter().chain(self.branches.iter().map(|branch| &branch.length));
-        let total = parts.fold(Some(0usize), |sum, n| sum?.checked_add(*n));
+        let branches = self.branches.iter().map(|branch| &branch.length);
+        let mut parts = self.lengths.iter().chain(branches);
+        let total = parts.try_fold(0usize, |sum, n| sum.checked_add(*n));
         if total != Some(self.tokens.len()) || self.tokens.is_empty() {
             let branches = match self.branches.len() {
                 0 => String::new(),
