@@ -23,7 +23,10 @@ fn one(name: &str, text: &str) -> Question {
     read.remove(0).unwrap().1
 }
 
-fn summary(question: &Question) -> (&str, &str, Vec<&str>, Option<u32>, Option<&str>, Vec<&str>) {
+/// Identifier, text, gold, hops, kind and titles.
+type Summary<'a> = (&'a str, &'a str, Vec<&'a str>, Option<u32>, Option<&'a str>, Vec<&'a str>);
+
+fn summary(question: &Question) -> Summary<'_> {
     let Question { id, question, gold, hops, kind, supporting_titles, .. } = question;
     let gold = gold.iter().map(String::as_str).collect();
     let titles = supporting_titles.iter().map(String::as_str).collect();

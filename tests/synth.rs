@@ -7,7 +7,7 @@ use std::path::Path;
 
 use swirldb::exchange::{Imported, ReadOptions, Record, open};
 use swirldb::model::{LabelName, Target};
-use swirldb::synth::{Kind, Shape, SynthOptions, World, bench, write};
+use swirldb::synth::{ActionForm, Kind, Shape, StudyOptions, SynthOptions, World, bench, write};
 
 fn made(shape: Shape, questions: usize, samples: usize) -> Vec<u8> {
     let options = SynthOptions { shape, questions, samples, ..SynthOptions::default() };
@@ -146,6 +146,37 @@ fn bulk_data_has_the_steps_that_were_asked_for() {
     assert_eq!(models.len(), 5);
     let failed = imported.iter().flat_map(|i| &i.trajectory.steps);
     assert!(failed.flat_map(|s| &s.observation).any(|m| m.error == Some(true)));
+}
+
+#[test]
+fn trajectories_of_the_study_are_read_with_their_labels() {
+    for form in ActionForm::ALL {
+        let study = StudyOptions {
+            questions: 60,
+            held_out: 20,
+            samples: 2,
+            form,
+            ..StudyOptions::default()
+        };
+        let options = SynthOptions { shape: Shape::Study, study, ..SynthOptions::default() };
+        let mut out = Vec::new();
+        write(&options, &mut out).unwrap();
+        let imported = imported(&out);
+        assert_eq!(imported.len(), 160);
+        for Imported { trajectory, labels, .. } in imported {
+            let steps = labels.iter().filter(|l| matches!(l.target, Target::Step(_))).count();
+            assert_eq!(steps, trajectory.steps.len(), "{}", trajectory.id);
+            assert_eq!((trajectory.prompt.len(), trajectory.gold.len()), (2, 1));
+            let calls = trajectory.steps.iter().filter(|s| !s.observation.is_empty()).count();
+            assert_eq!(
+                trajectory.n_tool_calls() == calls as u64,
+                form == ActionForm::Calls || calls == 0
+            );
+            let outcome = labels.iter().find(|l| l.name == LabelName::outcome()).unwrap();
+            let right = trajectory.answer.as_ref().is_some_and(|a| trajectory.gold.contains(a));
+            assert_eq!(right, outcome.value > 0.5, "{}", trajectory.id);
+        }
+    }
 }
 
 #[test]

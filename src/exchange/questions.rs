@@ -1,13 +1,15 @@
 //! The questions of evaluations, as their authors release them.
 //!
-//! | set | what gives a record away | gold | hops | kind |
-//! |---|---|---|---|---|
-//! | HotpotQA | `supporting_facts` | `answer` | titles of the facts | `type` |
-//! | 2WikiMultihopQA | `evidences` too | `answer`, `answer_aliases` | `evidences` | `type` |
-//! | MuSiQue | `paragraphs` or `question_decomposition` | `answer`, `answer_aliases` | steps of the decomposition | |
-//! | BeerQA | `src` and `answers` | `answers` | paragraphs of `context` | `src` |
-//! | GSM8K | `####` in `answer` | what stands behind it | | `arithmetic` |
-//! | Bamboogle, and others | `question` and an answer | `answer`, `answers`, `gold`, .. | `hops` | `type`, `kind` |
+//! | set | what gives a record away | gold | hops |
+//! |---|---|---|---|
+//! | HotpotQA | `supporting_facts` | `answer` | titles of the facts |
+//! | 2WikiMultihopQA | `evidences` too | `answer`, `answer_aliases` | `evidences` |
+//! | MuSiQue | `paragraphs`, `question_decomposition` | as before | the decomposition's |
+//! | BeerQA | `src` and `answers` | `answers` | paragraphs of `context` |
+//! | GSM8K | `####` in `answer` | what stands behind it | |
+//! | Bamboogle, others | `question` and an answer | `answer`, `gold`, .. | `hops` |
+//!
+//! The kind is the record's `type`, BeerQA's `src`, and `arithmetic` for GSM8K.
 //!
 //! A file is JSON lines, one array, an object whose `data` is one (BeerQA), the rows of a Parquet
 //! file, or comma-separated values with a first line that names `Question` and `Answer`

@@ -447,3 +447,27 @@ fn actions_are_short_and_questions_files_are_whole() {
         assert_eq!(world.tags(split).last().unwrap(), "answer");
     }
 }
+
+#[test]
+fn no_text_is_too_odd_for_the_judge() {
+    let world = StudyWorld::new(&StudyOptions { questions: 40, held_out: 10, ..small() });
+    let judge = WorldJudge::new(world.questions(), JudgeNoise::default());
+    let pieces = "(<search_query>|</search_query>|<math_exp>|</math_exp>|<answer>|</answer>|\
+                  <tool_call>|</tool_call>|\\{\"name\": \"search\"\\}|The |mayor of | is | -> |\
+                  [0-9]{1,4}|[-+*/.<>é ]){0,9}";
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let strategy = (0..world.questions().len(), [pieces, pieces, pieces]);
+    let ran = runner.run(&strategy, |(at, [first, result, action])| {
+        let question = &world.questions()[at];
+        let mut state = world.prompt(question);
+        state.push(Message::new(role::ASSISTANT, first));
+        state.push(Message::new(role::USER, result));
+        let state: Vec<&Message> = state.iter().collect();
+        let verdict = judge.judge_text(&question.id, &state, &action).unwrap();
+        // Whatever is written, nobody is right by chance here: no piece names what is asked for.
+        proptest::prop_assert!(!verdict.good, "{} {:?} {:?}", action, state, verdict);
+        let _ = world.call(Edition::Base, "calculator", &action);
+        Ok(())
+    });
+    ran.unwrap();
+}
