@@ -10,7 +10,7 @@ use crate::synth::{JudgeNoise, Split, StudyOptions, StudyWorld, WorldJudge};
 use crate::tools::ToolOutput;
 
 /// A world, and what it was asked for with.
-pub(super) struct World {
+pub(in crate::session) struct World {
     study: StudyWorld,
     /// The options as given.
     text: String,

@@ -110,7 +110,12 @@ impl Recorder<'_, '_> {
                 let of = actions.iter().map(|(row, values)| ((row.key, row.step), sum(values)));
                 self.reference.extend(of);
             }
-            Event::Samples { .. } | Event::Checkpoint { .. } | Event::Finished(_) => {}
+            Event::Samples { epoch, step, samples } => {
+                let all: Vec<_> =
+                    samples.iter().map(|sample| drawn(sample, *epoch, *step, self.n)).collect();
+                store.put_samples(self.run, &all, Durability::Later)?;
+            }
+            Event::Checkpoint { .. } | Event::Finished(_) => {}
         }
         Ok(())
     }
