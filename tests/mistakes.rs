@@ -12,7 +12,7 @@ use crate::syntax::goldens;
 
 /// Kinds of mistakes that no statement and no command at the prompt can make, and the tests that
 /// make them.
-const OF_THE_PROGRAM: [(&str, &str); 29] = [
+const OF_THE_PROGRAM: [(&str, &str); 31] = [
     ("ambiguous", "tools: expressions of the calculator"),
     ("bundle", "runs: a bundle is made again to the last bit"),
     ("character", "tools: expressions of the calculator"),
@@ -20,6 +20,7 @@ const OF_THE_PROGRAM: [(&str, &str); 29] = [
     ("dataset-in-use", "datasets: a dataset is dropped unless a run needs it"),
     ("document", "corpora: what is left out of a corpus is told"),
     ("demo", "the demo's folder holds something else: by hand"),
+    ("evaluate", "rollouts: an answer without gold is told"),
     ("expression", "session: a reward that is no expression"),
     ("evaluation", "trec: files that are wrong, evaluation: rankings that are"),
     ("one-query", "program: swirl export and swirl sample take a query"),
@@ -32,6 +33,7 @@ const OF_THE_PROGRAM: [(&str, &str); 29] = [
     ("one-statement", "corpora: an agent reads and changes nothing"),
     ("read-only", "corpora: an agent reads and changes nothing"),
     ("recording", "tools: lines that are no recordings"),
+    ("renderer", "a chat template that loses calls, asked for by name: render"),
     ("run", "program: swirl train --resume of a run that is no training"),
     ("sample", "runs: samples of stored states"),
     ("serve", "serve: options that do not hold"),

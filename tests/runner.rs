@@ -30,6 +30,7 @@ mod queries;
 mod ranking;
 mod render;
 mod rollout;
+mod rollouts;
 mod runs;
 mod schema;
 mod score;

@@ -380,6 +380,18 @@ pub(in crate::session) struct SampledAction<'a> {
 }
 
 impl Judging {
+    /// Checks that actions can be judged that are not executed.
+    ///
+    /// # Errors
+    /// A judge that needs what came back.
+    pub(in crate::session) fn check_sampled(&self) -> Result<(), SessionError> {
+        let Judging::Steps(program) = self else { return Ok(()) };
+        let name = program.as_str();
+        let message =
+            format!("'{name}' looks at what came back, and sampled actions are not executed");
+        Err(SessionError::mistake("judge", message))
+    }
+
     /// Judges sampled actions, in their order.
     ///
     /// # Errors
@@ -401,13 +413,7 @@ impl Judging {
             false => String::new(),
         };
         match self {
-            Judging::Steps(program) => {
-                let name = program.as_str();
-                let message = format!(
-                    "'{name}' looks at what came back, and sampled actions are not executed"
-                );
-                return Err(SessionError::mistake("judge", message));
-            }
+            Judging::Steps(_) => self.check_sampled()?,
             Judging::Random(seed) => {
                 for (number, SampledAction { of, state, action }) in sampled.iter().enumerate() {
                     let found = at_random(*seed, of, state.len(), action);

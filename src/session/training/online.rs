@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use super::request::RunConfig;
 use crate::model::{Message, Trajectory};
 use crate::render::{Action, Renderer};
 use crate::rollout::judge::Judged;
 use crate::rollout::{Protocol, check_form};
 use crate::session::error::SessionError;
-use crate::session::rollouts::{JudgeOptions, Judging, SampledAction, judging};
+use crate::session::rollouts::{Judging, SampledAction, judging};
 use crate::session::statement::Session;
 use crate::train::{ActionForm, ActionJudge, Malformed, Proposal, TrainError, Verdict};
 
@@ -22,16 +23,18 @@ pub(super) struct StoredStates<'a> {
 }
 
 impl<'a> StoredStates<'a> {
-    /// Returns the judge that the options ask for.
-    pub(super) fn new(
+    /// Returns the judge that a run asks for, if it asks for one.
+    pub(super) fn of(
         session: &'a Session,
-        options: &JudgeOptions,
-    ) -> Result<StoredStates<'a>, SessionError> {
+        config: &RunConfig,
+    ) -> Result<Option<StoredStates<'a>>, SessionError> {
+        let Some(options) = &config.judge else { return Ok(None) };
         let (judging, judge) = judging(session, options)?;
+        judging.check_sampled()?;
         let definition = judge.definition.as_ref().map_or("", |d| d.as_str());
         let hash = blake3::hash(definition.as_bytes()).to_hex();
         let name = format!("{} {}", judge.name, &hash[..16]);
-        Ok(StoredStates { session, judging, name })
+        Ok(Some(StoredStates { session, judging, name }))
     }
 }
 

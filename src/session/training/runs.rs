@@ -92,12 +92,14 @@ pub(in crate::session) fn train(
     let examples = examples(scope.view, &selection.rows)?;
     let held_out = held_out(session, scope.view, &config, &examples)?;
     let ready = ready(session, &model, &config, &examples, &held_out)?;
+    let mut judge = StoredStates::of(session, &config)?;
     config.pinned = pinned(&model);
     drop_orphan(store, &run, &text)?;
     session.database().save_dataset(scope.view, draft, &selection.rows)?;
     let record = begun(&run, &run, &config, &statement.text)?;
     store.put_run(&record)?;
-    let mut summary = carry_out(session, &config, &model, &ready, record, false, sink)?;
+    let start = Start { record, resume: false, judge: judge.as_mut() };
+    let mut summary = carry_out(session, &config, &model, &ready, start, sink)?;
     summary.without_reward = selection.without_reward;
     Ok(summary)
 }
@@ -150,9 +152,11 @@ pub(super) fn repeat(
     let examples = examples(&view, &rows)?;
     let held_out = held_out(session, &view, &config, &examples)?;
     let ready = ready(session, model, &config, &examples, &held_out)?;
+    let mut judge = StoredStates::of(session, &config)?;
     config.pinned = pinned(model);
     let record = begun(name, dataset, &config, statement)?;
-    let summary = carry_out(session, &config, model, &ready, record, false, sink)?;
+    let start = Start { record, resume: false, judge: judge.as_mut() };
+    let summary = carry_out(session, &config, model, &ready, start, sink)?;
     Ok((summary, config))
 }
 
@@ -172,7 +176,9 @@ pub(in crate::session) fn resume(
     let examples = examples(&view, &rows)?;
     let held_out = held_out(session, &view, &config, &examples)?;
     let ready = ready(session, &model, &config, &examples, &held_out)?;
-    carry_out(session, &config, &model, &ready, record, true, sink)
+    let mut judge = StoredStates::of(session, &config)?;
+    let start = Start { record, resume: true, judge: judge.as_mut() };
+    carry_out(session, &config, &model, &ready, start, sink)
 }
 
 /// Returns the training run of a name.
@@ -286,16 +292,24 @@ pub(super) fn directory(store: &Store, run: &str) -> PathBuf {
     store.path().join("runs").join(folder_of(run))
 }
 
+/// How a run begins.
+struct Start<'a, 'b> {
+    record: RunRecord,
+    resume: bool,
+    /// Who judges, for an objective that samples.
+    judge: Option<&'a mut StoredStates<'b>>,
+}
+
 /// Runs the training, stores its metrics and what became of it.
 fn carry_out(
     session: &Session,
     config: &RunConfig,
     model: &LoadedModel,
     ready: &Prepared,
-    mut record: RunRecord,
-    resume: bool,
+    start: Start<'_, '_>,
     sink: &mut dyn Sink,
 ) -> Result<TrainSummary, SessionError> {
+    let Start { mut record, resume, judge } = start;
     let store = session.database().store();
     let directory = directory(store, &record.id);
     let Some(tokenizer) = &model.tokenizer else {
@@ -320,12 +334,11 @@ fn carry_out(
         clock: &|| began.elapsed(),
     };
     let mut take = |event: &Event| recorder.take(event);
-    let trained = match &config.judge {
+    let trained = match judge {
         None => run_training(&run, &mut take),
-        Some(options) => {
-            let mut judge = StoredStates::new(session, options)?;
+        Some(judge) => {
             let form = RolloutForm { renderer: &ready.renderer, protocol: Protocol::default() };
-            let online = Online { judge: &mut judge, form: &form, slots: SLOTS };
+            let online = Online { judge, form: &form, slots: SLOTS };
             train_online(&run, online, &mut take)
         }
     };
