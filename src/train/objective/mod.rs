@@ -19,9 +19,9 @@
 //! Actions that are sampled while training (`swirl`, see [`super::online`]) have the loss of a
 //! policy too: [`ActionLogProbs::weight`] is their advantage, known once they are judged.
 //!
-//! Room for more. An objective with a value head needs a second number for each token beside `now`,
-//! and a second list of derivatives in [`ActionLoss`], as the exact divergence has: `Batch` is where
-//! it would be read from the states.
+//! Room for more. An objective with a value head needs a second number for each token beside
+//! `now`, and a second list of derivatives in [`ActionLoss`], as the exact divergence has: `Batch`
+//! is where it would be read from the states.
 
 mod criterion;
 mod label;

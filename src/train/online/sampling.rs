@@ -152,12 +152,11 @@ impl Sampling {
         let samples = self.sampler.run(&requests, Some(tokenizer), &mut watch)?.samples;
         all.extend(places.into_iter().zip(samples).map(|((sequence, state, number), sample)| {
             let ended = matches!(sample.end, End::StopToken(_));
-            let body = sample.tokens.strip_suffix(&[self.end_of_turn]).unwrap_or(&sample.tokens);
             Drawn {
                 sequence,
                 state,
                 number,
-                text: tokenizer.decode(body),
+                text: sample.text.unwrap_or_default(),
                 log_probs: sample.log_probs,
                 ended,
                 tokens: sample.tokens,
