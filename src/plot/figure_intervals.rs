@@ -43,12 +43,15 @@ pub(super) fn of_intervals(chart: &Chart, intervals: &Intervals, sheet: Sheet) -
             Lane::Row { interval, .. } => [interval.low, interval.value, interval.high].map(place),
         })
         .collect();
-    for mark in &marks {
-        frame.scene.line(vec![(mark.at, frame.top), (mark.at, bottom)], RULE, 1.0);
-    }
-    // What differs from nothing is seen.
-    if let Some(zero) = zero {
-        frame.scene.line(vec![(zero, frame.top), (zero, bottom)], INK, 1.0);
+    for (top, end) in stretches(&lanes) {
+        let (top, end) = (frame.top + 3.0 + LANE * top as f64, frame.top + 3.0 + LANE * end as f64);
+        for mark in &marks {
+            frame.scene.line(vec![(mark.at, top), (mark.at, end.min(bottom))], RULE, 1.0);
+        }
+        // What differs from nothing is seen.
+        if let Some(zero) = zero {
+            frame.scene.line(vec![(zero, top), (zero, end.min(bottom))], INK, 1.0);
+        }
     }
     let told_at = frame.left + frame.width + 12.0;
     for (at, (lane, [start, middle, end])) in lanes.iter().zip(places).enumerate() {
@@ -81,4 +84,18 @@ pub(super) fn of_intervals(chart: &Chart, intervals: &Intervals, sheet: Sheet) -
     let end = frame.scene.width;
     frame.foot(&marks, &named(&intervals.value, grid.time_note()), end);
     frame.finished(notes(chart))
+}
+
+/// Returns from where to where there are rows; the names of groups have no lines behind them.
+fn stretches(lanes: &[Lane<'_>]) -> Vec<(usize, usize)> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    let is_row = |lane: &Lane<'_>| matches!(lane, Lane::Row { .. });
+    for run in lanes.chunk_by(|a, b| is_row(a) == is_row(b)) {
+        if is_row(&run[0]) {
+            out.push((at, at + run.len()));
+        }
+        at += run.len();
+    }
+    out
 }

@@ -5,8 +5,8 @@ use super::grid::Grid;
 use super::label::{grouped, visible};
 use super::lines::around;
 
-/// Rows that are drawn; more are not told apart on one page.
-const ROWS_MAX: usize = 80;
+/// Lines of a picture, names of groups among them; more are not seen at one time.
+const LANES_MAX: usize = 60;
 
 /// A number, the interval around it, and what they are of.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -68,10 +68,15 @@ impl Intervals {
             }
         }
         rows.sort_by_key(|row| groups.iter().position(|group| *group == row.group));
-        rows.truncate(ROWS_MAX);
-        let note = (all > ROWS_MAX)
-            .then(|| format!("the first {ROWS_MAX} of {} rows", grouped(all as f64)));
-        Some((Intervals { value, rows, names }, note))
+        rows.truncate(LANES_MAX);
+        let mut intervals = Intervals { value, rows, names };
+        while intervals.lanes().len() > LANES_MAX {
+            intervals.rows.pop();
+        }
+        let shown = intervals.rows.len();
+        let note = (all > shown)
+            .then(|| format!("the first {shown} of {} intervals", grouped(all as f64)));
+        Some((intervals, note))
     }
 
     /// Returns the lines of the picture from top to bottom. A group of one row without a name is

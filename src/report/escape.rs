@@ -87,16 +87,34 @@ fn is_leading(letters: &[char], at: usize) -> bool {
     }
 }
 
-/// Returns a text as code in Markdown, also in a cell; nothing for no text.
-pub(super) fn markdown_code(text: &str) -> String {
+/// Returns a text as code in Markdown; nothing for no text. `is_cell` says whether it stands in a
+/// table, where bars end cells in code too.
+pub(super) fn markdown_code(text: &str, is_cell: bool) -> String {
     let text = clean(text);
-    if text.is_empty() {
-        return String::new();
+    let is_plain = text.trim() == text && !text.contains('\n');
+    match text.is_empty() {
+        true => String::new(),
+        // Before a bar it would be taken for the bar's own.
+        false if is_plain && !(is_cell && text.contains('\\')) => {
+            let bar = if is_cell { "\\|" } else { "|" };
+            between_backticks(&text).replace('|', bar)
+        }
+        false => code_element(&text),
     }
-    if !text.contains(['`', '|', '\\', '\n']) && text.trim() == text {
-        return format!("`{text}`");
-    }
-    // Within backticks nothing can be escaped: the element takes references to characters.
+}
+
+/// Returns a text between more backticks than it has side by side.
+fn between_backticks(text: &str) -> String {
+    let longest = text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    // One space at each side is taken off by readers.
+    let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
+    format!("{fence}{space}{text}{space}{fence}")
+}
+
+/// Returns a text as an element of HTML in Markdown: between backticks nothing can be escaped, here
+/// references to characters can stand.
+fn code_element(text: &str) -> String {
     let mut out = "<code>".to_owned();
     for letter in text.chars() {
         match letter {

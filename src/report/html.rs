@@ -150,7 +150,12 @@ impl Page {
             }
         }
         let below = escaped(&one_line(figure.below()));
-        let space = if below.is_empty() { "" } else { " " };
+        // The title becomes a sentence where another one follows.
+        let space = match (below.is_empty(), title.ends_with(['.', '!', '?'])) {
+            (true, _) => "",
+            (false, true) => " ",
+            (false, false) => ". ",
+        };
         let _ = writeln!(
             self.out,
             "</div>\n<figcaption><b>Figure {number}.</b> {title}{space}{below}</figcaption>\n</figure>"

@@ -66,22 +66,20 @@ fn titled(what: &str, number: usize, title: &str) -> String {
 
 fn of_text(text: &Text) -> String {
     let mut out = String::new();
-    // Neighbours are one text: `1` and `. ` begin a list together.
-    for runs in text.runs.chunk_by(|a, b| matches!((a, b), (Run::Plain(_), Run::Plain(_)))) {
-        match runs {
-            [Run::Code(code)] => out.push_str(&escape::markdown_code(code)),
-            runs => {
-                let plain: String = runs
-                    .iter()
-                    .map(|run| match run {
-                        Run::Plain(text) | Run::Code(text) => text.as_str(),
-                    })
-                    .collect();
-                let is_first = out.trim().is_empty();
-                let plain = if is_first { plain.trim_start() } else { &plain };
-                out.push_str(&escape::markdown(plain, is_first));
-            }
+    // Neighbours are one: `1` and `. ` begin a list together, two fences are a longer one.
+    let is_plain = |run: &Run| matches!(run, Run::Plain(_));
+    for runs in text.runs.chunk_by(|a, b| is_plain(a) == is_plain(b)) {
+        let words = |run: &Run| match run {
+            Run::Plain(words) | Run::Code(words) => words.clone(),
+        };
+        let joined: String = runs.iter().map(words).collect();
+        if !is_plain(&runs[0]) {
+            out.push_str(&escape::markdown_code(&joined, false));
+            continue;
         }
+        let is_first = out.trim().is_empty();
+        let joined = if is_first { joined.trim_start() } else { &joined };
+        out.push_str(&escape::markdown(joined, is_first));
     }
     out.trim().to_owned()
 }
@@ -89,7 +87,7 @@ fn of_text(text: &Text) -> String {
 fn of_facts(facts: &[Fact]) -> String {
     let line = |fact: &Fact| {
         let name = escape::markdown(&escape::one_line(&fact.name), true);
-        format!("- {name}: {}", escape::markdown_code(&fact.value)).trim_end().to_owned()
+        format!("- {name}: {}", escape::markdown_code(&fact.value, false)).trim_end().to_owned()
     };
     facts.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -156,7 +154,7 @@ fn of_cell(column: &Column, cell: &Cell) -> String {
     let told = column.print(cell);
     match (cell, column.kind) {
         (Cell::Missing, _) => told,
-        (_, Kind::Code) => escape::markdown_code(&told),
+        (_, Kind::Code) => escape::markdown_code(&told, true),
         (Cell::Text(_), _) => escape::markdown(told.trim(), false),
         // Brackets of intervals make no link: nothing on the page is defined as one.
         _ => told.replace('<', "\\<"),

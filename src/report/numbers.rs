@@ -3,8 +3,10 @@
 use crate::plot::fixed;
 use crate::score::Estimate;
 
-/// Digits behind the point of a p-value; smaller ones are said to be below the smallest of these.
+/// Digits behind the point of a p-value.
 const P_DIGITS: usize = 3;
+/// The smallest p-value that these can say; smaller ones are said to be below it.
+const P_LEAST: f64 = 0.001;
 
 /// Returns a share with `digits` behind the point and none before it below 1: `.512`, `1.000`.
 pub fn print_share(share: f64, digits: usize) -> String {
@@ -31,10 +33,9 @@ pub fn print_estimate(estimate: Estimate, digits: usize) -> String {
 
 /// Returns a p-value: `.032`, and `<.001` below that.
 pub fn print_p_value(p: f64) -> String {
-    let least = 0.1_f64.powi(P_DIGITS as i32);
-    match p {
-        _ if (0.0..least).contains(&p) => format!("<{}", print_share(least, P_DIGITS)),
-        _ => print_share(p, P_DIGITS),
+    match (0.0..P_LEAST).contains(&p) {
+        true => format!("<{}", print_share(P_LEAST, P_DIGITS)),
+        false => print_share(p, P_DIGITS),
     }
 }
 

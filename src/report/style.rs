@@ -34,10 +34,11 @@ border-bottom: 1px solid var(--rule); }
 th { border-bottom-color: var(--quiet); }
 th:first-child, td:first-child { padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
-td { min-width: 4rem; max-width: 24rem; overflow-wrap: anywhere; }
+th, td { max-width: 24rem; overflow-wrap: break-word; }
 .right { text-align: right; }
 .centre { text-align: center; }
-.number { font-variant-numeric: tabular-nums; white-space: nowrap; min-width: 0; max-width: none; }
+.number { font-variant-numeric: tabular-nums; white-space: nowrap; max-width: none; }
+td code { overflow-wrap: break-word; }
 dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; \
 gap: 0.35rem 1rem; margin: 1rem 0; }
 dt { color: var(--quiet); overflow-wrap: anywhere; }
