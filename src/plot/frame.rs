@@ -66,7 +66,7 @@ impl Frame {
         let mut scene = Scene { title: title.to_owned(), width: whole_width, ..Scene::default() };
         let shown = cut(title, TITLE_SIZE, (whole_width - 2.0 * MARGIN) / 1.08);
         let style = TextStyle { size: TITLE_SIZE, is_bold: true, ..TextStyle::default() };
-        let mut y = if sheet.has_title { 26.0 } else { 0.0 };
+        let mut y = if sheet.has_title { 26.0 } else { -8.0 };
         if sheet.has_title {
             scene.styled((MARGIN, y), &shown, style);
         }

@@ -12,9 +12,9 @@ const DIGITS: usize = 3;
 /// Columns of a figure as text: what is read without breaks in a diff or beside code.
 const TEXT_WIDTH: usize = 88;
 
-/// Points of a figure as SVG from left to right: half of the page's column and the whole of a
-/// phone, so that letters are read on both.
-const SVG_WIDTH: f64 = 480.0;
+/// Points of a figure as SVG from left to right: little more than a phone has, and so many that it
+/// can be half as wide again on a page, so that letters are read on both.
+const SVG_WIDTH: f64 = 420.0;
 
 /// A picture with a title, and what it cannot say itself.
 #[derive(Clone, Debug, PartialEq)]

@@ -95,12 +95,12 @@ impl Page {
         self.tables += 1;
         let number = self.tables;
         let caption = escaped(&one_line(table.caption()));
-        // Wider than a phone it is moved by hand, and by keys, under its name.
+        // Wider than a phone it is moved by hand, and by keys, under its caption.
         let _ = write!(
             self.out,
-            "<div class=\"wide\" role=\"region\" tabindex=\"0\" \
-             aria-labelledby=\"table-{number}\">\n<table>\n\
-             <caption id=\"table-{number}\"><b>Table {number}.</b> {caption}</caption>\n"
+            "<p class=\"caption\" id=\"table-{number}\"><b>Table {number}.</b> {caption}</p>\n\
+             <div class=\"wide\" role=\"region\" tabindex=\"0\" \
+             aria-labelledby=\"table-{number}\">\n<table aria-labelledby=\"table-{number}\">\n"
         );
         let columns = table.columns();
         if !columns.is_empty() {

@@ -25,13 +25,12 @@ code { font: 0.875em/1.4 ui-monospace, 'Noto Sans Mono', Menlo, Consolas, monosp
 background: var(--code); border-radius: 3px; padding: 0.1em 0.3em; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
 .wide:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
-div.wide:has(> table) { margin: 1.25rem 0; }
+.caption { margin: 1.25rem 0 0.5rem; font-size: 0.9375rem; color: var(--quiet); }
 table { border-collapse: collapse; width: 100%; font-size: 0.9375rem; }
-caption { text-align: left; padding-bottom: 0.5rem; color: var(--quiet); overflow-wrap: anywhere; }
-caption b, figcaption b { color: var(--ink); }
+.caption b, figcaption b { color: var(--ink); }
 th, td { padding: 0.35rem 0.6rem; text-align: left; vertical-align: top; \
 border-bottom: 1px solid var(--rule); }
-th { border-bottom-color: var(--quiet); }
+th { border-bottom-color: var(--quiet); vertical-align: bottom; }
 th:first-child, td:first-child { padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
 th, td { max-width: 24rem; overflow-wrap: break-word; }
@@ -45,7 +44,7 @@ dt { color: var(--quiet); overflow-wrap: anywhere; }
 dd { margin: 0; min-width: 0; }
 dd code { white-space: pre-wrap; }
 figure { margin: 1.5rem 0; }
-figure svg { display: block; width: 100%; min-width: 24rem; max-width: 40rem; height: auto; }
+figure svg { display: block; width: 100%; min-width: 18rem; max-width: 34rem; height: auto; }
 figcaption { margin-top: 0.5rem; font-size: 0.9375rem; color: var(--quiet); \
 overflow-wrap: anywhere; }
 @media (max-width: 30rem) {
@@ -53,12 +52,12 @@ dl { grid-template-columns: 1fr; gap: 0; }
 dd { margin-bottom: 0.5rem; }
 }
 @media print {
-body { font-size: 10pt; }
+html { font-size: 10pt; }
 main { max-width: none; padding: 0; }
 nav { display: none; }
 .wide { overflow: visible; }
 figure, tr, dt { break-inside: avoid; }
-h2, dt { break-after: avoid; }
+h2, dt, .caption { break-after: avoid; }
 thead { display: table-header-group; }
 figure svg { max-width: 30rem; min-width: 0; }
 }
