@@ -315,7 +315,8 @@ proptest! {
     #[test]
     fn text_survives_markdown(text in texts(), other in texts()) {
         let expected = words(&text);
-        let mut table = Table::new("t", [Kind::Text, Kind::Code].map(|kind| Column::new("c", kind)));
+        let columns = [Kind::Text, Kind::Code].map(|kind| Column::new("c", kind));
+        let mut table = Table::new("t", columns);
         table.push([Cell::from(text.as_str()), Cell::from(text.as_str())]).unwrap();
         let fact = Fact { name: "n".to_owned(), value: text.clone() };
         let section = Section::new("s")

@@ -23,8 +23,8 @@ pub fn svg(scene: &Scene) -> String {
 
 /// Returns the scene as an element of an HTML page: without ground of its own, as wide as the page
 /// lets it be, named by its title and `description` for those who do not see it. `id` is a name of
-/// letters, digits and hyphens that nothing else on the page has. The page's style sheet may recolour
-/// it by its `fill` and `stroke`.
+/// letters, digits and hyphens that nothing else on the page has. The page's style sheet may
+/// recolour it by its `fill` and `stroke`.
 pub fn svg_inline(scene: &Scene, id: &str, description: &str) -> String {
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" role=\"img\" \

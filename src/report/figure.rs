@@ -59,8 +59,8 @@ impl Figure {
         Figure::of(title.into(), Chart::intervals(axis, rows))
     }
 
-    /// Returns a figure of lines, such as a reward over the steps of training. What is not finite is
-    /// left out, and the figure says so.
+    /// Returns a figure of lines, such as a reward over the steps of training. What is not finite
+    /// is left out, and the figure says so.
     pub fn lines(
         title: impl Into<String>,
         x_name: &str,

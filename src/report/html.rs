@@ -158,7 +158,8 @@ impl Page {
         };
         let _ = writeln!(
             self.out,
-            "</div>\n<figcaption><b>Figure {number}.</b> {title}{space}{below}</figcaption>\n</figure>"
+            "</div>\n<figcaption><b>Figure {number}.</b> {title}{space}{below}</figcaption>\n\
+             </figure>"
         );
     }
 }

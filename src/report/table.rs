@@ -2,8 +2,9 @@
 //!
 //! No cell is marked as the best of its column. The highest of several numbers is the highest by
 //! choice, its interval is about itself and not about a difference, and runs on the same questions
-//! vary together, so that neither apart nor overlapping intervals say whether one is better. A table
-//! that compares has a column of kind `Difference` from a paired test and one of kind `PValue`.
+//! vary together, so that neither apart nor overlapping intervals say whether one is better. A
+//! table that compares has a column of kind `Difference` from a paired test, and one of kind
+//! `PValue`.
 
 use super::numbers::{bracketed, print_estimate, print_p_value, print_share, print_signed};
 use crate::plot::{fixed, readable};

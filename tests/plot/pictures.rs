@@ -368,6 +368,13 @@ fn what_is_left_out_is_noted() {
     });
     let chart = Chart::lines(number("x"), number("y"), series.collect()).unwrap();
     assert_eq!(notes(chart), ["the 8 series with the most points; 3 more with 6 points not drawn"]);
+    let row = |at: usize| {
+        let (group, name) = (format!("group {}", at / 2), format!("run {}", at % 2));
+        Interval { group, name, high: if at == 7 { f64::NAN } else { 1.0 }, ..Interval::default() }
+    };
+    let chart = Chart::intervals(number("x"), (0..100).map(row).collect()).unwrap();
+    let expected = ["1 row left out: NaN or infinite", "the first 39 of 99 intervals"];
+    assert_eq!(notes(chart), expected);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Readers of what documents are written in, made apart from the writers: strict ones, which stop at
-//! whatever a writer should not have let through.
+//! Readers of what documents are written in, made apart from the writers: strict ones, which stop
+//! at whatever a writer should not have let through.
 
 use std::collections::BTreeSet;
 
