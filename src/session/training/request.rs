@@ -114,8 +114,7 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
     })?;
     let objective = options_of_trainer.objective;
     let judge = judge(options, text)?;
-    let checked = check_judge(judge.is_some() || resume, judge.is_some(), objective);
-    checked.map_err(|(message, name)| fail(message, at(name)))?;
+    check_judge(judge.is_some(), resume, objective).map_err(|(text, name)| fail(text, at(name)))?;
     let uses_reward = !matches!(objective, Objective::Sft | Objective::Dpo | Objective::Swirl);
     if uses_reward && reward.is_none() && !resume {
         return Err(fail(NEEDS_REWARD.to_owned(), at("objective")));
@@ -153,12 +152,12 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
 /// Checks that an objective has a judge if it samples, and none if it does not; an error comes with
 /// the option that it speaks of.
 fn check_judge(
-    has_or_resumes: bool,
     is_given: bool,
+    resumes: bool,
     objective: Objective,
 ) -> Result<(), (String, &'static str)> {
     match objective {
-        Objective::Swirl if !has_or_resumes => {
+        Objective::Swirl if !is_given && !resumes => {
             let message = "'swirl' needs judge = '<who judges sampled actions>': world, process, \
                            choice, calculation, or exact_match for answers alone";
             Err((message.to_owned(), "objective"))

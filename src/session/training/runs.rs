@@ -352,14 +352,13 @@ fn carry_out(
     record.status = if outcome.complete { RunStatus::Finished } else { RunStatus::Stopped };
     record.error = None;
     let result = result_of(&outcome, config);
-    let checkpoint = outcome.checkpoint.display().to_string();
-    let output = json!({"checkpoint": checkpoint, "steps": outcome.steps, "result": result});
+    let (checkpoint, steps) = (outcome.checkpoint.display().to_string(), outcome.steps);
+    let output = json!({"checkpoint": checkpoint, "steps": steps, "result": result});
     record.output = Some(output.to_string());
     store.put_run(&record)?;
     if outcome.complete {
         card::write(store, &record, config, &checkpoint_of(&directory, result))?;
     }
-    let evaluations = evaluations.into_iter();
     Ok(TrainSummary {
         run: record.id,
         dataset: record.dataset.unwrap_or_default(),
@@ -367,7 +366,7 @@ fn carry_out(
         plan: ready.plan.clone(),
         steps: outcome.steps,
         losses,
-        evaluations: evaluations.map(|(name, (first, last))| (name, first, last)).collect(),
+        evaluations: evaluations.into_iter().map(|(name, (a, b))| (name, a, b)).collect(),
         without_reward: 0,
         checkpoint: outcome.checkpoint,
     })
