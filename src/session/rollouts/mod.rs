@@ -31,3 +31,4 @@ pub(super) use judging::{JudgeOptions, Judging, SampledAction, judge, judging};
 pub(super) use request::RolloutOptions;
 pub(super) use resample::{ResampleOptions, resample};
 pub(super) use run::rollout;
+pub(super) use world::study_options;
