@@ -379,6 +379,21 @@ impl StudyConfig {
         Ok(())
     }
 
+    /// Returns the files of questions.
+    pub(super) fn files(&self) -> Vec<String> {
+        let mut files = Vec::new();
+        for sets in &self.questions {
+            files.push(sets.train.clone());
+            files.extend(sets.test.values().filter_map(|set| match set {
+                TestSet::File(file) => Some(file.clone()),
+                TestSet::Options(options) => {
+                    options.get("questions").and_then(Value::as_str).map(str::to_owned)
+                }
+            }));
+        }
+        files
+    }
+
     /// Returns the options of the judge of answers.
     pub(super) fn outcome_judge(&self) -> Table {
         self.outcome_judge.clone().unwrap_or_else(|| {

@@ -15,6 +15,7 @@
 //! was killed goes on when it is started again, and its report can be made at any time.
 
 mod ask;
+mod cells;
 mod config;
 mod document;
 mod measured;

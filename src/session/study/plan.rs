@@ -1,11 +1,10 @@
 //! The cells of a study, and the statements that make them.
 
-use std::collections::BTreeSet;
-
 use toml::{Table, Value};
 
+use super::cells::{Cell, cells, objective_of};
 use super::config::{Filter, StudyConfig, TestSet, wrong};
-use super::statements::{Judges, With, named, names_process, text};
+use super::statements::{Judges, With, named, text};
 use crate::diag::{Diagnostic, nearest};
 
 /// What the trained model is called where it has not been trained.
@@ -15,33 +14,6 @@ pub(super) const WARM_START: &str = "warm_start";
 
 /// What stands in a statement for the number of trajectories that the strictest filter leaves.
 pub(super) const LEAST: &str = "{least}";
-
-/// One way of training.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Cell {
-    /// The name of the objective.
-    pub(super) objective: String,
-    /// Which trajectories.
-    pub(super) filter: Filter,
-    /// How many; 0 for as many as the strictest filter leaves.
-    pub(super) size: u64,
-    /// The share of verdicts that say the opposite.
-    pub(super) noise: f64,
-}
-
-impl Cell {
-    /// Returns its name in the study: `swirl/process/1000`, `swirl/process/all/flipped_0.1`.
-    pub(super) fn label(&self) -> String {
-        let Cell { objective, filter, noise, .. } = self;
-        let label = format!("{objective}/{}/{}", filter.as_str(), self.size_word());
-        if *noise > 0.0 { format!("{label}/flipped_{noise}") } else { label }
-    }
-
-    /// Returns how the number of trajectories is written.
-    pub(super) fn size_word(&self) -> String {
-        if self.size == 0 { "all".to_owned() } else { self.size.to_string() }
-    }
-}
 
 /// What a job leaves behind.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,7 +89,7 @@ impl Plan {
     /// that can be none.
     pub(super) fn of(config: &StudyConfig) -> Result<Plan, Diagnostic> {
         let planner = Planner { config };
-        let cells = planner.cells()?;
+        let cells = cells(config)?;
         let mut plan = Plan::default();
         planner.prepare(&mut plan)?;
         planner.generate(&mut plan)?;
@@ -154,22 +126,23 @@ pub(super) fn name_of(config: &StudyConfig, rest: &str) -> String {
 
 /// Returns the judges that a cell's filter and reward look at.
 pub(super) fn judges_of(config: &StudyConfig, noise: f64) -> Judges {
-    let named = |table: &Table, default: &str| match table.get("name").and_then(Value::as_str) {
-        Some(name) => name.to_owned(),
-        None => name_of(config, default),
-    };
-    let process = named(&config.judge, "process");
+    let process = called(config, &config.judge, "process");
     Judges {
         process: if noise > 0.0 { format!("{process}/flipped_{noise}") } else { process },
-        outcome: named(&config.outcome_judge(), "outcome"),
+        outcome: called(config, &config.outcome_judge(), "outcome"),
     }
 }
 
 /// Returns the name of the judge that evaluates.
 pub(super) fn evaluation_judge(config: &StudyConfig) -> String {
-    match config.evaluation_judge.get("name").and_then(Value::as_str) {
+    called(config, &config.evaluation_judge, "evaluation")
+}
+
+/// Returns the name in a judge's options, or one of the study's.
+fn called(config: &StudyConfig, options: &Table, default: &str) -> String {
+    match options.get("name").and_then(Value::as_str) {
         Some(name) => name.to_owned(),
-        None => name_of(config, "evaluation"),
+        None => name_of(config, default),
     }
 }
 
@@ -199,55 +172,6 @@ impl Planner<'_> {
             Some(_) => format!("run:{}", self.name(WARM_START)),
             None => self.config.model.path.clone(),
         }
-    }
-
-    /// Returns the cells in the order they are trained.
-    fn cells(&self) -> Result<Vec<Cell>, Diagnostic> {
-        let config = self.config;
-        let mut cells = Vec::new();
-        for noise in &config.noise {
-            for objective in config.objectives.keys() {
-                for filter in &config.filters {
-                    for size in &config.sizes {
-                        let (filter, size, noise) = (*filter, *size, *noise);
-                        let cell = Cell { objective: objective.clone(), filter, size, noise };
-                        if noise == 0.0 || self.looks_at_process(&cell) {
-                            cells.push(cell);
-                        }
-                    }
-                }
-            }
-        }
-        let patterns: Vec<Vec<&str>> = config.cells.iter().map(|p| p.split('/').collect()).collect();
-        let matches = |pattern: &[&str], label: &str| {
-            let parts: Vec<&str> = label.split('/').collect();
-            let mut both = pattern.iter().zip(&parts);
-            parts.len() == pattern.len() && both.all(|(one, part)| *one == "*" || one == part)
-        };
-        for (pattern, written) in patterns.iter().zip(&config.cells) {
-            if !cells.iter().any(|cell| matches(pattern, &cell.label())) {
-                let known: Vec<String> = cells.iter().map(Cell::label).collect();
-                let help = nearest(written, &known, "cells", "there are none");
-                let message = format!("'{written}' is no cell and matches none");
-                return Err(wrong("cells", &message).help(help));
-            }
-        }
-        if !patterns.is_empty() {
-            cells.retain(|cell| patterns.iter().any(|p| matches(p, &cell.label())));
-        }
-        Ok(cells)
-    }
-
-    /// Whether what a cell is trained on, or with, depends on the judge of steps.
-    fn looks_at_process(&self, cell: &Cell) -> bool {
-        let options = &self.config.objectives[&cell.objective];
-        let is_rewarded = match objective_of(options) {
-            "swirl" => !options.contains_key("judge"),
-            "dpo" => true,
-            "reinforce" | "ppo" | "kto" => !options.contains_key("reward"),
-            _ => false,
-        };
-        cell.filter.has_process() || is_rewarded || names_process(options)
     }
 
     /// Adds what comes before anything is generated.
@@ -405,18 +329,11 @@ impl Planner<'_> {
     fn cell(&self, plan: &mut Plan, cell: &Cell) -> Result<(), Diagnostic> {
         let label = cell.label();
         let mut models = Vec::new();
-        let saved = |plan: &Plan| -> BTreeSet<String> {
-            let names = plan.jobs.iter().filter_map(|job| match &job.makes {
-                Makes::Dataset { name, .. } => Some(name.clone()),
-                _ => None,
-            });
-            names.collect()
-        };
         for seed in &self.config.seeds {
             let job = self.dataset(cell, *seed);
             let Makes::Dataset { name, .. } = &job.makes else { continue };
             let dataset = name.clone();
-            if !saved(plan).contains(&dataset) {
+            if !plan.jobs.contains(&job) {
                 plan.jobs.push(job);
             }
             let run = self.name(&format!("train/{label}/seed_{seed}"));
@@ -505,9 +422,4 @@ impl Planner<'_> {
         }
         Ok(with.filled(&judges))
     }
-}
-
-/// Returns the objective that options name.
-fn objective_of(options: &Table) -> &str {
-    options.get("objective").and_then(Value::as_str).unwrap_or("sft")
 }
