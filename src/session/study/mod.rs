@@ -24,4 +24,4 @@ mod run;
 mod statements;
 mod tables;
 
-pub use run::{Doing, Study, Work};
+pub use run::{Doing, Perform, Study, Work};

@@ -370,7 +370,11 @@ impl Planner<'_> {
         let source = text(&self.name("generated"));
         let count = if size == 0 { LEAST.to_owned() } else { size.to_string() };
         Job {
-            what: format!("{} trajectories, filter {}, seed {seed}", count, filter.as_str()),
+            what: format!(
+                "trajectories of filter {}, {}, seed {seed}",
+                filter.as_str(),
+                cell.size_word()
+            ),
             text: format!(
                 "FROM subtrajectories\n|> WHERE source = {source}\n{condition}\
                  |> SAMPLE {count} TRAJECTORIES SEED {seed}\n|> SAVE AS {}",

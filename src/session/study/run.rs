@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::config::{Filter, StudyConfig};
 use super::measured::Generated;
 use super::plan::{Job, LEAST, Makes, Plan, judges_of, name_of};
-use super::statements::Judges;
 use crate::codec::{RunRecord, RunStatus};
 use crate::db::import;
 use crate::diag::Diagnostic;
@@ -279,7 +278,6 @@ impl Study {
     /// differ in number too.
     fn check_size(&self, session: &Session, job: &Job) -> Result<(), SessionError> {
         let Makes::Dataset { filter, judges, size, .. } = &job.makes else { return Ok(()) };
-        let judges: &Judges = judges;
         let kept = Generated::of(session, &self.config, judges)?.kept(*filter);
         match kept < *size {
             true => Err(too_few(filter.as_str(), kept, *size)),
