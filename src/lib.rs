@@ -13,6 +13,7 @@ pub mod plot;
 pub mod query;
 pub mod render;
 pub mod repl;
+pub mod report;
 pub mod rollout;
 pub mod score;
 pub mod serve;

@@ -29,6 +29,7 @@ mod prompt;
 mod queries;
 mod ranking;
 mod render;
+mod report;
 mod rollout;
 mod rollouts;
 mod runs;

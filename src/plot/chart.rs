@@ -2,6 +2,7 @@
 
 use super::bars::Bars;
 use super::histogram::Histogram;
+use super::intervals::{Interval, Intervals};
 use super::label::visible;
 use super::lines::{Lines, Series};
 use super::matrix::Matrix;
@@ -88,6 +89,8 @@ pub enum Body {
     Lines(Lines),
     /// Names and their numbers.
     Bars(Bars),
+    /// Numbers and the intervals around them.
+    Intervals(Intervals),
     /// Pairs of names and their numbers.
     Matrix(Matrix),
 }
@@ -161,6 +164,21 @@ impl Chart {
         let (bars, note) = Bars::new(&label_name, value, rows).ok_or(PlotError::Empty)?;
         notes.extend(note);
         Ok(Chart { title, body: Body::Bars(bars), notes })
+    }
+
+    /// Returns a dot and a line from end to end for each interval, by group; those with a number
+    /// that is not finite are left out and noted.
+    ///
+    /// # Errors
+    /// No interval has finite numbers.
+    pub fn intervals(value: Axis, mut rows: Vec<Interval>) -> Result<Chart, PlotError> {
+        let all = rows.len();
+        rows.retain(|row| [row.low, row.value, row.high].iter().all(|end| end.is_finite()));
+        let mut notes = not_finite(all - rows.len());
+        let title = value.name.clone();
+        let (intervals, note) = Intervals::new(value, rows).ok_or(PlotError::Empty)?;
+        notes.extend(note);
+        Ok(Chart { title, body: Body::Intervals(intervals), notes })
     }
 
     /// Returns a cell for each pair of names: the first names the row, the second the column.

@@ -2,8 +2,9 @@
 
 use super::bars::Bars;
 use super::chart::{Axis, Body, Chart, Scale};
+use super::figure_intervals::of_intervals;
 use super::font::{cut, width};
-use super::frame::{Frame, INSIDE_HEIGHT, MARK_SIZE, Mark, WIDTH, side_room};
+use super::frame::{Frame, MARK_SIZE, Mark, Sheet, side_room};
 use super::grid::{Grid, share};
 use super::histogram::{Bin, Histogram};
 use super::label::readable;
@@ -12,7 +13,7 @@ use super::matrix::{Matrix, strength};
 use super::scene::{Anchor, Colour, INK, PALE, SERIES, Scene, TextStyle, WHITE};
 
 /// The room at the right side for the half of a label.
-const RIGHT: f64 = 28.0;
+pub(super) const RIGHT: f64 = 28.0;
 /// Points of a line up to which each has a dot.
 const DOTS_MAX: usize = 60;
 /// The widest label at the left side.
@@ -22,15 +23,22 @@ const NAMES_MAX: usize = 24;
 
 /// Returns the picture of a chart.
 pub fn scene(chart: &Chart) -> Scene {
+    scene_on(chart, Sheet::default())
+}
+
+/// Returns the picture of a chart on a sheet; a matrix is as wide as its cells need.
+pub fn scene_on(chart: &Chart, sheet: Sheet) -> Scene {
+    let sheet = Sheet { width: sheet.width.clamp(320.0, 4_000.0), ..sheet };
     match &chart.body {
-        Body::Histogram(histogram) => of_histogram(chart, histogram),
-        Body::Lines(lines) => of_lines(chart, lines),
-        Body::Bars(bars) => of_bars(chart, bars),
-        Body::Matrix(matrix) => of_matrix(chart, matrix),
+        Body::Histogram(histogram) => of_histogram(chart, histogram, sheet),
+        Body::Lines(lines) => of_lines(chart, lines, sheet),
+        Body::Bars(bars) => of_bars(chart, bars, sheet),
+        Body::Intervals(intervals) => of_intervals(chart, intervals, sheet),
+        Body::Matrix(matrix) => of_matrix(chart, matrix, sheet),
     }
 }
 
-fn named(axis: &Axis, note: Option<String>) -> String {
+pub(super) fn named(axis: &Axis, note: Option<String>) -> String {
     match note {
         Some(note) => format!("{} ({note})", axis.name),
         None => axis.name.clone(),
@@ -44,10 +52,10 @@ fn upward(grid: &Grid, bottom: f64, height: f64) -> Vec<Mark> {
     marks.map(|mark| Mark { at: at(mark.value), label: mark.label.clone() }).collect()
 }
 
-fn of_histogram(chart: &Chart, histogram: &Histogram) -> Scene {
+fn of_histogram(chart: &Chart, histogram: &Histogram, sheet: Sheet) -> Scene {
     let counts = Grid::new(0.0, histogram.count_max() as f64, 5, Scale::Number, true);
     let left = side_room(counts.marks.iter().map(|mark| mark.label.as_str()), LABEL_MAX);
-    let mut frame = Frame::new(&chart.title, &[], (left, RIGHT), (WIDTH, INSIDE_HEIGHT));
+    let mut frame = Frame::new(&chart.title, &[], (left, RIGHT), sheet.size(), sheet);
     let bottom = frame.top + frame.height;
     frame.side(&upward(&counts, bottom, frame.height), "rows");
     // Bins of one width share a scale; a tail stands beside them as wide as one, behind a gap.
@@ -102,11 +110,11 @@ fn of_histogram(chart: &Chart, histogram: &Histogram) -> Scene {
     frame.finished([histogram.summary.as_str()].into_iter().chain(notes(chart)))
 }
 
-fn notes(chart: &Chart) -> impl Iterator<Item = &str> {
+pub(super) fn notes(chart: &Chart) -> impl Iterator<Item = &str> {
     chart.notes.iter().map(String::as_str)
 }
 
-fn of_lines(chart: &Chart, lines: &Lines) -> Scene {
+fn of_lines(chart: &Chart, lines: &Lines, sheet: Sheet) -> Scene {
     let y_grid = lines.y_grid(6);
     let left = side_room(y_grid.marks.iter().map(|mark| mark.label.as_str()), LABEL_MAX);
     let legend: Vec<(String, Colour)> = if lines.is_named() {
@@ -115,7 +123,7 @@ fn of_lines(chart: &Chart, lines: &Lines) -> Scene {
     } else {
         Vec::new()
     };
-    let mut frame = Frame::new(&chart.title, &legend, (left, RIGHT), (WIDTH, INSIDE_HEIGHT));
+    let mut frame = Frame::new(&chart.title, &legend, (left, RIGHT), sheet.size(), sheet);
     let bottom = frame.top + frame.height;
     frame.side(&upward(&y_grid, bottom, frame.height), &named(&lines.y, y_grid.time_note()));
     let (low, high) = lines.x_range();
@@ -155,7 +163,7 @@ fn of_lines(chart: &Chart, lines: &Lines) -> Scene {
     frame.finished(said)
 }
 
-fn of_bars(chart: &Chart, bars: &Bars) -> Scene {
+fn of_bars(chart: &Chart, bars: &Bars, sheet: Sheet) -> Scene {
     let labels = || bars.bars.iter().map(|bar| bar.label.as_str());
     let left = side_room(labels(), LABEL_MAX);
     let told_width =
@@ -166,7 +174,8 @@ fn of_bars(chart: &Chart, bars: &Bars) -> Scene {
         _ => 16.0,
     };
     let inside_height = each * bars.bars.len() as f64 + 6.0;
-    let mut frame = Frame::new(&chart.title, &[], (left, RIGHT), (WIDTH, inside_height));
+    let mut frame =
+        Frame::new(&chart.title, &[], (left, RIGHT), (sheet.width, inside_height), sheet);
     let (low, high) = bars.range();
     let has_negative = low < 0.0;
     // The numbers stand behind their bars.
@@ -206,7 +215,7 @@ fn of_bars(chart: &Chart, bars: &Bars) -> Scene {
     frame.finished(notes(chart))
 }
 
-fn of_matrix(chart: &Chart, matrix: &Matrix) -> Scene {
+fn of_matrix(chart: &Chart, matrix: &Matrix, sheet: Sheet) -> Scene {
     let (matrix, note) = matrix.fitted(NAMES_MAX, NAMES_MAX);
     let told = |row: usize, column: usize| matrix.cell(row, column).map(readable);
     let texts = (0..matrix.rows.len())
@@ -221,9 +230,9 @@ fn of_matrix(chart: &Chart, matrix: &Matrix) -> Scene {
     // A turned head reaches to the lower left of its column.
     let left = if is_turned { left.max(head_width * 0.71 + 12.0 - cell_width / 2.0) } else { left };
     let inside = (cell_width * matrix.columns.len() as f64, cell_height * matrix.rows.len() as f64);
-    let whole_width = (left + inside.0 + RIGHT).max(WIDTH / 2.0).ceil();
+    let whole_width = (left + inside.0 + RIGHT).max(sheet.width / 2.0).ceil();
     let right = whole_width - left - inside.0;
-    let mut frame = Frame::new(&chart.title, &[], (left, right), (whole_width, inside.1));
+    let mut frame = Frame::new(&chart.title, &[], (left, right), (whole_width, inside.1), sheet);
     let most = matrix.size_max();
     for row in 0..matrix.rows.len() {
         let y = frame.top + cell_height * row as f64;

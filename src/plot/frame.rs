@@ -3,17 +3,38 @@
 use super::font::{cut, width, wrapped};
 use super::scene::{Anchor, Colour, INK, QUIET, RULE, Scene, TextStyle};
 
-/// From left to right; a column of a paper is narrower, and letters are legible there too.
-pub(super) const WIDTH: f64 = 640.0;
-/// The height of a picture's inside where its content does not decide it.
-pub(super) const INSIDE_HEIGHT: f64 = 300.0;
+/// The height of a picture's inside for its width, where its content does not decide it.
+const INSIDE_SHARE: f64 = 300.0 / 640.0;
 pub(super) const TITLE_SIZE: f64 = 14.0;
 pub(super) const NAME_SIZE: f64 = 12.0;
 pub(super) const MARK_SIZE: f64 = 11.0;
 const NOTE_SIZE: f64 = 10.0;
-const MARGIN: f64 = 16.0;
+pub(super) const MARGIN: f64 = 16.0;
 /// Between the labels of neighbouring marks.
 const LABEL_GAP: f64 = 10.0;
+
+/// What a picture is drawn on. The default is 640 points wide, with the title in the picture; a
+/// column of a paper is narrower, and letters are legible there too.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sheet {
+    /// From left to right, in points; from 320 to 4,000.
+    pub width: f64,
+    /// Whether the title is written in the picture; it may stand above it.
+    pub has_title: bool,
+}
+
+impl Default for Sheet {
+    fn default() -> Sheet {
+        Sheet { width: 640.0, has_title: true }
+    }
+}
+
+impl Sheet {
+    /// Returns its width and the height of the inside that goes with it.
+    pub(super) fn size(self) -> (f64, f64) {
+        (self.width, (self.width * INSIDE_SHARE).round())
+    }
+}
 
 /// A place along an axis, in points, and its label.
 pub(super) struct Mark {
@@ -40,12 +61,15 @@ impl Frame {
         legend: &[(String, Colour)],
         (left, right): (f64, f64),
         (whole_width, inside_height): (f64, f64),
+        sheet: Sheet,
     ) -> Frame {
         let mut scene = Scene { title: title.to_owned(), width: whole_width, ..Scene::default() };
         let shown = cut(title, TITLE_SIZE, (whole_width - 2.0 * MARGIN) / 1.08);
         let style = TextStyle { size: TITLE_SIZE, is_bold: true, ..TextStyle::default() };
-        scene.styled((MARGIN, 26.0), &shown, style);
-        let mut y = 26.0;
+        let mut y = if sheet.has_title { 26.0 } else { -8.0 };
+        if sheet.has_title {
+            scene.styled((MARGIN, y), &shown, style);
+        }
         let mut x = MARGIN;
         for (name, colour) in legend {
             let name = cut(name, MARK_SIZE, 240.0);

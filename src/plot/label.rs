@@ -47,18 +47,21 @@ pub(super) fn middle(text: &str, width: usize) -> String {
     " ".repeat(space / 2) + &text + &" ".repeat(space - space / 2)
 }
 
+/// Returns whether a character is none to be shown: a control, one that XML does not take, or one
+/// that turns the direction in which what is behind it is read.
+pub fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{FFFE}' | '\u{FFFF}' | '\u{2028}' | '\u{2029}')
+        || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}')
+        || matches!(c, '\u{2066}'..='\u{2069}')
+}
+
 /// Returns a name fit to be shown: the empty text as `(empty)`, control characters and others that
 /// neither a terminal nor XML takes as `·`.
-pub(super) fn visible(text: &str) -> String {
+pub fn visible(text: &str) -> String {
     if text.is_empty() {
         return "(empty)".to_owned();
     }
-    let is_harmful = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{FFFE}' | '\u{FFFF}' | '\u{2028}' | '\u{2029}')
-            || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}')
-            || matches!(c, '\u{2066}'..='\u{2069}')
-    };
     text.chars().map(|c| if is_harmful(c) { '·' } else { c }).collect()
 }
 
@@ -85,6 +88,19 @@ pub fn readable(value: f64) -> String {
         0 => with_thousands(&fixed),
         _ => with_thousands(fixed.trim_end_matches('0').trim_end_matches('.')),
     }
+}
+
+/// Returns a number with `digits` behind the point and its thousands apart; numbers too large to be
+/// read so in powers of ten.
+pub fn fixed(value: f64, digits: usize) -> String {
+    if !value.is_finite() || value.abs() >= 1e15 {
+        return readable(value);
+    }
+    let digits = digits.min(17);
+    let told = format!("{value:.digits$}");
+    // No sign on what is nothing when rounded.
+    let is_nothing = told.bytes().all(|digit| matches!(digit, b'-' | b'0' | b'.'));
+    with_thousands(if is_nothing { told.trim_start_matches('-') } else { &told })
 }
 
 /// Returns a whole number with its thousands apart.

@@ -117,7 +117,7 @@ impl Lines {
 }
 
 /// Returns a range around one number, 0 at its edge or in it.
-fn around(value: f64) -> (f64, f64) {
+pub(super) fn around(value: f64) -> (f64, f64) {
     match value {
         0.0 => (-1.0, 1.0),
         _ if value.abs() > f64::MAX / 4.0 => (value.min(0.0), value.max(0.0)),

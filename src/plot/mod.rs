@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! values ──▶ Chart ──▶ terminal::draw          blocks, braille dots, shaded cells
-//!                 └──▶ figure::scene ──▶ svg    shapes in points, as text
+//!                 └──▶ figure::scene ──▶ svg    shapes in points, as text; also within a page
 //!                                    └─▶ png    the same shapes as pixels
 //! ```
 //!
@@ -14,10 +14,12 @@ mod braille;
 mod calendar;
 mod chart;
 mod figure;
+mod figure_intervals;
 mod font;
 mod frame;
 mod grid;
 mod histogram;
+mod intervals;
 mod label;
 mod lines;
 mod matrix;
@@ -25,18 +27,21 @@ mod pixels;
 mod scene;
 mod svg;
 mod terminal;
+mod terminal_intervals;
 mod terminal_lines;
 mod terminal_matrix;
 
 pub use bars::{Bar, Bars};
 pub use chart::{Axis, Body, Chart, ChartKind, PlotError, Scale};
-pub use figure::scene;
+pub use figure::{scene, scene_on};
+pub use frame::Sheet;
 pub use grid::{Grid, GridMark};
 pub use histogram::{Bin, Histogram};
-pub use label::{cut, grouped, readable, shown_width};
+pub use intervals::{Interval, Intervals};
+pub use label::{cut, fixed, grouped, is_harmful, readable, shown_width, visible};
 pub use lines::{Lines, Series, outline};
 pub use matrix::Matrix;
 pub use pixels::{Png, png};
-pub use scene::{Anchor, Colour, Item, Scene};
-pub use svg::svg;
+pub use scene::{Anchor, Colour, Item, PALETTE, Scene};
+pub use svg::{svg, svg_inline};
 pub use terminal::draw;

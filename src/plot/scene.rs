@@ -28,6 +28,24 @@ pub(super) const SERIES: [Colour; 8] = [
     Colour(90, 90, 90),
 ];
 
+/// The colours of a picture that is no matrix, each with what it is on dark ground: as clear to see
+/// and as far from its neighbours.
+pub const PALETTE: [(Colour, Colour); 13] = [
+    (INK, Colour(224, 224, 222)),
+    (QUIET, Colour(160, 162, 164)),
+    (RULE, Colour(58, 61, 65)),
+    (PALE, Colour(92, 116, 140)),
+    (WHITE, Colour(22, 24, 27)),
+    (SERIES[0], Colour(74, 158, 222)),
+    (SERIES[1], Colour(240, 128, 48)),
+    (SERIES[2], Colour(40, 184, 140)),
+    (SERIES[3], Colour(222, 148, 188)),
+    (SERIES[4], Colour(236, 176, 48)),
+    (SERIES[5], Colour(140, 208, 246)),
+    (SERIES[6], Colour(168, 132, 216)),
+    (SERIES[7], Colour(160, 160, 160)),
+];
+
 /// From nothing to most: ColorBrewer's Blues.
 const BLUES: [Colour; 9] = [
     Colour(247, 251, 255),
@@ -55,6 +73,11 @@ const REDS: [Colour; 9] = [
 ];
 
 impl Colour {
+    /// Returns it as CSS and SVG write it: `#0072b2`.
+    pub fn hex(self) -> String {
+        format!("#{:02x}{:02x}{:02x}", self.0, self.1, self.2)
+    }
+
     /// Returns the colour of a share between -1 and 1: white for 0, darker for more, red below 0.
     pub fn shade(share: f64) -> Colour {
         let colours = if share < 0.0 { &REDS } else { &BLUES };

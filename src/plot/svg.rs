@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::scene::{Anchor, Colour, Item, Scene};
+use super::scene::{Anchor, Item, Scene};
 
 /// Returns the scene as an SVG file. Texts stay texts, in the reader's sans-serif font.
 pub fn svg(scene: &Scene) -> String {
@@ -21,6 +21,28 @@ pub fn svg(scene: &Scene) -> String {
     out
 }
 
+/// Returns the scene as an element of an HTML page: without ground of its own, as wide as the page
+/// lets it be, named by its title and `description` for those who do not see it. `id` is a name of
+/// letters, digits and hyphens that nothing else on the page has. The page's style sheet may
+/// recolour it by its `fill` and `stroke`.
+pub fn svg_inline(scene: &Scene, id: &str, description: &str) -> String {
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" role=\"img\" \
+         aria-labelledby=\"{id}-title {id}-description\" font-family=\"'Noto Sans', Arial, \
+         Helvetica, sans-serif\">\n<title id=\"{id}-title\">{}</title>\n\
+         <desc id=\"{id}-description\">{}</desc>\n",
+        number(scene.width),
+        number(scene.height),
+        escaped(&scene.title),
+        escaped(description)
+    );
+    for item in &scene.items {
+        write_item(&mut out, item);
+    }
+    out.push_str("</svg>\n");
+    out
+}
+
 fn write_item(out: &mut String, item: &Item) {
     // Writing to a String cannot fail.
     let _ = match item {
@@ -31,7 +53,7 @@ fn write_item(out: &mut String, item: &Item) {
             number(*y),
             number(*width),
             number(*height),
-            hex(*fill)
+            fill.hex()
         ),
         Item::Line { points, stroke, width } => {
             let places: Vec<String> =
@@ -41,7 +63,7 @@ fn write_item(out: &mut String, item: &Item) {
                 "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" \
                  stroke-linejoin=\"round\"/>",
                 places.join(" "),
-                hex(*stroke),
+                stroke.hex(),
                 number(*width)
             )
         }
@@ -51,7 +73,7 @@ fn write_item(out: &mut String, item: &Item) {
             number(*x),
             number(*y),
             number(*radius),
-            hex(*fill)
+            fill.hex()
         ),
         Item::Text { x, y, text, size, anchor, fill, is_bold, turn } => {
             let (x, y) = (number(*x), number(*y));
@@ -70,7 +92,7 @@ fn write_item(out: &mut String, item: &Item) {
                 out,
                 "<text x=\"{x}\" y=\"{y}\" font-size=\"{}\" fill=\"{}\"{style}>{}</text>",
                 number(*size),
-                hex(*fill),
+                fill.hex(),
                 escaped(text)
             )
         }
@@ -82,10 +104,6 @@ fn number(value: f64) -> String {
     let fixed = format!("{value:.2}");
     let short = fixed.trim_end_matches('0').trim_end_matches('.');
     if short == "-0" { "0".to_owned() } else { short.to_owned() }
-}
-
-fn hex(colour: Colour) -> String {
-    format!("#{:02x}{:02x}{:02x}", colour.0, colour.1, colour.2)
 }
 
 fn escaped(text: &str) -> String {

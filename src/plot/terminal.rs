@@ -4,7 +4,7 @@ use super::bars::Bars;
 use super::chart::{Body, Chart};
 use super::histogram::Histogram;
 use super::label::{cut, grouped, left, right, shown_width, visible, wrapped};
-use super::{terminal_lines, terminal_matrix};
+use super::{terminal_intervals, terminal_lines, terminal_matrix};
 
 /// The narrowest picture; on a narrower terminal lines are broken.
 const WIDTH_MIN: usize = 40;
@@ -54,6 +54,9 @@ pub fn draw(chart: &Chart, width: usize, is_coloured: bool) -> String {
             notes.extend(histogram.time_note.clone());
         }
         Body::Lines(lines) => terminal_lines::lines(lines, pen, &mut out, &mut notes),
+        Body::Intervals(intervals) => {
+            terminal_intervals::intervals(intervals, pen, &mut out, &mut notes);
+        }
         Body::Bars(bars) => out.extend(of_bars(bars, pen)),
         Body::Matrix(matrix) => terminal_matrix::matrix(matrix, pen, &mut out, &mut notes),
     }

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use swirldb::plot::{
-    Axis, Chart, PlotError, Scale, Series, cut, draw, png, readable, scene, shown_width, svg,
+    Axis, Chart, Interval, PlotError, Scale, Series, Sheet, cut, draw, fixed, png, readable, scene,
+    scene_on, shown_width, svg, svg_inline,
 };
 
 fn number(name: &str) -> Axis {
@@ -30,6 +31,36 @@ fn matrix(cells: &[(&str, &str, f64)]) -> Result<Chart, PlotError> {
         ((*row).to_owned(), (*column).to_owned(), *value)
     };
     Chart::matrix("tool", "next", "n", cells.iter().map(owned).collect())
+}
+
+fn intervals(rows: &[(&str, &str, [f64; 3])]) -> Chart {
+    let row = |(group, name, [low, value, high]): &(&str, &str, [f64; 3])| Interval {
+        group: (*group).to_owned(),
+        name: (*name).to_owned(),
+        value: *value,
+        low: *low,
+        high: *high,
+        told: format!("{value} [{low}, {high}]"),
+    };
+    Chart::intervals(number("accuracy"), rows.iter().map(row).collect()).unwrap()
+}
+
+fn before_and_after() -> Chart {
+    intervals(&[
+        ("hotpotqa", "before", [0.38, 0.412, 0.444]),
+        ("gsm8k", "before", [0.55, 0.6, 0.65]),
+        ("hotpotqa", "after", [0.48, 0.512, 0.544]),
+        ("gsm8k", "after", [0.61, 0.66, 0.71]),
+    ])
+}
+
+fn differences() -> Chart {
+    intervals(&[
+        ("hotpotqa", "", [0.04, 0.1, 0.16]),
+        ("musique", "", [-0.05, 0.01, 0.07]),
+        ("a name of a data set that is longer than any deserves <&>", "", [-0.02, -0.01, 0.0]),
+        ("one\nnumber", "", [0.05, 0.05, 0.05]),
+    ])
 }
 
 /// Numbers between 0 and 1 that look random and are the same for ever.
@@ -163,6 +194,9 @@ fn charts() -> Vec<(&'static str, Chart)> {
         ("nothing but zero", bars(&[("a", 0.0), ("b", 0.0)])),
         ("below zero only", bars(&[("a", -3.0), ("b", -1.5), ("c", 0.0)])),
         ("more bars than are drawn", many_bars()),
+        ("intervals by group", before_and_after()),
+        ("differences", differences()),
+        ("an interval of no width", intervals(&[("", "", [0.0, 0.0, 0.0])])),
         ("transitions", transitions()),
         ("names that are numbers, and one below zero", matrix(&agreement).unwrap()),
         ("a single cell", matrix(&[("汉字", "", 0.0)]).unwrap()),
@@ -229,6 +263,7 @@ fn shapes_for_paper() {
         ("line.svg", three_lines()),
         ("bar.svg", odd_bars()),
         ("matrix.svg", transitions()),
+        ("intervals.svg", before_and_after()),
     ] {
         assert_golden(name, &svg(&scene(&chart)));
     }
@@ -260,6 +295,19 @@ fn every_svg_is_well_formed_and_keeps_inside_its_frame() {
         let controls = |c: char| c.is_control() && c != '\n';
         assert!(text.find(controls).is_none(), "{what}");
         assert!(!text.contains("\"NaN") && !text.contains("inf\""), "{what}");
+    }
+}
+
+#[test]
+fn a_picture_within_a_page_has_words_and_no_ground() {
+    for (what, chart) in charts() {
+        let sheet = Sheet { width: 480.0, has_title: false };
+        let text = svg_inline(&scene_on(&chart, sheet), "figure-1", "in <words> & \"marks\"");
+        assert!(text.starts_with("<svg xmlns="), "{what}");
+        assert!(text.contains("aria-labelledby=\"figure-1-title figure-1-description\""), "{what}");
+        assert!(text.contains("in &lt;words&gt; &amp; &quot;marks&quot;</desc>"), "{what}");
+        assert!(!text.contains("<rect width=\"480\""), "{what}");
+        assert!(!text.contains(" font-size=\"14\""), "{what}: the title stands in the page");
     }
 }
 
@@ -302,6 +350,8 @@ fn what_cannot_be_drawn_is_an_error() {
     assert_eq!(Chart::lines(number("x"), number("y"), vec![Series::default()]), empty);
     assert_eq!(Chart::bars("tool", number("n"), vec![]), empty);
     assert_eq!(matrix(&[("a", "b", f64::NAN)]), empty);
+    let unknown = Interval { high: f64::NAN, ..Interval::default() };
+    assert_eq!(Chart::intervals(number("x"), vec![unknown]), empty);
     let twice = matrix(&[("a", "b", 1.0), ("a", "c", 1.0), ("a", "b", 2.0)]).unwrap_err();
     assert_eq!(twice.to_string(), "two rows are for the same cell: tool 'a', next 'b'");
 }
@@ -318,6 +368,28 @@ fn what_is_left_out_is_noted() {
     });
     let chart = Chart::lines(number("x"), number("y"), series.collect()).unwrap();
     assert_eq!(notes(chart), ["the 8 series with the most points; 3 more with 6 points not drawn"]);
+    let row = |at: usize| {
+        let (group, name) = (format!("group {}", at / 2), format!("run {}", at % 2));
+        Interval { group, name, high: if at == 7 { f64::NAN } else { 1.0 }, ..Interval::default() }
+    };
+    let chart = Chart::intervals(number("x"), (0..100).map(row).collect()).unwrap();
+    let expected = ["1 row left out: NaN or infinite", "the first 39 of 99 intervals"];
+    assert_eq!(notes(chart), expected);
+}
+
+#[test]
+fn numbers_of_fixed_digits() {
+    for (value, digits, told) in [
+        (0.5, 3, "0.500"),
+        (-0.0004, 3, "0.000"),
+        (12_345.678, 1, "12,345.7"),
+        (-2.5, 0, "-2"),
+        (f64::NAN, 2, "NaN"),
+        (f64::NEG_INFINITY, 2, "-inf"),
+        (1e300, 2, "1e300"),
+    ] {
+        assert_eq!(fixed(value, digits), told);
+    }
 }
 
 #[test]

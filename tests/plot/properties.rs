@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use swirldb::plot::{
-    Axis, Body, Chart, Grid, Scale, Series, draw, outline, scene, shown_width, svg,
+    Axis, Body, Chart, Grid, Interval, Scale, Series, draw, outline, scene, shown_width, svg,
 };
 
 /// Numbers of every size.
@@ -37,9 +37,14 @@ fn charts() -> impl Strategy<Value = Chart> {
         .prop_map(move |series| Chart::lines(Axis::new("x", Scale::Number), number(), series));
     let bars = vec((names(), numbers()), 1..60)
         .prop_map(|rows| Chart::bars("name", Axis::new("value", Scale::Number), rows));
+    let interval = (names(), names(), numbers(), numbers(), numbers(), names()).prop_map(
+        |(group, name, low, value, high, told)| Interval { group, name, value, low, high, told },
+    );
+    let intervals = vec(interval, 1..100)
+        .prop_map(|rows| Chart::intervals(Axis::new("value", Scale::Number), rows));
     let matrix = vec((names(), names(), numbers()), 1..60)
         .prop_map(|cells| Chart::matrix("row", "column", "value", cells));
-    prop_oneof![histogram, lines, bars, matrix]
+    prop_oneof![histogram, lines, bars, intervals, matrix]
         .prop_filter_map("has something to draw", |chart| chart.ok())
 }
 

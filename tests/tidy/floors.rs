@@ -17,6 +17,7 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("store", 2),
     ("text", 2),
     ("lm", 2),
+    ("report", 2),
     ("vectors", 2),
     ("chat", 1),
     ("codec", 1),

@@ -114,7 +114,8 @@ fn the_surroundings_are_handed_in() {
 
 #[test]
 fn the_drawing_is_compared() {
-    let good = "//! 2  store  text  lm  vectors      RocksDB and the rest\n//! 1 of 2 things";
+    let good =
+        "//! 2  store  text  lm  report  vectors      RocksDB and the rest\n//! 1 of 2 things";
     assert_passes(check_drawing, "src/lib.rs", good);
     let bad = "//! Floors\n//! 2  store  text\n";
     assert_found(check_drawing, "src/lib.rs", bad, "drawing", 2);
