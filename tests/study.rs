@@ -75,11 +75,7 @@ fn written(folder: &Path, text: &str) -> PathBuf {
 }
 
 /// Does what a study asks for; a training run ends after `stop_at` steps.
-fn perform(
-    session: &Session,
-    doing: &Doing<'_>,
-    stop_at: Option<u64>,
-) -> Result<(), SessionError> {
+fn perform(session: &Session, doing: &Doing<'_>, stop_at: Option<u64>) -> Result<(), SessionError> {
     let mut kept = Kept { stop_at, ..Kept::default() };
     let outcome = match doing.work {
         Work::Preparation => return Ok(()),
@@ -125,7 +121,11 @@ fn mistakes_in_a_file_are_told_with_file_key_and_what_is_expected() {
         ("flipped = 0.2", "", "evaluation_judge: it is the judge that is trained with"),
         ("[generate]", "[generate]\nsplit = \"dev\"", "generate.split: the study sets it"),
         ("[warm_start]\nfull = true", "[warm_start]", "warm_start: expected full = true"),
-        ("[objectives.sft]", "[objectives.sft]\nseed = 3", "objectives.sft.seed: the study sets it"),
+        (
+            "[objectives.sft]",
+            "[objectives.sft]\nseed = 3",
+            "objectives.sft.seed: the study sets it",
+        ),
     ];
     for (from, to, told) in mistakes {
         assert!(right.contains(from), "{from}");
@@ -182,10 +182,9 @@ objectives.swirl = {objective = "swirl", num_generations = 2}
     let study = Study::read(&written(folder.path(), text)).unwrap();
     golden("study_plan.txt", &study.plan());
     // A reward of nothing does not look at the judge: noise makes no other cell of it.
-    let noisy = text.replace("flipped = 0.2", "seed = 1").replace(
-        "sizes = [0]",
-        "sizes = [0]\nnoise = [0.0, 0.3]",
-    );
+    let noisy = text
+        .replace("flipped = 0.2", "seed = 1")
+        .replace("sizes = [0]", "sizes = [0]\nnoise = [0.0, 0.3]");
     let cells = "cells = [\"sft/process/all\", \"swirl/*/all\"]";
     let noisy = noisy.replace(cells, "").replace(
         "objectives.swirl =",

@@ -23,10 +23,7 @@ impl World {
     /// As [`study_options`].
     pub(super) fn of(text: &str) -> Result<Option<World>, SessionError> {
         let options = study_options(text)?;
-        Ok(options.map(|options| World {
-            study: StudyWorld::new(&options),
-            text: text.to_owned(),
-        }))
+        Ok(options.map(|options| World { study: StudyWorld::new(&options), text: text.to_owned() }))
     }
 
     /// Returns the questions of a part.

@@ -39,7 +39,8 @@ impl Study {
     fn report(&self, session: &Session) -> Result<Report, SessionError> {
         let mut report = Report::new(format!("Study '{}'", self.config.name));
         for section in self.sections(session)? {
-            let built = built(section).map_err(|e| SessionError::mistake("study", e.to_string()))?;
+            let built =
+                built(section).map_err(|e| SessionError::mistake("study", e.to_string()))?;
             report = report.section(built);
         }
         Ok(report)
@@ -55,9 +56,9 @@ fn built(section: Section) -> Result<report::Section, ReportError> {
             Part::Table(table) => out.table(tabled(table)?),
             Part::Facts(facts) => out.facts(facts),
             Part::Intervals { title, axis, rows } => {
-                let rows = rows.into_iter().map(|(group, name, estimate)| {
-                    Measured::new(group, name, estimate)
-                });
+                let rows = rows
+                    .into_iter()
+                    .map(|(group, name, estimate)| Measured::new(group, name, estimate));
                 out.figure(Figure::intervals(title, axis, rows))
             }
         };

@@ -204,8 +204,7 @@ impl Measured {
         let (sources, questions) = (rows.texts(0)?, rows.texts(1)?);
         let (means, unjudged) = (rows.numbers(2)?, rows.numbers(3)?);
         let names = sources.into_iter().zip(questions);
-        for ((source, question), (process, unjudged)) in
-            names.zip(means.into_iter().zip(unjudged))
+        for ((source, question), (process, unjudged)) in names.zip(means.into_iter().zip(unjudged))
         {
             if let Some(of_run) = self.steps.get_mut(&source.unwrap_or_default()) {
                 let unjudged = unjudged.unwrap_or_default() as u64;

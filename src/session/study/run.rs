@@ -129,7 +129,8 @@ impl Study {
         }
         for file in self.config.files() {
             if !Path::new(&file).exists() {
-                let message = format!("{}: questions: there is no file {file}", self.path.display());
+                let message =
+                    format!("{}: questions: there is no file {file}", self.path.display());
                 return Err(SessionError::mistake("study-config", message));
             }
         }
@@ -142,7 +143,8 @@ impl Study {
         let id = self.config.name.clone();
         let known = store.run(&id)?;
         if let Some(other) = known.as_ref().filter(|known| known.kind != "study") {
-            let message = format!("run '{id}' is there and is no study, but of kind {}", other.kind);
+            let message =
+                format!("run '{id}' is there and is no study, but of kind {}", other.kind);
             return Err(SessionError::mistake("study", message));
         }
         let output = known.as_ref().and_then(|known| known.output.clone());
@@ -295,7 +297,8 @@ impl Study {
         let store = session.database().store();
         let folder = store.path().join("runs");
         let path = folder.join(format!("{}.demonstrator.jsonl", config.name));
-        let failed = |e: std::io::Error| SessionError::Environment(format!("{}: {e}", path.display()));
+        let failed =
+            |e: std::io::Error| SessionError::Environment(format!("{}: {e}", path.display()));
         std::fs::create_dir_all(&folder).map_err(failed)?;
         let mut out = BufWriter::new(std::fs::File::create(&path).map_err(failed)?);
         StudyWorld::new(&options).write_trajectories(&mut out).map_err(failed)?;
@@ -311,10 +314,11 @@ impl Study {
         let reader = open(&path, &read)?;
         let format = reader.format();
         let cancel = session.cancel();
-        let report = import(session.database(), reader, true, &mut |_| match cancel.is_cancelled() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        })?;
+        let report =
+            import(session.database(), reader, true, &mut |_| match cancel.is_cancelled() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })?;
         std::fs::remove_file(&path).map_err(failed)?;
         if cancel.is_cancelled() {
             return Err(SessionError::Cancelled);
@@ -344,7 +348,8 @@ impl Study {
         };
         let path = Path::new(&asked.path);
         let begun = PathBuf::from(format!("{}.partial", asked.path.trim_end_matches('/')));
-        let failed = |e: std::io::Error| SessionError::Environment(format!("{}: {e}", begun.display()));
+        let failed =
+            |e: std::io::Error| SessionError::Environment(format!("{}: {e}", begun.display()));
         if begun.exists() {
             std::fs::remove_dir_all(&begun).map_err(failed)?;
         }

@@ -23,7 +23,11 @@ pub(super) enum Part {
     /// Names and values.
     Facts(Vec<(String, String)>),
     /// A figure of estimates: group, name, estimate.
-    Intervals { title: String, axis: &'static str, rows: Vec<(String, String, Estimate)> },
+    Intervals {
+        title: String,
+        axis: &'static str,
+        rows: Vec<(String, String, Estimate)>,
+    },
 }
 
 /// A table; every row has an entry for each column.
@@ -219,12 +223,7 @@ impl Results<'_> {
         Ok(Section { heading: "Answers".to_owned(), parts })
     }
 
-    fn entry(
-        &self,
-        policy: &Policy,
-        test: &str,
-        figure: Figure,
-    ) -> Result<Entry, SessionError> {
+    fn entry(&self, policy: &Policy, test: &str, figure: Figure) -> Result<Entry, SessionError> {
         self.measured.estimate(policy, test, figure).map(Entry::estimate)
     }
 
@@ -343,7 +342,8 @@ impl Results<'_> {
         // What is not measured yet counts in the family as if it showed nothing.
         let p_values: Vec<f64> =
             found.iter().map(|(.., of)| of.map_or(1.0, |of| of.p_value)).collect();
-        let adjusted = holm(&p_values).map_err(|e| SessionError::mistake("study", e.to_string()))?;
+        let adjusted =
+            holm(&p_values).map_err(|e| SessionError::mistake("study", e.to_string()))?;
         let mut table = Table {
             caption: "Exact match of the first less that of the second".to_owned(),
             columns: vec![
@@ -385,7 +385,10 @@ impl Results<'_> {
         let mut facts = vec![
             ("study".to_owned(), config.name.clone()),
             ("file".to_owned(), self.study.path().display().to_string()),
-            ("statements".to_owned(), format!("{} {}", self.study.plan.jobs.len(), &statements[..16])),
+            (
+                "statements".to_owned(),
+                format!("{} {}", self.study.plan.jobs.len(), &statements[..16]),
+            ),
             ("model".to_owned(), config.model.path.clone()),
             ("questions".to_owned(), config.world.clone().unwrap_or_else(|| list(config.files()))),
             ("seeds".to_owned(), numbers(&config.seeds)),
