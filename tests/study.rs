@@ -27,7 +27,7 @@ vocab_size = 512
 hidden_size = 32
 n_layers = 1
 n_heads = 2
-context_length = 512
+context_length = 2048
 
 [warm_start]
 full = true

@@ -69,7 +69,7 @@ impl Rows {
 
     fn columns(&self, at: usize, kind: &DataType) -> Result<Vec<ArrayRef>, SessionError> {
         let column = |batch: &RecordBatch| cast(batch.column(at), kind);
-        let columns = self.batches.iter().map(column).collect::<Result<_, _>>();
+        let columns = self.batches.iter().map(column).collect::<Result<Vec<ArrayRef>, _>>();
         columns.map_err(|error| SessionError::Environment(error.to_string()))
     }
 }
