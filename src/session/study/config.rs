@@ -382,7 +382,7 @@ impl StudyConfig {
     /// Returns the files of questions.
     pub(super) fn files(&self) -> Vec<String> {
         let mut files = Vec::new();
-        for sets in &self.questions {
+        if let Some(sets) = &self.questions {
             files.push(sets.train.clone());
             files.extend(sets.test.values().filter_map(|set| match set {
                 TestSet::File(file) => Some(file.clone()),
