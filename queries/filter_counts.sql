@@ -1,5 +1,5 @@
--- How many trajectories does each of the four filters keep? Those that lack a label which would
--- decide are undecided: no filter keeps them, and they are counted apart.
+-- How many trajectories does each of the four filters keep? Those that lack the label of a step, or
+-- of the answer, are undecided: no filter that asks for it keeps them. They are counted apart.
 FROM steps
 |> AGGREGATE every(process > .5) AS all_good, max(outcome) AS outcome
    GROUP BY source, trajectory_id

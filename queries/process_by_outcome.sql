@@ -1,6 +1,6 @@
 -- Do good steps and right answers go together? Trajectories by whether every step is GOOD and
--- whether the answer is right. Where a step has no label and none is BAD, or the answer has no
--- label, it is undecided and counted as that.
+-- whether the answer is right. Where a step or the answer has no label it is undecided, and counted
+-- as that.
 FROM steps
 |> AGGREGATE every(process > .5) AS all_good, max(outcome) AS outcome
    GROUP BY source, trajectory_id

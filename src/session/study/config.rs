@@ -180,8 +180,8 @@ impl StudyConfig {
     /// Reads a file.
     ///
     /// # Errors
-    /// It cannot be read, is no TOML, has a key that there is not, lacks one, or has a value that its
-    /// key does not take; two keys that do not go together.
+    /// It cannot be read, is no TOML, has a key that there is not, lacks one, or has a value that
+    /// its key does not take; two keys that do not go together.
     pub(super) fn read(path: &Path) -> Result<StudyConfig, SessionError> {
         let text = std::fs::read_to_string(path).map_err(|e| {
             SessionError::mistake("study-config", format!("{}: {e}", path.display()))

@@ -124,8 +124,8 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    /// Reads the labels of the evaluations that have finished; `judged` are the statements of judging
-    /// that have.
+    /// Reads the labels of the evaluations that have finished; `judged` are the statements of
+    /// judging that have.
     ///
     /// # Errors
     /// A query's; what the disk says.
@@ -197,7 +197,8 @@ impl Measured {
                 "FROM steps\n|> WHERE source LIKE {}\n\
                  |> AGGREGATE avg({column}) AS mean, count(*) - count({column}) AS unjudged\n\
                  \x20  GROUP BY source, trajectory_id, question_id\n\
-                 |> SELECT source, coalesce(question_id, trajectory_id) AS question, mean, unjudged",
+                 |> SELECT source, coalesce(question_id, trajectory_id) AS question,\n\
+                 \x20         mean, unjudged",
                 evaluations(config)
             ),
         )?;
@@ -245,8 +246,8 @@ impl Measured {
         steps.map(|steps| steps.unjudged).sum()
     }
 
-    /// Returns a figure with its interval, questions drawn with all that was measured of each; `None`
-    /// where nothing was. Of a single question the interval has no width.
+    /// Returns a figure with its interval, questions drawn with all that was measured of each;
+    /// `None` where nothing was. Of a single question the interval has no width.
     ///
     /// # Errors
     /// None that is known: stored values are finite.
@@ -296,7 +297,7 @@ impl Measured {
     }
 }
 
-/// Returns the pattern of the sources of evaluations; more may match, which are no runs of the plan.
+/// Returns the pattern of the sources of evaluations; more may match that are not of the plan.
 fn evaluations(config: &StudyConfig) -> String {
     text(&format!("{}%", name_of(config, "eval/")))
 }

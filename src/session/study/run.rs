@@ -88,8 +88,8 @@ impl Study {
     /// Does what has not been done.
     ///
     /// # Errors
-    /// A statement that cannot be, before anything is done; what fails, or `Cancelled`. What was done
-    /// before stays, and the study goes on from there.
+    /// A statement that cannot be, before anything is done; what fails, or `Cancelled`. What was
+    /// done before stays, and the study goes on from there.
     pub fn carry_out(
         &self,
         session: &Session,
@@ -411,8 +411,8 @@ fn done_of(record: &RunRecord) -> BTreeSet<String> {
 
 fn too_few(filter: &str, kept: u64, size: u64) -> SessionError {
     let message = format!(
-        "filter '{filter}' leaves {kept} trajectories, and {size} are to be drawn: filters are held \
-         equal in number"
+        "filter '{filter}' leaves {kept} trajectories, and {size} are to be drawn: filters are \
+         held equal in number"
     );
     let diagnostic = Diagnostic::new("study", message)
         .help("lower sizes, or 0 for as many as the strictest filter leaves")

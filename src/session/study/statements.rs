@@ -77,8 +77,8 @@ impl With {
         if table.contains_key(name) { self } else { self.raw(name, value.to_owned()) }
     }
 
-    /// Adds the options of a table of the file, but those of these names; `key` is what the table is
-    /// called there. A table within it, such as `judge`, holds options that begin with its name.
+    /// Adds the options of a table of the file, but those of these names; `key` is what the table
+    /// is called there. A table within it, such as `judge`, holds options that begin with its name.
     ///
     /// # Errors
     /// A value that no option takes, or a name that none can have.
