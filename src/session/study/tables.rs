@@ -85,7 +85,7 @@ const FACTORS: [(&str, &str, usize); 4] = [
 const READING: &str = "Shares are means over questions, the seeds of a cell pooled by question, \
                        with an interval of .95 from a bootstrap that draws whole questions. \
                        Differences and their p-values are from a paired bootstrap over the same \
-                       questions. Two intervals that overlap or do not say nothing of a difference.";
+                       questions. Whether two intervals overlap says nothing of a difference.";
 
 impl Study {
     /// Returns the results so far, from what is stored.
@@ -152,8 +152,8 @@ impl Study {
         parts.push(Part::Table(kept));
         parts.push(Part::Paragraph(
             "A trajectory is undecided where a label is missing: of a step, or of the answer; no \
-             filter that asks for the label keeps it. Whatever a filter leaves, each cell draws the \
-             same number."
+             filter that asks for the label keeps it. Whatever a filter leaves, each cell draws \
+             the same number."
                 .to_owned(),
         ));
         parts.push(Part::Table(crossed));
