@@ -50,7 +50,3 @@ mod train;
 mod trec;
 mod vectors;
 mod windows;
-
-/// The program's own: what is measured here is measured as it runs there.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -322,7 +322,8 @@ fn a_merged_model_is_the_adapted_one() {
     let adapter = lm::AdapterFiles::read(&summary.checkpoint).unwrap();
     assert_eq!(adapter.base.as_deref(), Some(model.as_path()));
     let adapted = lm::load_adapted(&summary.checkpoint, &adapter, &model, &Device::Cpu).unwrap();
-    let packed = lm::Packed { tokens: vec![5, 9, 40, 7], lengths: vec![4], ..Packed::default() };
+    let packed =
+        lm::Packed { tokens: vec![5, 9, 40, 7], lengths: vec![4], ..lm::Packed::default() };
     let logits = |decoder: &lm::Decoder| {
         let hidden = decoder.hidden(&packed).unwrap();
         decoder.logits(&hidden).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()

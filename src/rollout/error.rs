@@ -17,8 +17,8 @@ pub enum RolloutError {
     Recording(#[from] RecordError),
     /// Some episodes could not be played to their ends.
     #[error(
-        "{lost} of the episodes could not be played to the end, the first because {first}; the others \
-         are stored, and the same statement plays what is missing"
+        "{lost} of the episodes could not be played to the end, the first because {first}; the \
+         others are stored, and the same statement plays what is missing"
     )]
     Lost {
         /// How many.

@@ -80,8 +80,8 @@ impl LocalPolicy {
     /// is less, and one context at least.
     ///
     /// # Errors
-    /// A decoder that is not on the CPU, no memory for the cache; a renderer whose end of turn is no
-    /// token.
+    /// A decoder that is not on the CPU, no memory for the cache; a renderer whose end of turn is
+    /// no token.
     pub fn new(
         (name, version): (&str, &str),
         decoder: &Decoder,

@@ -15,8 +15,8 @@
 //! Invariant: a verdict that cannot be read is no verdict. It is counted, with its text, and is
 //! never a 0.
 //!
-//! What is absent: databases, clocks, random numbers. They are handed in; trajectories are handed on
-//! as they finish.
+//! What is absent: databases, clocks, random numbers. They are handed in; trajectories are handed
+//! on as they finish.
 
 mod episode;
 mod error;

@@ -3,14 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 /// The instructions of the default protocol; `{max_queries}` is its limit.
-const INSTRUCTIONS: &str = "Answer the question in a few words. You may call one tool at a time, up \
-                            to {max_queries} times; do not make the same call twice. When the results \
-                            are enough, give the answer as <answer>...</answer>. A turn holds either a \
-                            call or an answer, never both.";
+const INSTRUCTIONS: &str = "\
+Answer the question in a few words. You may call one tool at a time, up to {max_queries} times; do \
+not make the same call twice. When the results are enough, give the answer as \
+<answer>...</answer>. A turn holds either a call or an answer, never both.";
 
 /// What is said to a policy whose action was neither one call nor one answer.
-pub(super) const REMINDER: &str = "That turn was not used: it has to hold one tool call, or the answer \
-                                   as <answer>...</answer>, and not both.";
+pub(super) const REMINDER: &str = "\
+That turn was not used: it has to hold one tool call, or the answer as <answer>...</answer>, and \
+not both.";
 
 /// What is said to a policy that has made all its calls.
 pub(super) const LAST_TURN: &str =

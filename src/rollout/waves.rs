@@ -40,8 +40,8 @@ pub struct Setting<'a> {
 /// Where a policy fails for one conversation its episode is lost, and the others go on.
 ///
 /// # Errors
-/// What fails for all; what a call or `store` says; `Lost` at the end. Episodes that have ended were
-/// handed on before.
+/// What fails for all; what a call or `store` says; `Lost` at the end. Episodes that have ended
+/// were handed on before.
 pub fn play<E: From<RolloutError>>(
     episodes: &mut dyn Iterator<Item = Episode>,
     policy: &mut dyn Policy,

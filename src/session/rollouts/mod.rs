@@ -12,6 +12,7 @@
 //! ```
 
 mod evaluate;
+mod judges;
 mod judging;
 mod policies;
 mod questions;
@@ -27,7 +28,8 @@ pub use report::{Figure, Report};
 pub use resample::ResampleSummary;
 pub use run::RolloutSummary;
 
-pub(super) use judging::{JudgeOptions, Judging, SampledAction, judge, judging};
+pub(super) use judges::{JudgeOptions, Judging, Shown, judging};
+pub(super) use judging::judge;
 pub(super) use request::RolloutOptions;
 pub(super) use resample::{ResampleOptions, resample};
 pub(super) use run::rollout;

@@ -117,7 +117,8 @@ pub(super) struct Opened {
     pub(super) weights: Value,
 }
 
-/// Returns the policy that the options ask for; its calls go through `recorder` where it is elsewhere.
+/// Returns the policy that the options ask for; where it is elsewhere its calls go through
+/// `recorder`.
 pub(super) fn policy(
     session: &Session,
     options: &PolicyOptions,

@@ -1,7 +1,7 @@
 //! RESAMPLE: actions proposed at stored states, kept as samples.
 //!
-//! A state that has its samples already is passed over, so that a statement that was stopped goes on
-//! where it was.
+//! A state that has its samples already is passed over, so that a statement that was stopped goes
+//! on where it was.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -86,7 +86,8 @@ pub(in crate::session) fn resample(
     let task = Task { session, options: &options, run: record.id.clone() };
     let done = task.run(&wanted, policy.as_mut());
     let output = done.as_ref().ok().map(|done| {
-        json!({"states": done.states, "samples": done.samples + done.earlier * u64::from(options.n)})
+        let earlier = done.earlier * u64::from(options.n);
+        json!({"states": done.states, "samples": done.samples + earlier})
     });
     end(session, record, output, done)
 }

@@ -100,7 +100,10 @@ impl Toolset {
 
     /// Returns what the tools say about themselves, for the record of a run.
     pub(super) fn described(&self) -> Value {
-        let of = |tool: &ToolSpec| json!({"name": tool.name, "version": tool.version, "corpus": tool.corpus});
+        let of = |tool: &ToolSpec| {
+            let ToolSpec { name, version, corpus, .. } = tool;
+            json!({"name": name, "version": version, "corpus": corpus})
+        };
         match &self.world {
             Some(world) => world.described(),
             None => self.tools.specs().map(of).collect(),

@@ -1,14 +1,15 @@
 //! Judges of actions that are sampled while a model is trained.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use super::request::RunConfig;
 use crate::model::{Message, Trajectory};
 use crate::render::{Action, Renderer};
 use crate::rollout::judge::Judged;
-use crate::rollout::{Protocol, check_form};
+use crate::rollout::{Protocol, answer_of, check_form};
 use crate::session::error::SessionError;
-use crate::session::rollouts::{Judging, SampledAction, judging};
+use crate::session::rollouts::{Judging, Shown, judging};
 use crate::session::statement::Session;
 use crate::train::{ActionForm, ActionJudge, Malformed, Proposal, TrainError, Verdict};
 
@@ -57,17 +58,23 @@ impl ActionJudge for StoredStates<'_> {
             };
             let state: Vec<Message> = of.state(proposal.row.step).into_iter().cloned().collect();
             let action = proposal.action.clone().into_message();
-            sampled.push(SampledAction { of, state, action });
+            let answer = answer_of(&action).filter(|_| action.tool_calls.is_empty());
+            let answer = answer.unwrap_or_default();
+            sampled.push(Shown { of, state, action, observation: None, answer });
         }
+        let silent = Verdict::Failed("it said nothing".to_owned());
+        let mut verdicts = vec![silent; sampled.len()];
         let cancelled = || self.session.cancel().is_cancelled();
-        let judged = self.judging.judge_sampled(&sampled, &cancelled);
-        let judged = judged.map_err(|error| TrainError::Judge(error.to_string()))?;
-        let verdict = |one: Judged| match one {
-            Judged::Verdict(verdict) => Verdict::Value(verdict.value),
-            Judged::Unreadable(unreadable) => Verdict::Failed(unreadable.reason.to_string()),
-            Judged::Failed(why) => Verdict::Failed(why),
-        };
-        Ok(judged.into_iter().map(verdict).collect())
+        let judged = self.judging.judge(&sampled, &cancelled, &mut |number, judged| {
+            verdicts[number] = match judged {
+                Judged::Verdict(verdict) => Verdict::Value(verdict.value),
+                Judged::Unreadable(unreadable) => Verdict::Failed(unreadable.reason.to_string()),
+                Judged::Failed(why) => Verdict::Failed(why),
+            };
+            ControlFlow::Continue(())
+        });
+        judged.map_err(|error| TrainError::Judge(error.to_string()))?;
+        Ok(verdicts)
     }
 }
 

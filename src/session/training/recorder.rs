@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
 use super::journal::Journal;
+use super::request::RunConfig;
 use crate::codec::{ExampleRecord, SampleRecord};
 use crate::session::error::SessionError;
 use crate::session::statement::{Session, Sink};
@@ -34,7 +35,7 @@ impl<'a, 'b> Recorder<'a, 'b> {
         session: &'a Session,
         run: &'a str,
         journal: Journal,
-        n: u64,
+        config: &RunConfig,
         sink: &'b mut dyn Sink,
     ) -> Recorder<'a, 'b> {
         Recorder {
@@ -42,7 +43,7 @@ impl<'a, 'b> Recorder<'a, 'b> {
             run,
             sink,
             journal,
-            n,
+            n: config.options.num_generations.unwrap_or(4),
             reference: HashMap::new(),
             losses: Vec::new(),
             evaluations: BTreeMap::new(),

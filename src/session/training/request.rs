@@ -92,11 +92,9 @@ pub(in crate::session) fn check_options(
 pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, SessionError> {
     let at = |name: &str| options.iter().find(|o| o.name.text == name);
     let fail = |message: String, option: Option<&WithOption>| {
-        let mut diagnostic = Diagnostic::new("train-option", message);
-        if let Some(option) = option {
-            diagnostic = diagnostic.at(option.name.span.to(option.span));
-        }
-        mistake(diagnostic, text)
+        let diagnostic = Diagnostic::new("train-option", message);
+        let place = option.map(|option| option.name.span.to(option.span));
+        mistake(place.into_iter().fold(diagnostic, Diagnostic::at), text)
     };
     let own_text = |name: &str| match at(name) {
         None => Ok(None),
@@ -127,19 +125,8 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
     })?;
     let objective = options_of_trainer.objective;
     let judge = judge(options, text)?;
-    match (&judge, objective) {
-        (None, Objective::Swirl) if !resume => {
-            let message = "'swirl' needs judge = '<who judges sampled actions>': world, process, \
-                           choice, calculation, or exact_match for answers alone";
-            return Err(fail(message.to_owned(), at("objective")));
-        }
-        (Some(_), other) if other != Objective::Swirl => {
-            let name = other.name();
-            let message = format!("option 'judge' has no effect on objective '{name}': drop it");
-            return Err(fail(message, at("judge")));
-        }
-        _ => {}
-    }
+    let checked = check_judge(judge.is_some() || resume, judge.is_some(), objective);
+    checked.map_err(|(message, name)| fail(message, at(name)))?;
     let uses_reward = !matches!(objective, Objective::Sft | Objective::Dpo | Objective::Swirl);
     if uses_reward && reward.is_none() && !resume {
         return Err(fail(NEEDS_REWARD.to_owned(), at("objective")));
@@ -172,6 +159,29 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
         pinned: serde_json::Value::Null,
     };
     Ok(Request { config, resume })
+}
+
+/// Checks that an objective has a judge if it samples, and none if it does not; an error comes with
+/// the option that it speaks of.
+fn check_judge(
+    has_or_resumes: bool,
+    is_given: bool,
+    objective: Objective,
+) -> Result<(), (String, &'static str)> {
+    match objective {
+        Objective::Swirl if !has_or_resumes => {
+            let message = "'swirl' needs judge = '<who judges sampled actions>': world, process, \
+                           choice, calculation, or exact_match for answers alone";
+            Err((message.to_owned(), "objective"))
+        }
+        Objective::Swirl => Ok(()),
+        other if is_given => {
+            let name = other.name();
+            let message = format!("option 'judge' has no effect on objective '{name}': drop it");
+            Err((message, "judge"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reads `judge = ...` and `judge.<option> = ...`, as JUDGE has them.

@@ -318,10 +318,8 @@ fn carry_out(
     record.status = RunStatus::Running;
     store.put_run(&record)?;
     let began = Instant::now();
-    std::fs::create_dir_all(&directory)
-        .map_err(|e| SessionError::Environment(format!("{}: {e}", directory.display())))?;
-    let n = config.options.num_generations.unwrap_or(4);
-    let mut recorder = Recorder::new(session, &record.id, Journal::new(&directory), n, sink);
+    make_folder(&directory)?;
+    let mut recorder = Recorder::new(session, &record.id, Journal::new(&directory), config, sink);
     let run = Run {
         decoder: &model.decoder,
         tokenizer,
@@ -361,8 +359,7 @@ fn carry_out(
     if outcome.complete {
         card::write(store, &record, config, &checkpoint_of(&directory, result))?;
     }
-    let evaluations =
-        evaluations.into_iter().map(|(name, (before, after))| (name, before, after)).collect();
+    let evaluations = evaluations.into_iter();
     Ok(TrainSummary {
         run: record.id,
         dataset: record.dataset.unwrap_or_default(),
@@ -370,10 +367,15 @@ fn carry_out(
         plan: ready.plan.clone(),
         steps: outcome.steps,
         losses,
-        evaluations,
+        evaluations: evaluations.map(|(name, (first, last))| (name, first, last)).collect(),
         without_reward: 0,
         checkpoint: outcome.checkpoint,
     })
+}
+
+fn make_folder(path: &Path) -> Result<(), SessionError> {
+    let failed = |e| SessionError::Environment(format!("{}: {e}", path.display()));
+    std::fs::create_dir_all(path).map_err(failed)
 }
 
 /// Returns the steps after which the run had the weights that it gives.
