@@ -4,6 +4,8 @@
 mod corpus;
 #[path = "main/serving.rs"]
 mod serving;
+#[path = "main/study.rs"]
+mod study;
 #[path = "main/training.rs"]
 mod training;
 
@@ -142,6 +144,8 @@ enum Command {
     Sample(training::SampleArguments),
     /// Make a small model from nothing: a tokenizer trained on the database, random weights.
     Model(training::ModelArguments),
+    /// Carry out a study as a file says, or go on with it, and write its report.
+    Study(study::FileArguments),
     /// Check everything stored against everything else.
     Verify {
         /// The database.
@@ -380,6 +384,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, SessionError> {
         Some(Command::Rerun(arguments)) => return training::make_again(arguments),
         Some(Command::Sample(arguments)) => training::write_samples(arguments)?,
         Some(Command::Model(arguments)) => training::make_model(arguments)?,
+        Some(Command::Study(arguments)) => study::study(arguments)?,
         Some(Command::Verify { db, open }) => {
             return swirldb::repl::verify(&open.session(&db, false)?);
         }

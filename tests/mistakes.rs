@@ -12,7 +12,7 @@ use crate::syntax::goldens;
 
 /// Kinds of mistakes that no statement and no command at the prompt can make, and the tests that
 /// make them.
-const OF_THE_PROGRAM: [(&str, &str); 31] = [
+const OF_THE_PROGRAM: [(&str, &str); 33] = [
     ("ambiguous", "tools: expressions of the calculator"),
     ("bundle", "runs: a bundle is made again to the last bit"),
     ("character", "tools: expressions of the calculator"),
@@ -40,6 +40,8 @@ const OF_THE_PROGRAM: [(&str, &str); 31] = [
     ("schema", "what the engine says of a schema beside unknown and ambiguous columns"),
     ("shared-questions", "session: questions of the evaluation are not trained on"),
     ("size", "tools: expressions of the calculator"),
+    ("study", "study: a name is not taken by another study"),
+    ("study-config", "study: mistakes in a file are told"),
     ("too-long", "syntax: statements of more than a megabyte"),
     ("train-config", "runs: a file says what a statement does"),
     ("unknown-cassette", "corpora: calls are recorded and replayed with the same bytes"),

@@ -39,6 +39,7 @@ mod search;
 mod serve;
 mod session;
 mod store;
+mod study;
 mod summary;
 mod syntax;
 mod synth;

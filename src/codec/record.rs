@@ -597,7 +597,7 @@ impl RunStatus {
 pub struct RunRecord {
     /// The name, unique in the database.
     pub id: String,
-    /// `import`, `generate`, `evaluate`, `judge` or `train`.
+    /// `import`, `generate`, `evaluate`, `judge`, `train` or `study`.
     pub kind: String,
     /// How far it came.
     pub status: RunStatus,

@@ -103,8 +103,11 @@ fn statement(text: &str, verb: ConfigVerb) -> Result<String, Diagnostic> {
     Ok(format!("{rows}{pipe}{verb}{label} WITH ({}){name}", options.join(", ")))
 }
 
-/// Returns the name of an option, if it is one.
-fn word(name: &str) -> Result<&str, Diagnostic> {
+/// Returns the name of an option.
+///
+/// # Errors
+/// It can be none.
+pub(super) fn word(name: &str) -> Result<&str, Diagnostic> {
     let is_word = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'));
     match is_word && name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         true => Ok(name),
@@ -112,7 +115,11 @@ fn word(name: &str) -> Result<&str, Diagnostic> {
     }
 }
 
-fn literal(name: &str, value: &Value) -> Result<String, Diagnostic> {
+/// Returns a value as a statement has it: a list of texts is one text, joined by commas.
+///
+/// # Errors
+/// A value that no option takes.
+pub(super) fn literal(name: &str, value: &Value) -> Result<String, Diagnostic> {
     Ok(match value {
         Value::String(text) => quoted(text, '\''),
         Value::Integer(number) => number.to_string(),
@@ -132,6 +139,7 @@ fn literal(name: &str, value: &Value) -> Result<String, Diagnostic> {
     })
 }
 
-fn quoted(text: &str, mark: char) -> String {
+/// Returns a text between marks, those within it doubled.
+pub(super) fn quoted(text: &str, mark: char) -> String {
     format!("{mark}{}{mark}", text.replace(mark, &format!("{mark}{mark}")))
 }

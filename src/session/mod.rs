@@ -23,6 +23,7 @@ mod rollouts;
 mod select;
 mod sitting;
 mod statement;
+mod study;
 mod summary;
 mod tools;
 mod training;
@@ -41,6 +42,7 @@ pub use host::{now_micros, random_identity};
 pub use rollouts::{Figure, JudgeSummary, Report, ResampleSummary, RolloutSummary};
 pub use sitting::{Counts, Sitting, SittingOptions};
 pub use statement::{Outcome, Session, SessionOptions, Sink};
+pub use study::{Doing, Perform, Study, Work};
 pub use tools::{tool_names, toolbox};
 pub use training::{
     Rerun as RunAgain, SampleOptions, SampleReport, TrainSummary, bundle, export_batches, merge,

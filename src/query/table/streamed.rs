@@ -109,7 +109,7 @@ const DATASETS: &[Spec] = &[
 ];
 const RUNS: &[Spec] = &[
     ("run", Text, "the name"),
-    ("kind", Text, "import, generate, evaluate, judge or train"),
+    ("kind", Text, "import, generate, evaluate, judge, train or study"),
     ("status", Text, "running, finished, stopped or failed"),
     ("statement", Text, "what started it"),
     ("dataset", Text, "the dataset it used"),

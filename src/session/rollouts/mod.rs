@@ -33,3 +33,4 @@ pub(super) use judging::judge;
 pub(super) use request::RolloutOptions;
 pub(super) use resample::{ResampleOptions, resample};
 pub(super) use run::rollout;
+pub(super) use world::study_options;

@@ -17,41 +17,13 @@ pub(in crate::session) struct World {
 }
 
 impl World {
-    /// Returns the world that a text asks for: `default`, or options joined by commas, such as
-    /// `seed=7, questions=4000`; `None` for an empty text.
+    /// Returns the world that a text asks for, as [`study_options`] reads it.
     ///
     /// # Errors
-    /// An option that there is not, or a value that is no whole number.
+    /// As [`study_options`].
     pub(super) fn of(text: &str) -> Result<Option<World>, SessionError> {
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let wrong = |message: String| SessionError::mistake("world", message);
-        let mut options = StudyOptions::default();
-        for part in text.split(',').map(str::trim).filter(|part| *part != "default") {
-            let given = part.split_once('=').map(|(name, value)| (name.trim(), value.trim()));
-            let Some((name, value)) = given else {
-                return Err(wrong(format!("world = '{part}': expected default or name=value")));
-            };
-            let Ok(number) = value.parse::<u64>() else {
-                return Err(wrong(format!("world: {name} is '{value}'; expected a whole number")));
-            };
-            let count = usize::try_from(number).unwrap_or(usize::MAX);
-            match name {
-                "seed" => options.seed = number,
-                "questions" => options.questions = count,
-                "held_out" => options.held_out = count,
-                "arithmetic_percent" => options.arithmetic_percent = count,
-                "trouble_permille" => options.trouble_permille = count,
-                _ => {
-                    return Err(wrong(format!(
-                        "world: there is no option '{name}'; there are seed, questions, held_out, \
-                         arithmetic_percent, trouble_permille"
-                    )));
-                }
-            }
-        }
-        Ok(Some(World { study: StudyWorld::new(&options), text: text.to_owned() }))
+        let options = study_options(text)?;
+        Ok(options.map(|options| World { study: StudyWorld::new(&options), text: text.to_owned() }))
     }
 
     /// Returns the questions of a part.
@@ -127,6 +99,43 @@ impl World {
     pub(super) fn judging(&self, noise: JudgeNoise) -> WorldJudge<'_> {
         WorldJudge::new(self.study.questions(), noise)
     }
+}
+
+/// Returns the options of the world that a text asks for: `default`, or options joined by commas,
+/// such as `seed=7, questions=4000`; `None` for an empty text.
+///
+/// # Errors
+/// An option that there is not, or a value that is no whole number.
+pub(in crate::session) fn study_options(text: &str) -> Result<Option<StudyOptions>, SessionError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |message: String| SessionError::mistake("world", message);
+    let mut options = StudyOptions::default();
+    for part in text.split(',').map(str::trim).filter(|part| *part != "default") {
+        let given = part.split_once('=').map(|(name, value)| (name.trim(), value.trim()));
+        let Some((name, value)) = given else {
+            return Err(wrong(format!("world = '{part}': expected default or name=value")));
+        };
+        let Ok(number) = value.parse::<u64>() else {
+            return Err(wrong(format!("world: {name} is '{value}'; expected a whole number")));
+        };
+        let count = usize::try_from(number).unwrap_or(usize::MAX);
+        match name {
+            "seed" => options.seed = number,
+            "questions" => options.questions = count,
+            "held_out" => options.held_out = count,
+            "arithmetic_percent" => options.arithmetic_percent = count,
+            "trouble_permille" => options.trouble_permille = count,
+            _ => {
+                return Err(wrong(format!(
+                    "world: there is no option '{name}'; there are seed, questions, held_out, \
+                     arithmetic_percent, trouble_permille"
+                )));
+            }
+        }
+    }
+    Ok(Some(options))
 }
 
 /// Returns the world's verdict on an action.

@@ -39,6 +39,6 @@ pub use sampling::{SampleOptions, SampleReport, sample};
 
 pub(super) use difference::diff;
 pub(super) use model::{identity, load_frozen, weights_of};
-pub(super) use request::option_names;
+pub(super) use request::{check_options, option_names};
 pub(super) use runs::{explain, resume, train};
 pub(super) use scoring::score;

@@ -77,6 +77,17 @@ pub(super) struct Request {
     pub(super) resume: bool,
 }
 
+/// Checks the options of a statement, without a look at what they name.
+///
+/// # Errors
+/// An option that there is not, a value that it does not take, options that exclude each other.
+pub(in crate::session) fn check_options(
+    options: &[WithOption],
+    text: &str,
+) -> Result<(), SessionError> {
+    request(options, text).map(|_| ())
+}
+
 /// Sorts out the options of a statement.
 pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, SessionError> {
     let at = |name: &str| options.iter().find(|o| o.name.text == name);
