@@ -1,7 +1,7 @@
 //! The queries that come with the program: `.read name`.
 
 /// Their names and texts; each begins with a comment that says what it answers.
-pub const SHIPPED: [(&str, &str); 26] = [
+pub const SHIPPED: [(&str, &str); 28] = [
     ("advantage_within_question", include_str!("../../queries/advantage_within_question.sql")),
     ("bad_then_recovered", include_str!("../../queries/bad_then_recovered.sql")),
     ("contamination", include_str!("../../queries/contamination.sql")),
