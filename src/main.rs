@@ -180,7 +180,8 @@ enum Command {
 #[derive(Args)]
 struct SynthArguments {
     /// What: world (trajectories), documents, questions, or bench (bulk data); of a world to study
-    /// training in: study (trajectories), study-questions, study-documents, study-counterfactuals.
+    /// training in: study (trajectories), study-questions, study-documents, study-counterfactuals,
+    /// study-copying.
     #[arg(long, default_value = "world", value_parser = shape)]
     shape: Shape,
     /// The seed; the same seed gives the same bytes.

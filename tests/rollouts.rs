@@ -200,6 +200,11 @@ fn judges_label_what_they_are_shown() {
         "FROM steps |> WHERE \"process@world\" <> \"process@world:0.3\" |> AGGREGATE count(*)";
     let share = number(&session, part) / steps;
     assert!((0.2..0.4).contains(&share), "{share}");
+    let audit = "FROM judge_audit('process', 'world:0.3', 'world') |> WHERE steps_are = 'all'";
+    assert_eq!(number(&session, &format!("{audit} |> SELECT both")), steps);
+    assert_eq!(number(&session, &format!("{audit} |> SELECT agreement")), 1.0 - share);
+    let error = mistake(&session, "FROM judge_audit('process', 'wold', 'world')");
+    assert!(error.contains("no step has the label") && error.contains("'world'"), "{error}");
     let error = mistake(&session, &judge(", flipped = 0.2, name = 'world:0.3'"));
     assert!(error.contains("a judge never changes"), "{error}");
     let answers = "FROM trajectories |> JUDGE AS outcome WITH (judge = 'exact_match')";

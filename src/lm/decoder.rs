@@ -47,6 +47,20 @@ impl Decoder {
     /// # Errors
     /// `Config` if the numbers of `config` do not fit together.
     pub fn random(config: &DecoderConfig, seed: u64, device: &Device) -> Result<Decoder, LmError> {
+        Decoder::random_within(config, 0.02, seed, device)
+    }
+
+    /// As [`Decoder::random`] with another standard deviation of the weights. Decoders of little
+    /// width learn to copy, which attention has to do, far sooner with 1 / sqrt(width).
+    ///
+    /// # Errors
+    /// As [`Decoder::random`].
+    pub fn random_within(
+        config: &DecoderConfig,
+        deviation: f64,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Decoder, LmError> {
         config.validate()?;
         let residual = 1.0 / (2.0 * config.n_layers as f64).sqrt();
         let mut source = |name: &str, shape: &[usize]| {
@@ -57,7 +71,7 @@ impl Decoder {
                 vec![1.0 - config.norm_offset(); count]
             } else {
                 let writes = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
-                let deviation = if writes { 0.02 * residual } else { 0.02 };
+                let deviation = if writes { deviation * residual } else { deviation };
                 TensorRandom::new(seed, name).normal(count, deviation)
             };
             Ok(Tensor::from_vec(values, shape, device)?)

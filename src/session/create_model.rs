@@ -83,7 +83,8 @@ pub fn create_model(
         tie_word_embeddings: true,
         ..DecoderConfig::default()
     };
-    let decoder = Decoder::random(&config, new.seed, &Device::Cpu)?;
+    let deviation = 1.0 / (new.hidden_size.max(1) as f64).sqrt();
+    let decoder = Decoder::random_within(&config, deviation, new.seed, &Device::Cpu)?;
     decoder.save(directory, Some(&tokenizer))?;
     Ok(decoder.parameters().iter().map(|(_, v)| v.elem_count()).sum())
 }

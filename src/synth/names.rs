@@ -11,11 +11,39 @@ const ONSETS: [&str; 24] = [
 const VOWELS: [&str; 8] = ["a", "e", "i", "o", "u", "ae", "ei", "ou"];
 const CODAS: [&str; 14] = ["", "", "l", "m", "n", "r", "s", "t", "nd", "rk", "lm", "sk", "th", "x"];
 
+/// First and second parts of compound names.
+const PARTS: usize = 40;
+
 /// Makes names, none twice.
 #[derive(Default)]
 pub(super) struct Names(HashSet<String>);
 
 impl Names {
+    /// Returns a new word of two parts out of 40 and 40, or of more where those are used up. A
+    /// tokenizer of few tokens has one for each part, so that a name never seen is spelled with
+    /// tokens that were: who has learned to copy names copies it too.
+    pub(super) fn compound(&mut self, draw: &mut Draw) -> String {
+        const TRIES: usize = 20;
+        let second = |at: usize| {
+            let (onset, vowel) = (ONSETS[(at * 7 + 3) % ONSETS.len()], VOWELS[(at * 5 + 1) % 8]);
+            format!("{onset}{vowel}{}", CODAS[2 + at % (CODAS.len() - 2)])
+        };
+        let mut tries = 0;
+        loop {
+            let at = draw.below(PARTS);
+            let mut word = ONSETS[at % ONSETS.len()].to_owned();
+            word += VOWELS[(at / ONSETS.len() * 3 + at) % VOWELS.len()];
+            for _ in 0..=tries / TRIES {
+                word += &second(draw.below(PARTS));
+            }
+            let word = word[..1].to_uppercase() + &word[1..];
+            if self.0.insert(word.clone()) {
+                return word;
+            }
+            tries += 1;
+        }
+    }
+
     /// Returns a new word of `syllables` syllables, or more where those are used up, capitalised.
     pub(super) fn word(&mut self, draw: &mut Draw, syllables: usize) -> String {
         const TRIES: usize = 20;

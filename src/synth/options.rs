@@ -27,11 +27,13 @@ pub enum Shape {
     StudyDocuments,
     /// The documents that its counterfactual questions are asked of.
     StudyCounterfactuals,
+    /// Lines of names to be said again, for a model from nothing to learn copying from.
+    StudyCopying,
 }
 
 impl Shape {
     /// Every shape.
-    pub const ALL: [Shape; 8] = [
+    pub const ALL: [Shape; 9] = [
         Shape::World,
         Shape::Documents,
         Shape::Questions,
@@ -40,6 +42,7 @@ impl Shape {
         Shape::StudyQuestions,
         Shape::StudyDocuments,
         Shape::StudyCounterfactuals,
+        Shape::StudyCopying,
     ];
 
     /// Returns the word used on the command line.
@@ -53,6 +56,7 @@ impl Shape {
             Shape::StudyQuestions => "study-questions",
             Shape::StudyDocuments => "study-documents",
             Shape::StudyCounterfactuals => "study-counterfactuals",
+            Shape::StudyCopying => "study-copying",
         }
     }
 
@@ -111,6 +115,7 @@ pub fn write(options: &SynthOptions, out: &mut dyn Write) -> io::Result<()> {
         Shape::Study => study().write_trajectories(out),
         Shape::StudyQuestions => study().write_questions(out),
         Shape::StudyDocuments => study().write_documents(out, Edition::Base, tool),
+        Shape::StudyCopying => study().write_copying(out),
         Shape::StudyCounterfactuals => study().write_documents(out, Edition::Counterfactual, tool),
     }
 }

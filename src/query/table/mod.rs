@@ -4,6 +4,7 @@
 //! filters and limit into the store: scalars first, records only for rows that survive. The other
 //! tables are small or derived and are streamed.
 
+mod audits;
 mod branches;
 mod columns;
 mod corpora;

@@ -1,5 +1,5 @@
 //! Tables that take arguments: `branch_points(...)`, `preference_pairs(...)`, `seen_by(...)`,
-//! `dataset_pairs(...)`.
+//! `dataset_pairs(...)`, `judge_audit(...)`.
 //!
 //! The first two take one question after the other: what they need in memory are its trajectories,
 //! and for every trajectory its ordinal.
@@ -12,6 +12,7 @@ use datafusion::catalog::{TableFunctionImpl, TableProvider};
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::Expr;
 
+use super::audits::{Compared, JUDGE_AUDIT, write_audit};
 use super::branches::{BranchPoint, Likeness, branch_points};
 use super::columns::LabelNames;
 use super::corpora::{SEEN_BY, Wanted, write_seen};
@@ -71,15 +72,18 @@ pub enum TableFunction {
     SeenBy,
     /// `dataset_pairs('name')`: a row for each pair of a saved dataset.
     DatasetPairs,
+    /// `judge_audit('label', 'judge', 'reference')`: how far a judge agrees with another.
+    JudgeAudit,
 }
 
 impl TableFunction {
     /// Every table function.
-    pub const ALL: [TableFunction; 4] = [
+    pub const ALL: [TableFunction; 5] = [
         TableFunction::BranchPoints,
         TableFunction::PreferencePairs,
         TableFunction::SeenBy,
         TableFunction::DatasetPairs,
+        TableFunction::JudgeAudit,
     ];
 
     /// Returns the name in statements.
@@ -89,6 +93,7 @@ impl TableFunction {
             TableFunction::PreferencePairs => "preference_pairs",
             TableFunction::SeenBy => "seen_by",
             TableFunction::DatasetPairs => "dataset_pairs",
+            TableFunction::JudgeAudit => "judge_audit",
         }
     }
 
@@ -104,6 +109,7 @@ impl TableFunction {
             TableFunction::PreferencePairs => PREFERENCE_PAIRS,
             TableFunction::SeenBy => SEEN_BY,
             TableFunction::DatasetPairs => DATASET_PAIRS,
+            TableFunction::JudgeAudit => JUDGE_AUDIT,
         }
     }
 
@@ -127,6 +133,10 @@ impl TableFunction {
         if self == TableFunction::DatasetPairs {
             let dataset = dataset_of(view, given)?;
             return Ok(Arc::new(move |view, rows| write_saved_pairs(view, rows, &dataset)));
+        }
+        if self == TableFunction::JudgeAudit {
+            let compared = Compared::of(view, given)?;
+            return Ok(Arc::new(move |view, rows| write_audit(view, rows, &compared)));
         }
         let arguments = Arguments::of(self, view, given)?;
         Ok(Arc::new(move |view, rows| write(view, rows, &arguments)))

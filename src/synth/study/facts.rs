@@ -156,7 +156,7 @@ impl Facts {
         let first = self.entities.len();
         for (sort, share) in SORTS {
             for _ in 0..(count * share / 20).max(4) {
-                let name = names.word(draw, 2);
+                let name = names.compound(draw);
                 self.entities.push(Entity { name, sort, part, facts: Vec::new() });
             }
         }

@@ -16,6 +16,7 @@
 
 mod action;
 mod calculation;
+mod copying;
 mod demonstrator;
 mod facts;
 mod judge;

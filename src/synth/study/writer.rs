@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::draw::Draw;
 use super::action::tag_of;
+use super::copying::write_copying;
 use super::demonstrator::{Demonstrator, Episode};
 use super::library::Edition;
 use super::question::{Split, StudyHop, StudyQuestion};
@@ -110,6 +111,15 @@ impl StudyWorld {
             record["status"] = json!("limit");
         }
         record
+    }
+
+    /// Writes lines of names to be said again, as many as there are questions to train on, as chat
+    /// JSONL: what a model from nothing is trained on before the demonstrator's trajectories.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn write_copying(&self, out: &mut dyn Write) -> io::Result<()> {
+        write_copying(out, self.options().seed, self.options().questions)
     }
 
     /// Returns the tags that open an action of a part, for whoever stops a policy at their ends.
