@@ -12,20 +12,21 @@ const VOWELS: [&str; 8] = ["a", "e", "i", "o", "u", "ae", "ei", "ou"];
 const CODAS: [&str; 14] = ["", "", "l", "m", "n", "r", "s", "t", "nd", "rk", "lm", "sk", "th", "x"];
 
 /// First and second parts of compound names.
-const PARTS: usize = 40;
+const PARTS: usize = 60;
 
 /// Makes names, none twice.
 #[derive(Default)]
 pub(super) struct Names(HashSet<String>);
 
 impl Names {
-    /// Returns a new word of two parts out of 40 and 40, or of more where those are used up. A
+    /// Returns a new word of two parts out of 60 and 60, or of more where those are used up. A
     /// tokenizer of few tokens has one for each part, so that a name never seen is spelled with
     /// tokens that were: who has learned to copy names copies it too.
     pub(super) fn compound(&mut self, draw: &mut Draw) -> String {
         const TRIES: usize = 20;
         let second = |at: usize| {
-            let (onset, vowel) = (ONSETS[(at * 7 + 3) % ONSETS.len()], VOWELS[(at * 5 + 1) % 8]);
+            let onset = ONSETS[(at * 7 + 3) % ONSETS.len()];
+            let vowel = VOWELS[(at * 5 + at / ONSETS.len() + 1) % VOWELS.len()];
             format!("{onset}{vowel}{}", CODAS[2 + at % (CODAS.len() - 2)])
         };
         let mut tries = 0;

@@ -1,5 +1,6 @@
 //! The world as lines of JSON.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
@@ -20,7 +21,15 @@ impl StudyWorld {
     /// # Errors
     /// The writer's.
     pub fn write_questions(&self, out: &mut dyn Write) -> io::Result<()> {
+        // A thing of which nothing is told has no document.
+        let told = Edition::ALL.map(|edition| {
+            let titles = self.documents(edition).iter().map(|document| document.title.as_str());
+            titles.filter_map(|title| title.split(',').next()).collect::<HashSet<_>>()
+        });
         for question in self.questions() {
+            let told = &told[usize::from(question.split.edition() != Edition::Base)];
+            let mut titles = titles(question);
+            titles.retain(|title| told.contains(*title));
             let line = json!({
                 "id": question.id,
                 "split": question.split.as_str(),
@@ -28,7 +37,7 @@ impl StudyWorld {
                 "question": question.question,
                 "answer": [question.answer],
                 "hops": question.hops(),
-                "supporting_titles": titles(question),
+                "supporting_titles": titles,
                 "edition": question.split.edition().as_str(),
                 "tools": self.tools(question.split),
                 "prompt": self.prompt(question),
