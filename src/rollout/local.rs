@@ -15,7 +15,7 @@ use super::policy::{
 };
 use crate::chat::Usage;
 use crate::lm::{
-    Counts, Decoder, Distribution, End, LmError, Prefix, Prompt, Request, Sample, Sampler,
+    Counts, Decoder, Distribution, LmError, Prefix, Prompt, Request, Sample, Sampler,
     SamplerOptions, Tokenizer,
 };
 use crate::model::{Json, Message, role};
@@ -255,12 +255,7 @@ impl LocalPolicy {
 
     /// Returns what a sample says.
     fn read(&self, sample: Sample, prompt_tokens: usize) -> Proposed {
-        let finish_reason = match sample.end {
-            End::StopToken(_) | End::StopString { .. } => "stop",
-            End::Length => "length",
-            End::Context => "context",
-            End::Cancelled => "cancelled",
-        };
+        let finish_reason = sample.end.as_str();
         let text = sample.text.unwrap_or_default();
         let read = match finish_reason {
             "stop" => self.renderer.parse_action(&text),

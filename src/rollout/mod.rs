@@ -37,4 +37,4 @@ pub use protocol::{
     AnswerForm, InstructionsIn, OnBoth, OnLimit, OnMalformed, OnRepeated, OnToolError, Protocol,
 };
 pub use remote::{RemotePolicy, sampling_json};
-pub use waves::{MakeCall, Setting, play};
+pub use waves::{MakeCall, Setting, all_proposed, play};

@@ -104,9 +104,21 @@ fn turn(
         conversation: Some((setting.seed)(episode, 0)),
     };
     let requests: Vec<ActRequest> = alive.iter().map(request).collect();
+    all_proposed(policy, &requests, cancelled)
+}
+
+/// Returns what a policy proposes for each request, in their order.
+///
+/// # Errors
+/// What fails for all; `Cancelled`.
+pub fn all_proposed(
+    policy: &mut dyn Policy,
+    requests: &[ActRequest],
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Vec<Result<Proposed, PolicyError>>, RolloutError> {
     let mut outcomes: Vec<Option<Result<Proposed, PolicyError>>> = Vec::new();
     outcomes.resize_with(requests.len(), || None);
-    policy.act(&requests, cancelled, &mut |at, outcome| {
+    policy.act(requests, cancelled, &mut |at, outcome| {
         outcomes[at] = Some(outcome);
         ControlFlow::Continue(())
     })?;

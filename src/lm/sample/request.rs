@@ -252,6 +252,18 @@ pub enum End {
     Cancelled,
 }
 
+impl End {
+    /// Returns the word for it: `stop`, `length`, `context` or `cancelled`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            End::StopToken(_) | End::StopString { .. } => "stop",
+            End::Length => "length",
+            End::Context => "context",
+            End::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// What a request gave.
 #[derive(Clone, Debug)]
 pub struct Sample {

@@ -4,7 +4,6 @@
 //! on where it was.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -16,7 +15,7 @@ use crate::db::NewRow;
 use crate::model::{Json, Message, Trajectory};
 use crate::query::Scope;
 use crate::query::syntax::{QueryStatement, Rollout, Statement};
-use crate::rollout::{ActRequest, Policy, PolicyError, Proposed, RolloutError};
+use crate::rollout::{ActRequest, Policy, Proposed, RolloutError, all_proposed};
 use crate::session::error::SessionError;
 use crate::session::options;
 use crate::session::select::select;
@@ -153,23 +152,13 @@ impl Task<'_> {
                 });
             }
         }
-        let mut proposed: Vec<Option<Result<Proposed, PolicyError>>> = Vec::new();
-        proposed.resize_with(requests.len(), || None);
         let cancelled = || self.session.cancel().is_cancelled();
-        let acted = policy.act(&requests, &cancelled, &mut |at, outcome| {
-            proposed[at] = Some(outcome);
-            ControlFlow::Continue(())
-        });
-        acted.map_err(RolloutError::from)?;
+        let proposed = all_proposed(policy, &requests, &cancelled)?;
         let n = self.options.n as usize;
         let mut samples: Vec<(SampleOf, SampleRecord)> = Vec::new();
         for (at, (outcome, request)) in proposed.into_iter().zip(&requests).enumerate() {
-            if cancelled() {
-                return Err(SessionError::Cancelled);
-            }
             let (ordinal, step, _) = states[at / n];
-            let silent = || Err(PolicyError::Local("it proposed nothing".to_owned()));
-            let one = outcome.unwrap_or_else(silent).map_err(RolloutError::from)?;
+            let one = outcome.map_err(RolloutError::from)?;
             summary.malformed += u64::from(one.unread.is_some());
             samples.push(((ordinal, step, (at % n) as u32), record(one, request.seed)));
         }

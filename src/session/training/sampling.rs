@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::examples::examples;
 use super::model::{identity, load_frozen};
 use crate::lm::{
-    Counts, Distribution, End, LmError, LoadedModel, Prompt, Request, Sample, Sampler,
-    SamplerOptions, Tokenizer,
+    Counts, Distribution, LmError, LoadedModel, Prompt, Request, Sample, Sampler, SamplerOptions,
+    Tokenizer,
 };
 use crate::query::Scope;
 use crate::render::{RenderError, Renderer, RendererChoice};
@@ -306,19 +306,13 @@ impl Task<'_> {
 
     fn line(&self, state: &State<'_>, number: usize, seed: u64, sample: &Sample) -> Value {
         let of = &state.example.trajectory;
-        let end = match &sample.end {
-            End::StopToken(_) | End::StopString { .. } => "stop",
-            End::Length => "length",
-            End::Context => "context",
-            End::Cancelled => "cancelled",
-        };
         json!({
             "source": of.source,
             "trajectory_id": of.id,
             "step": state.step,
             "sample": number,
             "text": sample.text,
-            "finish_reason": end,
+            "finish_reason": sample.end.as_str(),
             "token_ids": sample.tokens,
             "logprobs": sample.log_probs,
             "seed": seed,
