@@ -211,9 +211,10 @@ impl Server {
             _either = timeout(stop_time, ended) => {}
             () = self.stop.now.cancelled() => {}
         }
-        self.service.pool.end();
         let cut = connections.len();
+        // Before the work ends: a connection that is cut says nothing any more.
         connections.shutdown().await;
+        self.service.pool.end();
         Summary { requests: self.service.requests(), cut }
     }
 }
