@@ -6,6 +6,7 @@ use super::error::SessionError;
 use super::statement::Session;
 use crate::codec::TableId;
 use crate::lm::{Decoder, DecoderConfig, Device, Tokenizer};
+use crate::render::Action;
 
 /// The control tokens of a new tokenizer: the marks of turns, and the end of a text.
 const CONTROL: [&str; 3] = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"];
@@ -89,7 +90,7 @@ pub fn create_model(
     Ok(decoder.parameters().iter().map(|(_, v)| v.elem_count()).sum())
 }
 
-/// Returns what a tokenizer should know: contents, reasoning, calls.
+/// Returns what a tokenizer should know: who speaks, and what is said as it is trained on.
 fn texts(session: &Session, trajectories_max: u64) -> Result<Vec<String>, SessionError> {
     let view = session.database().view();
     let all = view.rows(TableId::Trajectories).min(trajectories_max);
@@ -100,10 +101,9 @@ fn texts(session: &Session, trajectories_max: u64) -> Result<Vec<String>, Sessio
         first += READ;
         for trajectory in view.trajectories(&ordinals)? {
             for message in trajectory.transcript() {
-                texts.extend(message.content.clone());
-                texts.extend(message.reasoning.clone());
-                let calls = message.tool_calls.iter();
-                texts.extend(calls.flat_map(|c| [c.name.clone(), c.arguments.clone()]));
+                // What is no text cannot be trained on either.
+                let Ok(action) = Action::of(message) else { continue };
+                texts.extend([message.role.clone(), action.print()]);
             }
         }
     }

@@ -11,17 +11,17 @@ const ONSETS: [&str; 24] = [
 const VOWELS: [&str; 8] = ["a", "e", "i", "o", "u", "ae", "ei", "ou"];
 const CODAS: [&str; 14] = ["", "", "l", "m", "n", "r", "s", "t", "nd", "rk", "lm", "sk", "th", "x"];
 
-/// First and second parts of compound names.
-const PARTS: usize = 60;
+/// First and second words of compound names.
+const WORDS: usize = 60;
 
 /// Makes names, none twice.
 #[derive(Default)]
 pub(super) struct Names(HashSet<String>);
 
 impl Names {
-    /// Returns a new word of two parts out of 60 and 60, or of more where those are used up. A
-    /// tokenizer of few tokens has one for each part, so that a name never seen is spelled with
-    /// tokens that were: who has learned to copy names copies it too.
+    /// Returns a new name of two words out of 60 and 60, or of more where those are used up. No
+    /// tokenizer by BPE merges over a space: a name never seen is spelled with tokens that were, as
+    /// those seen often are, and who has learned to copy names copies it too.
     pub(super) fn compound(&mut self, draw: &mut Draw) -> String {
         const TRIES: usize = 20;
         let second = |at: usize| {
@@ -31,15 +31,14 @@ impl Names {
         };
         let mut tries = 0;
         loop {
-            let at = draw.below(PARTS);
-            let mut word = ONSETS[at % ONSETS.len()].to_owned();
-            word += VOWELS[(at / ONSETS.len() * 3 + at) % VOWELS.len()];
+            let at = draw.below(WORDS);
+            let vowel = VOWELS[(at / ONSETS.len() * 3 + at) % VOWELS.len()];
+            let mut name = capitalised(&format!("{}{vowel}", ONSETS[at % ONSETS.len()]));
             for _ in 0..=tries / TRIES {
-                word += &second(draw.below(PARTS));
+                name = format!("{name} {}", capitalised(&second(draw.below(WORDS))));
             }
-            let word = word[..1].to_uppercase() + &word[1..];
-            if self.0.insert(word.clone()) {
-                return word;
+            if self.0.insert(name.clone()) {
+                return name;
             }
             tries += 1;
         }
@@ -56,11 +55,15 @@ impl Names {
                 word.extend([onset, vowel]);
             }
             word.extend([*draw.pick(&CODAS)]);
-            let word = word[..1].to_uppercase() + &word[1..];
+            let word = capitalised(&word);
             if self.0.insert(word.clone()) {
                 return word;
             }
             tries += 1;
         }
     }
+}
+
+fn capitalised(word: &str) -> String {
+    word[..1].to_uppercase() + &word[1..]
 }

@@ -134,7 +134,7 @@ impl Demonstrator<'_> {
                 Some(Proposal::Call { tool: CALCULATOR.to_owned(), argument: wrong })
             }
             (78..=89, Proposal::Call { argument, .. }) => {
-                let subject = argument.split(' ').next()?;
+                let (subject, _) = argument.rsplit_once(' ')?;
                 let relation = draw.pick(&RELATIONS);
                 call(relation.tool(question.split.things()), format!("{subject} {}", relation.word))
             }

@@ -41,6 +41,9 @@ pub struct StudyDocument {
     pub text: String,
 }
 
+/// The most words of a name that a query is searched for.
+const NAME_WORDS_MAX: usize = 4;
+
 /// What the tools answer where they have nothing.
 pub(super) const NOTHING: &str = "nothing found";
 
@@ -118,7 +121,9 @@ impl Library {
             return "no such tool".to_owned();
         };
         let words = words(argument);
-        let about = words.iter().find_map(|word| self.about.get(&(tool, word.clone())));
+        let runs = (0..words.len())
+            .flat_map(|at| (at + 1..=words.len()).take(NAME_WORDS_MAX).map(move |end| at..end));
+        let about = runs.filter_map(|run| self.about.get(&(tool, words[run].join(" ")))).next();
         let Some(about) = about else { return NOTHING.to_owned() };
         let documents = || about.iter().map(|at| &self.documents[*at]);
         let tells = |document: &&StudyDocument| {
