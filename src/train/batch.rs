@@ -11,9 +11,9 @@ use super::sequence::{ActionSpan, Sequence};
 #[derive(Clone, Debug)]
 pub(super) struct Batch<'a> {
     packed: Packed,
-    /// For each action token the row before it, which predicts it.
+    /// For each action token the row before it, which predicts it; then the same for the context.
     rows: Vec<u32>,
-    /// The action tokens.
+    /// The action tokens, then those of the context.
     targets: Vec<u32>,
     /// The actions: sequence, index in it, and the span.
     actions: Vec<(usize, usize, &'a ActionSpan)>,
@@ -44,7 +44,24 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    /// Returns the log-probability of every action token, `[action tokens]` in f32.
+    /// Returns the batch of the sequences at `indexes` whose other tokens, but the first of each,
+    /// are asked for too: they stand behind all action tokens.
+    pub(super) fn with_context(sequences: &'a [Sequence], indexes: &[usize]) -> Batch<'a> {
+        let mut batch = Batch::new(sequences, indexes);
+        let mut before = 0;
+        for index in indexes {
+            let Sequence { tokens, actions, .. } = &sequences[*index];
+            let is_context = |at: &usize| !actions.iter().any(|a| (a.start..a.end).contains(at));
+            for at in (1..tokens.len()).filter(is_context) {
+                batch.rows.push((before + at - 1) as u32);
+                batch.targets.push(tokens[at]);
+            }
+            before += tokens.len();
+        }
+        batch
+    }
+
+    /// Returns the log-probability of every token that is asked for, `[tokens]` in f32.
     pub(super) fn log_probs(&self, decoder: &Decoder) -> Result<Tensor, TrainError> {
         let hidden = decoder.hidden(&self.packed)?;
         Ok(decoder.log_probs(&hidden, &self.rows, &self.targets)?)

@@ -190,16 +190,18 @@ impl<'a> Trainer<'a> {
         self.epoch = self.course.epoch;
         let chosen = self.course.advance();
         let counts = counts(sequences, &chosen);
+        let pack = if config.learns_context() { Batch::with_context } else { Batch::new };
         let mut gradients = Gradients::new(self.optimizer.names().count());
         let mut sums = Sums::default();
         let batches: Vec<Batch<'_>> = cut_by_tokens(sequences, &chosen, config.tokens_per_batch)
             .iter()
-            .map(|indexes| Batch::new(sequences, indexes))
+            .map(|indexes| pack(sequences, indexes))
             .collect();
         let packed = (self.run.clock)();
         let z = self.reference_point(&batches)?;
+        let learnt = self.learnt(&chosen, counts);
         for batch in &batches {
-            self.accumulate(batch, counts, z, &mut gradients, &mut sums)?;
+            self.accumulate(batch, learnt, z, &mut gradients, &mut sums)?;
         }
         self.check_gradients(&gradients)?;
         let (grad_norm, rate) = self.update(gradients, &chosen)?;
@@ -232,6 +234,15 @@ impl<'a> Trainer<'a> {
             metrics: sums.rewards.metrics(),
         };
         Ok((report, self.examples(Moment::Step, sums.examples)))
+    }
+
+    /// Returns what the loss of a step is a mean over.
+    fn learnt(&self, chosen: &[usize], counts: Counts) -> Counts {
+        match self.run.config.learns_context() {
+            // The first token of a sequence is predicted by none.
+            true => Counts { tokens: self.tokens_of(chosen) as usize - chosen.len(), ..counts },
+            false => counts,
+        }
     }
 
     pub(super) fn tokens_of(&self, chosen: &[usize]) -> u64 {
@@ -321,6 +332,11 @@ impl<'a> Trainer<'a> {
             by_log_prob.extend(action.derivatives);
             by_divergence.extend(action.by_divergence);
         }
+        // Of the context every token counts as one of an action with weight 1.
+        let context = &values[by_log_prob.len()..];
+        let scale = -1.0 / counts.tokens as f64;
+        sums.loss += scale * context.iter().map(|l| f64::from(*l)).sum::<f64>();
+        by_log_prob.resize(values.len(), scale as f32);
         let weigh = |values: &Tensor, by: Vec<f32>| {
             let by = Tensor::from_vec(by, values.dims1()?, values.device())?;
             (values * by)?.sum_all()

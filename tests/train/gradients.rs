@@ -60,6 +60,22 @@ fn loss_of(config: &TrainConfig, prepared: &Prepared, now: &Scores, start: &Scor
     losses.iter().map(|action| action.loss).sum()
 }
 
+/// Returns the mean over every token that another one stands before.
+fn loss_of_all(model: &Decoder, prepared: &Prepared) -> f64 {
+    let (mut sum, mut count) = (0.0, 0);
+    for sequence in &prepared.sequences {
+        let tokens = sequence.tokens.clone();
+        let (rows, targets) = ((0..tokens.len() as u32 - 1).collect::<Vec<_>>(), &tokens[1..]);
+        let lengths = vec![tokens.len()];
+        let packed = Packed { tokens: tokens.clone(), lengths, ..Packed::default() };
+        let hidden = model.hidden(&packed).unwrap();
+        let found: Vec<f32> = model.log_probs(&hidden, &rows, targets).unwrap().to_vec1().unwrap();
+        sum += found.iter().map(|l| f64::from(*l)).sum::<f64>();
+        count += found.len();
+    }
+    -sum / count as f64
+}
+
 /// `rate` is how far the first step goes.
 fn check(config: &TrainConfig, rate: f64, rows: &[Example]) {
     let config = TrainConfig {
@@ -88,7 +104,10 @@ fn check(config: &TrainConfig, rate: f64, rows: &[Example]) {
     let begin = decoder(1);
     let start_model = config.needs_start_model().then_some(&begin);
     let start = scores(&begin, start_model, &prepared);
-    let loss = || loss_of(&config, &prepared, &scores(&model, start_model, &prepared), &start);
+    let loss = || match config.learns_context() {
+        true => loss_of_all(&model, &prepared),
+        false => loss_of(&config, &prepared, &scores(&model, start_model, &prepared), &start),
+    };
     let objective = config.objective.name();
     let (found, told) = (loss(), told.steps[1].loss);
     assert!((found - told).abs() < 1e-5 * told.abs().max(1.0), "{objective}: {found}, {told}");
@@ -141,6 +160,7 @@ fn reinforce() -> TrainConfig {
 fn likelihood_and_policy_gradient() {
     let good = [example(0, &[(1, 1.0), (3, 1.0)]), example(1, &[(2, 1.0)])];
     check(&config(), 2e-3, &good);
+    check(&TrainConfig { assistant_only_loss: Some(false), ..config() }, 2e-3, &good);
     check(&reinforce(), 2e-3, &rewarded());
     let k3 = TrainConfig {
         kl_loss_type: Some(KlType::K3),

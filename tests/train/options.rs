@@ -58,6 +58,9 @@ fn options_that_make_no_sense_are_refused() {
     assert!(error(&kl("k3")).contains("without kl_loss_coef"));
     let both = [("warmup_ratio", Number(0.1)), ("warmup_steps", Number(2.0))];
     assert!(error(&both).contains("give one of them"));
+    let mode = ("loss_agg_mode", text("seq-mean-token-mean"));
+    let mean = error(&[("assistant_only_loss", Bool(false)), mode]);
+    assert!(mean.contains("a mean over all tokens"), "{mean}");
     let json = serde_json::from_str::<TrainConfig>("{\"lerning_rate\": 1}");
     assert!(json.unwrap_err().to_string().contains("lerning_rate"));
 }
@@ -108,6 +111,7 @@ fn options_without_effect_are_refused() {
     };
     let all = ["sft", "reinforce", "ppo", "dpo", "kto"];
     for (option, value, takes) in [
+        ("assistant_only_loss", Bool(false), "sft"),
         ("loss_agg_mode", text("token-mean"), "sft reinforce ppo"),
         ("baseline", text("mean"), "reinforce"),
         ("adv_estimator", text("rloo"), "ppo"),

@@ -9,7 +9,8 @@ use super::train_config::TrainConfig;
 use Objective::{Dpo, Kto, Ppo, Reinforce, Sft, Swirl};
 
 /// Options by the objectives that they have an effect on. Each is absent unless it is asked for.
-const TAKEN_BY: [(&str, &[Objective]); 21] = [
+const TAKEN_BY: [(&str, &[Objective]); 22] = [
+    ("assistant_only_loss", &[Sft]),
     ("loss_agg_mode", &[Sft, Reinforce, Ppo]),
     ("baseline", &[Reinforce, Swirl]),
     ("adv_estimator", &[Ppo]),

@@ -69,6 +69,9 @@ pub struct TrainConfig {
     pub logging_steps: u64,
     /// Optimiser steps between evaluations; `None`: only before and after.
     pub eval_steps: Option<u64>,
+    /// `sft`: whether the chosen actions alone are learnt; `false`: every token of their sequences,
+    /// prompts and observations too, as TRL has it. `None`: true.
+    pub assistant_only_loss: Option<bool>,
     /// How the losses of tokens become one; `None`: as the objective has it.
     pub loss_agg_mode: Option<LossAggregation>,
     /// What is shuffled.
@@ -173,6 +176,7 @@ impl Default for TrainConfig {
             save_total_limit: 2,
             logging_steps: 1,
             eval_steps: None,
+            assistant_only_loss: None,
             loss_agg_mode: None,
             batch_by: BatchBy::Trajectory,
             baseline: None,
@@ -224,6 +228,11 @@ impl TrainConfig {
             Objective::Reinforce | Objective::Swirl => LossAggregation::SeqMeanTokenSum,
             _ => LossAggregation::TokenMean,
         })
+    }
+
+    /// Whether tokens outside of the chosen actions are learnt too.
+    pub fn learns_context(&self) -> bool {
+        self.assistant_only_loss == Some(false)
     }
 
     /// Returns what is shuffled: a pair's actions stand apart, since their states are compared.

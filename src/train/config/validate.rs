@@ -1,7 +1,7 @@
 //! Ranges, and options that cannot stand together.
 
 use super::error::ConfigError;
-use super::options::{AdvEstimator, Baseline, KlType, LossType, Objective};
+use super::options::{AdvEstimator, Baseline, KlType, LossAggregation, LossType, Objective};
 use super::table;
 use super::train_config::TrainConfig;
 
@@ -34,6 +34,12 @@ impl TrainConfig {
 
     /// Checks options that only act together with another one of the objective.
     fn validate_objective(&self) -> Result<(), ConfigError> {
+        if self.learns_context() && self.aggregation() != LossAggregation::TokenMean {
+            return refuse(
+                "assistant_only_loss = false is a mean over all tokens: leave out loss_agg_mode, \
+                 or set it to 'token-mean'",
+            );
+        }
         if self.kl_loss_type == Some(KlType::K1) {
             return refuse(
                 "kl_loss_type = 'k1' as a loss has zero expected gradient, so it holds nothing \
