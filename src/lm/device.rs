@@ -30,7 +30,7 @@ pub fn device(name: &str) -> Result<Device, LmError> {
 /// Returns a card, or why there is none.
 #[cfg(feature = "cuda")]
 fn card(number: usize) -> Result<Device, String> {
-    super::ops::device::open_card(number).map_err(|error| error.to_string())
+    super::ops::device::open_card(number).map_err(|error| super::tensor_text(&error))
 }
 
 /// Returns why there is no card.

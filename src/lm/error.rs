@@ -153,8 +153,17 @@ pub enum LmError {
     },
     /// The numeric library refused an operation, which is an error of this program or a lack of
     /// memory on the device.
-    #[error("tensor operation failed: {0}")]
+    #[error("tensor operation failed: {}", tensor_text(.0))]
     Tensor(#[from] candle_core::Error),
+}
+
+/// Returns what a tensor error says, without the places in the program that candle adds where
+/// `RUST_BACKTRACE` is set.
+pub fn tensor_text(error: &candle_core::Error) -> String {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => tensor_text(inner),
+        other => other.to_string(),
+    }
 }
 
 impl LmError {

@@ -31,7 +31,7 @@ pub use config::{Activation, DecoderConfig, Family, RopeScaling, Yarn};
 pub use decoder::{Decoder, Work};
 pub use device::device;
 pub use encoder::SentenceEncoder;
-pub use error::LmError;
+pub use error::{LmError, tensor_text};
 pub use load::{LoadedModel, ModelDescription, ModelFormat, WeightsFile, load};
 pub use packed::{Branch, Packed};
 pub use sample::{

@@ -85,17 +85,31 @@ impl Toolbox {
         arguments: &str,
         cancelled: &dyn Fn() -> bool,
     ) -> ToolOutput {
+        match self.find_text(name, arguments) {
+            Ok((tool, value)) => tool.call(&value, cancelled),
+            Err(output) => output,
+        }
+    }
+
+    /// Returns the tool that a call is for, and its arguments out of the text that a model wrote.
+    ///
+    /// # Errors
+    /// What the agent is told where the text is not one JSON object, or as [`Toolbox::find`].
+    pub fn find_text(
+        &self,
+        name: &str,
+        arguments: &str,
+    ) -> Result<(&Arc<dyn Tool>, Value), ToolOutput> {
         let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
         // The canonical text refuses what parsing into a value would pass over: a name twice.
         let parsed = super::canonical::canonical_json(arguments)
             .map_err(|fault| fault.to_string())
             .and_then(|_| serde_json::from_str(arguments).map_err(|error| error.to_string()));
-        match parsed {
-            Ok(value) => self.call(name, &value, cancelled),
-            Err(fault) => ToolOutput::error(format!(
-                "the arguments of '{name}' are not one JSON object: {fault}"
-            )),
-        }
+        let value = parsed.map_err(|fault| {
+            let message = format!("the arguments of '{name}' are not one JSON object: {fault}");
+            ToolOutput::error(message)
+        })?;
+        Ok((self.find(name, &value)?, value))
     }
 
     fn unknown(&self, name: &str) -> String {

@@ -314,7 +314,7 @@ pub enum TrainError {
     #[error(transparent)]
     Model(#[from] LmError),
     /// A tensor operation fails.
-    #[error("a tensor operation failed: {0}")]
+    #[error("a tensor operation failed: {}", crate::lm::tensor_text(.0))]
     Tensor(#[from] candle_core::Error),
     /// The thread that trains cannot be started.
     #[error("the training thread cannot be started: {0}")]

@@ -22,6 +22,7 @@ use crate::session::error::SessionError;
 use crate::session::host::now_micros;
 use crate::session::options;
 use crate::session::statement::Session;
+use crate::session::training::free_name;
 use crate::store::{Appended, Durability, Incoming};
 
 /// What a rollout did.
@@ -114,7 +115,7 @@ pub(super) fn begin(
     let kind = asked.verb.as_str().to_lowercase();
     let name = match &asked.name {
         Some(name) => name.text.clone(),
-        None => free_name(session, &kind)?,
+        None => free_name(session, (1u64..).map(|number| format!("{kind}_{number}")))?,
     };
     let text = config.to_string();
     if let Some(known) = store.run(&name)? {
@@ -164,17 +165,6 @@ fn differing(known: &str, config: &Value) -> String {
         true => String::new(),
         false => format!(" (they differ in {})", names.join(", ")),
     }
-}
-
-fn free_name(session: &Session, kind: &str) -> Result<String, SessionError> {
-    let store = session.database().store();
-    for number in 1u64.. {
-        let name = format!("{kind}_{number}");
-        if store.run(&name)?.is_none() {
-            return Ok(name);
-        }
-    }
-    Err(SessionError::mistake("run", "no name is left for the run: ... AS name"))
 }
 
 /// Stores how a run ended, and what it made.

@@ -82,20 +82,16 @@ impl Toolset {
         if let Some(world) = &self.world {
             return Ok(world.call(question, name, arguments));
         }
-        let Some(recorder) = &self.recorder else {
-            return Ok(self.tools.call_text(name, arguments, cancelled));
+        let (tool, value) = match self.tools.find_text(name, arguments) {
+            Ok(found) => found,
+            Err(output) => return Ok(output),
         };
-        let text = if arguments.trim().is_empty() { "{}" } else { arguments };
-        let Ok(value) = serde_json::from_str::<Value>(text) else {
-            return Ok(self.tools.call_text(name, arguments, cancelled));
-        };
-        match self.tools.find(name, &value) {
-            Err(output) => Ok(output),
-            Ok(tool) => {
-                let recorded = RecordedTool::new(tool.clone(), recorder.clone());
-                Ok(recorded.play(&value, cancelled)?.output)
+        Ok(match &self.recorder {
+            None => tool.call(&value, cancelled),
+            Some(recorder) => {
+                RecordedTool::new(tool.clone(), recorder.clone()).play(&value, cancelled)?.output
             }
-        }
+        })
     }
 
     /// Returns what the tools say about themselves, for the record of a run.

@@ -40,5 +40,5 @@ pub use sampling::{SampleOptions, SampleReport, sample};
 pub(super) use difference::diff;
 pub(super) use model::{identity, load_frozen, weights_of};
 pub(super) use request::{check_options, option_names};
-pub(super) use runs::{explain, resume, train};
+pub(super) use runs::{explain, free_name, resume, train};
 pub(super) use scoring::score;

@@ -81,7 +81,7 @@ pub(in crate::session) fn train(
             return Err(mistake(diagnostic, scope.text));
         }
         Some(name) => name.to_owned(),
-        None => free_name(session)?,
+        None => free_name(session, (1u64..).map(|number| format!("train_{number}")))?,
     };
     let mut config = request.config;
     let model = load(session, &mut config)?;
@@ -404,15 +404,18 @@ fn folder_of(run: &str) -> String {
     folder
 }
 
-fn free_name(session: &Session) -> Result<String, SessionError> {
+/// Returns the first name that neither a run nor a dataset has.
+pub(in crate::session) fn free_name(
+    session: &Session,
+    names: impl Iterator<Item = String>,
+) -> Result<String, SessionError> {
     let store = session.database().store();
-    for number in 1u64.. {
-        let name = format!("train_{number}");
+    for name in names {
         if store.run(&name)?.is_none() && store.dataset(&name)?.is_none() {
             return Ok(name);
         }
     }
-    Err(SessionError::mistake("train", "no name is left for the run: TRAIN ... AS name"))
+    Err(SessionError::mistake("run", "no name is left for the run: ... AS name gives it one"))
 }
 
 /// Returns the folder of a run's checkpoint after some steps.
