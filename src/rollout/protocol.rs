@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::Proposed;
 use super::tag_form::TagForm;
+use crate::model::Step;
 
 /// The instructions where tools are called natively; `{max_queries}` is the limit.
 const INSTRUCTIONS: &str = "\
@@ -144,6 +145,30 @@ pub enum CallForm {
     Calls,
     /// By tags in its text, `<search_query>..</search_query>`; results are turns of the user.
     Tags,
+}
+
+impl CallForm {
+    /// Returns the word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CallForm::Calls => "calls",
+            CallForm::Tags => "tags",
+        }
+    }
+
+    /// Returns the form of a stored action that called a tool; `None` where no call was answered, or
+    /// one by tags of another kind.
+    pub fn of(step: &Step) -> Option<CallForm> {
+        let action = &step.action;
+        if step.call_results().iter().all(|(_, result)| result.is_none()) {
+            return None;
+        }
+        if !action.calls_apart().is_empty() {
+            return Some(CallForm::Calls);
+        }
+        let tagged = TagForm::default().read(action.text()).ok()?;
+        (action.calls_in_content && !tagged.calls.is_empty()).then_some(CallForm::Tags)
+    }
 }
 
 /// What a server in the form of tags is asked to do at a closing tag.
