@@ -8,6 +8,7 @@ mod corpus;
 mod dataset;
 mod error;
 mod key;
+mod marks;
 mod record;
 mod recording;
 mod rows;

@@ -6,6 +6,7 @@
 use bincode::{Decode, Encode, config};
 
 use super::CodecError;
+use super::marks::{climb, encode_least, mark, mark_step, places, step_messages};
 use crate::model::{
     ContextItem, Json, Judge, JudgeKind, Label, LabelName, Message, Status, Step, Target, ToolCall,
     Trajectory,
@@ -23,6 +24,11 @@ pub trait Record: Encode + Decode<()> + Sized {
 
     /// Returns the record's bytes.
     fn encode(&self) -> Vec<u8> {
+        self.encode_current()
+    }
+
+    /// Returns the record's bytes in the version written now.
+    fn encode_current(&self) -> Vec<u8> {
         let mut out = vec![Self::VERSION];
         // Encoding into a vector fails only for types that refuse to be encoded; none here does.
         if let Ok(body) = bincode::encode_to_vec(self, config::standard()) {
@@ -160,6 +166,7 @@ impl MessageRecord {
             tool_call_id: self.tool_call_id,
             name: self.name,
             error: self.error,
+            calls_in_content: false,
         })
     }
 }
@@ -205,10 +212,21 @@ pub struct HeaderRecord {
     /// Whatever else the source says.
     pub meta: Option<String>,
     prompt: Vec<MessageRecord>,
+    /// Which messages of the prompt have their calls in their content.
+    calls_in_content: Vec<u32>,
 }
 
 impl Record for HeaderRecord {
     const WHAT: &'static str = "trajectory record";
+    const VERSION: u8 = 2;
+
+    fn encode(&self) -> Vec<u8> {
+        encode_least(self, &self.calls_in_content)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<HeaderRecord, CodecError> {
+        Self::decode_current(&climb::<Self>(bytes))
+    }
 }
 
 impl HeaderRecord {
@@ -240,6 +258,7 @@ impl HeaderRecord {
             created_at: t.created_at,
             meta: t.meta.as_ref().map(|j| j.as_str().to_owned()),
             prompt: t.prompt.iter().map(|m| MessageRecord::placed(m, placer)).collect(),
+            calls_in_content: places(t.prompt.iter()),
         }
     }
 
@@ -269,6 +288,8 @@ impl HeaderRecord {
         };
         let prompt: Result<Vec<Message>, CodecError> =
             self.prompt.into_iter().map(|m| m.into_message(bodies)).collect();
+        let mut prompt = prompt?;
+        mark(prompt.iter_mut(), &self.calls_in_content);
         Ok(Trajectory {
             source: self.source,
             id: self.id,
@@ -286,7 +307,7 @@ impl HeaderRecord {
             answer: self.answer,
             created_at: self.created_at,
             meta: self.meta.map(Json::stored),
-            prompt: prompt?,
+            prompt,
             steps: Vec::new(),
         })
     }
@@ -311,10 +332,22 @@ pub struct StepRecord {
     token_ids: Option<Vec<u32>>,
     logprobs: Option<Vec<f32>>,
     context: Option<Vec<ContextRecord>>,
+    /// Which messages have their calls in their content: of the action, the observation and those
+    /// that replace others in the state, counted through.
+    calls_in_content: Vec<u32>,
 }
 
 impl Record for StepRecord {
     const WHAT: &'static str = "step record";
+    const VERSION: u8 = 2;
+
+    fn encode(&self) -> Vec<u8> {
+        encode_least(self, &self.calls_in_content)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<StepRecord, CodecError> {
+        Self::decode_current(&climb::<Self>(bytes))
+    }
 }
 
 impl StepRecord {
@@ -339,6 +372,7 @@ impl StepRecord {
             token_ids: step.token_ids.clone(),
             logprobs: step.logprobs.clone(),
             context: step.context.as_ref().map(|items| items.iter().map(context).collect()),
+            calls_in_content: places(step_messages(step)),
         }
     }
 
@@ -360,7 +394,7 @@ impl StepRecord {
             self.context.map(|items| items.into_iter().map(context).collect());
         let observation: Result<Vec<Message>, CodecError> =
             self.observation.into_iter().map(|m| m.into_message(bodies)).collect();
-        Ok(Step {
+        let mut step = Step {
             action: self.action.into_message(bodies)?,
             observation: observation?,
             finish_reason: self.finish_reason,
@@ -371,7 +405,9 @@ impl StepRecord {
             token_ids: self.token_ids,
             logprobs: self.logprobs,
             context: context.transpose()?,
-        })
+        };
+        mark_step(&mut step, &self.calls_in_content);
+        Ok(step)
     }
 }
 

@@ -5,13 +5,15 @@ use std::io::{self, Write};
 use super::fields::Fields;
 use super::json::{self, ObjectText, list_text};
 use super::line::MESSAGE_FIELDS;
+use super::message::CALLS_IN_CONTENT;
 use crate::model::{Label, Message, Target, ToolCall, Trajectory, role};
 
 /// Writes chat JSONL that this program and others read.
 ///
 /// Left out, because no field of the format holds them: log-probabilities, token ids, lengths,
 /// times and costs of steps, rewritten histories, and labels other than one judge's `process` in
-/// steps of one half, that judge's `outcome`, and the source's `reward`.
+/// steps of one half, that judge's `outcome`, and the source's `reward`. Calls that are written in
+/// a message's content stand in `calls_in_content`, which others pass over.
 #[derive(Debug)]
 pub struct ChatWriter<W: Write> {
     out: W,
@@ -122,7 +124,8 @@ fn message_text(message: &Message, rest: Option<&serde_json::value::RawValue>) -
     }
     text.text("reasoning_content", message.reasoning.as_deref());
     if !message.tool_calls.is_empty() {
-        text.json("tool_calls", &list_text(message.tool_calls.iter().map(call_text)));
+        let name = if message.calls_in_content { CALLS_IN_CONTENT } else { "tool_calls" };
+        text.json(name, &list_text(message.tool_calls.iter().map(call_text)));
     }
     text.text("tool_call_id", message.tool_call_id.as_deref());
     text.text("name", message.name.as_deref());

@@ -9,6 +9,10 @@ use serde_json::value::RawValue;
 use super::json::{self, Text};
 use crate::model::{Json, Message, ToolCall, role};
 
+/// The field with calls that are written in the content. It is not `tool_calls`, which whoever
+/// renders such a message would print behind the content.
+pub(super) const CALLS_IN_CONTENT: &str = "calls_in_content";
+
 /// A message and the fields of it that the model has no place for.
 #[derive(Debug)]
 pub(super) struct ChatMessage<'a> {
@@ -77,12 +81,21 @@ impl<'de> Visitor<'de> for MessageVisitor {
         }
         let Some(role) = draft.role else { return Err(A::Error::missing_field("role")) };
         let Content { text, parts, reasoning, calls } = draft.content;
+        let calls = if draft.calls.is_empty() { calls } else { draft.calls };
+        let calls_in_content = !draft.calls_in_content.is_empty();
+        if calls_in_content && !calls.is_empty() {
+            return Err(A::Error::custom(
+                "found calls in 'calls_in_content' and beside it; expected those of a message in \
+                 one place",
+            ));
+        }
         let message = Message {
             role,
             content: text,
             parts,
             reasoning: draft.reasoning.into_iter().flatten().next().or(reasoning),
-            tool_calls: if draft.calls.is_empty() { calls } else { draft.calls },
+            tool_calls: if calls_in_content { draft.calls_in_content } else { calls },
+            calls_in_content,
             tool_call_id: draft.tool_call_id,
             name: draft.name,
             error: draft.error,
@@ -97,6 +110,7 @@ struct Draft<'a> {
     role: Option<String>,
     content: Content,
     calls: Vec<ToolCall>,
+    calls_in_content: Vec<ToolCall>,
     tool_call_id: Option<String>,
     name: Option<String>,
     /// What `reasoning_content`, `reasoning` and `thinking` say.
@@ -118,6 +132,10 @@ impl<'de> Draft<'de> {
             "tool_calls" => {
                 let Calls(calls) = map.next_value()?;
                 self.calls.extend(calls);
+            }
+            CALLS_IN_CONTENT => {
+                let Calls(calls) = map.next_value()?;
+                self.calls_in_content = calls;
             }
             "function_call" => {
                 let call = map.next_value::<Option<Function>>()?;

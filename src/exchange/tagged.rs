@@ -240,6 +240,7 @@ impl Cutter<'_> {
             let arguments = arguments.finish();
             let call = ToolCall { id: None, name: SEARCH.to_owned(), arguments };
             message.tool_calls.push(call);
+            message.calls_in_content = true;
         }
         self.tagged.messages.push(message);
         self.from = to;

@@ -96,6 +96,10 @@ pub struct Message {
     /// The calls made by this message, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
+    /// Whether the calls are written in the content, by tags: who prints the content has printed
+    /// them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub calls_in_content: bool,
     /// For a tool's result: the call it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
@@ -118,12 +122,18 @@ impl Message {
         self.content.as_deref().unwrap_or("")
     }
 
-    /// Returns the length of content, reasoning, names and arguments in Unicode scalars: what
-    /// `state_chars` adds up.
+    /// Returns the calls that stand beside the content: those that are printed behind it. Whoever
+    /// wants to know what is called looks at `tool_calls`.
+    pub fn calls_apart(&self) -> &[ToolCall] {
+        if self.calls_in_content { &[] } else { &self.tool_calls }
+    }
+
+    /// Returns the length of content, reasoning, and names and arguments of calls that stand apart
+    /// in Unicode scalars: what `state_chars` adds up.
     pub fn chars(&self) -> u64 {
         let count = |text: &str| text.chars().count() as u64;
         let calls: u64 =
-            self.tool_calls.iter().map(|call| count(&call.name) + count(&call.arguments)).sum();
+            self.calls_apart().iter().map(|call| count(&call.name) + count(&call.arguments)).sum();
         count(self.text()) + self.reasoning.as_deref().map_or(0, count) + calls
     }
 }

@@ -151,10 +151,13 @@ impl Step {
     }
 
     /// Returns each call of the action with the result that answers it: by call id where both
-    /// sides have one, else by position among the tool messages.
+    /// sides have one, else by position among the results. Results are the tool messages; of calls
+    /// in the content also other messages that say whether they are an error.
     pub fn call_results(&self) -> Vec<(&ToolCall, Option<&Message>)> {
-        let results: Vec<&Message> =
-            self.observation.iter().filter(|m| m.role == super::role::TOOL).collect();
+        let in_content = self.action.calls_in_content;
+        let is_result =
+            |m: &&Message| m.role == super::role::TOOL || in_content && m.error.is_some();
+        let results: Vec<&Message> = self.observation.iter().filter(is_result).collect();
         let answer_to = |index: usize, call: &ToolCall| {
             let id = call.id.as_deref();
             let named = results.iter().find(|m| id.is_some() && m.tool_call_id.as_deref() == id);

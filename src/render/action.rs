@@ -96,7 +96,8 @@ pub enum ActionError {
 }
 
 impl Action {
-    /// Returns what the policy produced in `message`.
+    /// Returns what the policy produced in `message`. Calls that are written in the content are
+    /// part of it, and none of the action's.
     ///
     /// # Errors
     /// The type of the part, when the message holds a part that is no text: a text model can
@@ -107,7 +108,7 @@ impl Action {
         Ok(Action {
             reasoning: message.reasoning.clone(),
             content: message.content.clone(),
-            calls: message.tool_calls.iter().map(call).collect(),
+            calls: message.calls_apart().iter().map(call).collect(),
         })
     }
 

@@ -194,7 +194,7 @@ struct Turns {
 fn body(message: &Message) -> Result<String, String> {
     let acts = message.role == role::ASSISTANT
         || message.reasoning.is_some()
-        || !message.tool_calls.is_empty();
+        || !message.calls_apart().is_empty();
     if acts {
         return action_text(message);
     }

@@ -244,7 +244,7 @@ impl TemplateRenderer {
                 reason: format!("it holds a part of type '{part}'"),
             })?;
             find(&shield.cover(message.text()), "the text", number)?;
-            for call in &message.tool_calls {
+            for call in message.calls_apart() {
                 find(&shield.cover(&call.name), "a tool call", number)?;
                 let arguments = printed_arguments(&call.arguments, shield);
                 find(&arguments, "the arguments of a tool call", number)?;
@@ -356,7 +356,7 @@ fn message_value(message: &Message, shield: &Shield) -> Value {
     if let Some(reasoning) = &message.reasoning {
         entries.push(("reasoning_content".to_owned(), text(reasoning)));
     }
-    if !message.tool_calls.is_empty() {
+    if !message.calls_apart().is_empty() {
         let call = |call: &crate::model::ToolCall| {
             let function = json::map(vec![
                 ("name".to_owned(), text(&call.name)),
@@ -368,7 +368,7 @@ fn message_value(message: &Message, shield: &Shield) -> Value {
             entries.push(("function".to_owned(), function));
             json::map(entries)
         };
-        let calls: Vec<Value> = message.tool_calls.iter().map(call).collect();
+        let calls: Vec<Value> = message.calls_apart().iter().map(call).collect();
         entries.push(("tool_calls".to_owned(), Value::from(calls)));
     }
     for (key, value) in [("tool_call_id", &message.tool_call_id), ("name", &message.name)] {

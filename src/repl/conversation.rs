@@ -288,7 +288,7 @@ impl Telling {
             let shown = self.shortened(content);
             self.out.push_str(&format!("{}\n", shown.trim_end()));
         }
-        for call in &message.tool_calls {
+        for call in message.calls_apart() {
             let told = format!("→ {}({})", harmless(&call.name), self.shortened(&call.arguments));
             self.out.push_str(&format!("{}\n", self.call.apply_to(told)));
         }

@@ -30,8 +30,10 @@ pub(super) fn print(summary: &RolloutSummary) {
         (counts.repeated, "repeated calls"),
         (counts.no_action, "neither call nor answer"),
         (counts.both, "call and answer"),
+        (counts.several, "several calls or answers"),
         (counts.unreadable, "unreadable"),
         (counts.cut, "cut off"),
+        (counts.restored, "closing tags put back"),
     ];
     say(&format!("  {}", listed(&parts)));
     for figure in summary.report.iter().flat_map(|report| &report.figures) {

@@ -10,9 +10,10 @@ use std::collections::HashSet;
 
 use super::policy::Proposed;
 use super::protocol::{
-    AnswerForm, InstructionsIn, LAST_TURN, OnBoth, OnLimit, OnMalformed, OnRepeated, OnToolError,
-    Protocol, REMINDER, REPEATED,
+    AnswerForm, CallForm, InstructionsIn, LAST_TURN, OnBoth, OnLimit, OnMalformed, OnRepeated,
+    OnToolError, Protocol, REPEATED,
 };
+use super::tag_form::{Tagged, query_of};
 use crate::model::{Json, Message, Status, Step, ToolCall, Trajectory, role};
 use crate::tools::{ToolOutput, canonical_json};
 
@@ -35,6 +36,7 @@ pub struct Question {
 
 /// What happened in episodes; counts add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// Episodes that ended.
     pub episodes: u64,
@@ -52,6 +54,8 @@ pub struct Counts {
     pub no_action: u64,
     /// Actions with a call and an answer.
     pub both: u64,
+    /// Actions in tags with more than one call or more than one answer.
+    pub several: u64,
     /// Actions that could not be read.
     pub unreadable: u64,
     /// Actions cut by the limit of tokens.
@@ -62,6 +66,8 @@ pub struct Counts {
     pub nothing_found: u64,
     /// Calls that were made before in the same episode.
     pub repeated: u64,
+    /// Actions whose closing tag was put back, which their server keeps to itself.
+    pub restored: u64,
 }
 
 impl Counts {
@@ -72,10 +78,10 @@ impl Counts {
         }
     }
 
-    fn fields(&mut self) -> [&mut u64; 13] {
+    fn fields(&mut self) -> [&mut u64; 15] {
         let Counts { episodes, answered, limit, error, actions, calls, .. } = self;
-        let Counts { no_action, both, unreadable, cut, .. } = self;
-        let Counts { tool_errors, nothing_found, repeated, .. } = self;
+        let Counts { no_action, both, several, unreadable, cut, .. } = self;
+        let Counts { tool_errors, nothing_found, repeated, restored, .. } = self;
         [
             episodes,
             answered,
@@ -85,11 +91,13 @@ impl Counts {
             calls,
             no_action,
             both,
+            several,
             unreadable,
             cut,
             tool_errors,
             nothing_found,
             repeated,
+            restored,
         ]
     }
 }
@@ -177,11 +185,13 @@ impl Episode {
     /// What `call` returns: something outside failed, and the action is not taken.
     pub fn act<E>(
         &mut self,
-        proposed: Proposed,
+        mut proposed: Proposed,
         protocol: &Protocol,
         call: &mut dyn FnMut(&Question, &str, &str) -> Result<ToolOutput, E>,
     ) -> Result<(), E> {
-        let mut counts = Counts { actions: 1, ..Counts::default() };
+        let restored = u64::from(proposed.restored);
+        let mut counts = Counts { actions: 1, restored, ..Counts::default() };
+        protocol.read(&mut proposed);
         let wanted = wanted(&proposed, protocol, &mut counts);
         let tokens = proposed.token_ids.as_ref().map(|ids| ids.len() as i64);
         let counted = proposed.usage.and_then(|usage| usage.completion_tokens);
@@ -201,7 +211,7 @@ impl Episode {
                 self.reminders += 1;
                 match self.reminders > protocol.max_reminders || self.is_last_turn {
                     true => end = Some((Status::Error, None)),
-                    false => step.observation.push(Message::new(role::USER, REMINDER)),
+                    false => step.observation.push(Message::new(role::USER, protocol.reminder())),
                 }
             }
             Wanted::Calls => end = self.observe(&mut step, protocol, &mut counts, call)?,
@@ -253,7 +263,7 @@ impl Episode {
             if output.is_error && protocol.on_tool_error == OnToolError::Stop {
                 end = Some((Status::Error, None));
             }
-            step.observation.push(observation(wanted, output));
+            step.observation.push(observation(wanted, output, protocol.action_form));
         }
         self.made.extend(made);
         Ok(end)
@@ -305,11 +315,9 @@ fn wanted(proposed: &Proposed, protocol: &Protocol, counts: &mut Counts) -> Want
         }
         return Wanted::Unused(protocol.on_unreadable);
     }
-    let answers = answers(message.text());
-    let has_calls = !message.tool_calls.is_empty();
-    match (has_calls, answers) {
-        (true, Answers::None) => Wanted::Calls,
-        (true, Answers::One(answer)) => {
+    match content(message, protocol) {
+        Content::Calls(_) => Wanted::Calls,
+        Content::Both(answer) => {
             counts.both += 1;
             match protocol.on_both {
                 OnBoth::Call => Wanted::Calls,
@@ -318,16 +326,20 @@ fn wanted(proposed: &Proposed, protocol: &Protocol, counts: &mut Counts) -> Want
                 OnBoth::Remind => Wanted::Unused(OnMalformed::Remind),
             }
         }
-        (false, Answers::One(answer)) => Wanted::Answer(answer),
-        (_, Answers::Several) => {
+        Content::Answer(answer) => Wanted::Answer(answer),
+        Content::Several => {
+            counts.several += 1;
+            Wanted::Unused(protocol.on_unreadable)
+        }
+        Content::Unreadable => {
             counts.unreadable += 1;
             Wanted::Unused(protocol.on_unreadable)
         }
-        (false, Answers::None) if is_cut => {
+        Content::Nothing if is_cut => {
             counts.cut += 1;
             Wanted::Unused(protocol.on_unreadable)
         }
-        (false, Answers::None) => {
+        Content::Nothing => {
             let text = message.text().trim();
             if protocol.answer == AnswerForm::Text && !text.is_empty() {
                 return Wanted::Answer(text.to_owned());
@@ -335,6 +347,42 @@ fn wanted(proposed: &Proposed, protocol: &Protocol, counts: &mut Counts) -> Want
             counts.no_action += 1;
             Wanted::Unused(protocol.on_no_action)
         }
+    }
+}
+
+/// What an action holds.
+enum Content {
+    Nothing,
+    /// So many calls.
+    Calls(usize),
+    Answer(String),
+    /// Calls, and an answer.
+    Both(String),
+    /// More than one call or more than one answer, in tags.
+    Several,
+    Unreadable,
+}
+
+/// Returns what an action holds in the form of the protocol.
+fn content(message: &Message, protocol: &Protocol) -> Content {
+    if protocol.action_form == CallForm::Calls {
+        return match (message.tool_calls.len(), answers(message.text())) {
+            (_, Answers::Several) => Content::Unreadable,
+            (0, Answers::None) => Content::Nothing,
+            (0, Answers::One(answer)) => Content::Answer(answer),
+            (calls, Answers::None) => Content::Calls(calls),
+            (_, Answers::One(answer)) => Content::Both(answer),
+        };
+    }
+    let Ok(Tagged { calls, mut answers }) = protocol.tags.read_message(message) else {
+        return Content::Unreadable;
+    };
+    match (calls.len(), answers.len(), answers.pop()) {
+        (0, 0, _) => Content::Nothing,
+        (1, 0, _) => Content::Calls(1),
+        (0, 1, Some(answer)) => Content::Answer(answer),
+        (1, 1, Some(answer)) => Content::Both(answer),
+        _ => Content::Several,
     }
 }
 
@@ -360,19 +408,20 @@ fn answers(text: &str) -> Answers {
 }
 
 /// Returns what an action has to be for a protocol, as [`Episode::act`] takes it, or why it is not:
-/// one call, or one answer.
+/// one call, or one answer. A message of the policy is taken as it stands: where tools are called by
+/// tags these are read from its text.
 ///
 /// # Errors
 /// The name of the fault: `no_action`, `both`, `several_calls`, `unreadable`.
 pub fn check_form(message: &Message, protocol: &Protocol) -> Result<(), &'static str> {
     let is_text = protocol.answer == AnswerForm::Text && !message.text().trim().is_empty();
-    match (message.tool_calls.len(), answers(message.text())) {
-        (_, Answers::Several) => Err("unreadable"),
-        (1, Answers::None) | (0, Answers::One(_)) => Ok(()),
-        (0, Answers::None) if is_text => Ok(()),
-        (0, Answers::None) => Err("no_action"),
-        (_, Answers::One(_)) => Err("both"),
-        (_, Answers::None) => Err("several_calls"),
+    match content(message, protocol) {
+        Content::Calls(1) | Content::Answer(_) => Ok(()),
+        Content::Nothing if is_text => Ok(()),
+        Content::Nothing => Err("no_action"),
+        Content::Both(_) => Err("both"),
+        Content::Calls(_) | Content::Several => Err("several_calls"),
+        Content::Unreadable => Err("unreadable"),
     }
 }
 
@@ -394,7 +443,12 @@ fn found_nothing(output: &ToolOutput) -> bool {
     hits.is_some_and(Vec::is_empty)
 }
 
-fn observation(call: &ToolCall, output: ToolOutput) -> Message {
+/// Returns a result as the policy reads it: of a call by a tag `QUERY -> RESULT`, from the user.
+fn observation(call: &ToolCall, output: ToolOutput, form: CallForm) -> Message {
+    if form == CallForm::Tags {
+        let text = format!("{} -> {}", query_of(call), output.text);
+        return Message { error: Some(output.is_error), ..Message::new(role::USER, text) };
+    }
     Message {
         role: role::TOOL.to_owned(),
         content: Some(output.text),

@@ -25,6 +25,7 @@ mod local;
 mod policy;
 mod protocol;
 mod remote;
+mod tag_form;
 mod waves;
 
 pub use episode::{Counts, Episode, Question, answer_of, check_form, trajectory_id};
@@ -34,7 +35,9 @@ pub use policy::{
     ActRequest, OnProposed, Policy, PolicyError, PolicyIdentity, PolicyKind, Proposed,
 };
 pub use protocol::{
-    AnswerForm, InstructionsIn, OnBoth, OnLimit, OnMalformed, OnRepeated, OnToolError, Protocol,
+    AnswerForm, CallForm, InstructionsIn, OnBoth, OnLimit, OnMalformed, OnRepeated, OnToolError,
+    Protocol, StopTags,
 };
 pub use remote::{RemotePolicy, sampling_json};
+pub use tag_form::{NoTag, TagForm};
 pub use waves::{MakeCall, Setting, all_proposed, play};

@@ -72,6 +72,9 @@ pub struct Proposed {
     pub tokens: Option<Vec<ScoredToken>>,
     /// Why it ended (`stop`, `length`, `tool_calls`).
     pub finish_reason: Option<String>,
+    /// Whether its last tag, at which the server was asked to stop and which it kept to itself, was
+    /// put back. The policy wrote it: its tokens may be among `token_ids`.
+    pub restored: bool,
     /// How many tokens it took.
     pub usage: Option<Usage>,
     /// Whether it was replayed from a recording.

@@ -14,8 +14,10 @@ use serde_json::{Value, json};
 use super::policy::{
     ActRequest, OnProposed, Policy, PolicyError, PolicyIdentity, PolicyKind, Proposed,
 };
-use crate::chat::{ChatClient, ChatError, ChatRequest, ChatResponse, Completed, Sampling};
-use crate::model::Json;
+use super::protocol::StopTags;
+use super::tag_form::open_tag;
+use crate::chat::{ChatClient, ChatError, ChatRequest, ChatResponse, Choice, Completed, Sampling};
+use crate::model::{Json, Message};
 use crate::tools::{Call, CallKind, RecordError, Recorder, ToolOutput, canonical_json};
 
 /// A request that has to be made: its index, and its call where it is recorded.
@@ -26,6 +28,8 @@ pub struct RemotePolicy {
     identity: PolicyIdentity,
     client: Arc<ChatClient>,
     sampling: Sampling,
+    /// The closing tags that the server stops at and keeps to itself.
+    withheld: Vec<String>,
     recorder: Option<(Arc<Recorder>, CallKind)>,
 }
 
@@ -53,7 +57,7 @@ impl RemotePolicy {
             kind: PolicyKind::Remote,
             sampling: sampling_json(&sampling),
         };
-        Ok(RemotePolicy { identity, client, sampling, recorder: None })
+        Ok(RemotePolicy { identity, client, sampling, withheld: Vec::new(), recorder: None })
     }
 
     /// Returns the policy behind a recorder, its calls recorded as `kind`: as a policy's, or as a
@@ -61,6 +65,25 @@ impl RemotePolicy {
     #[must_use]
     pub fn recorded(mut self, recorder: Arc<Recorder>, kind: CallKind) -> RemotePolicy {
         self.recorder = Some((recorder, kind));
+        self
+    }
+
+    /// Returns the policy whose server is asked to end an action at the first of these closing
+    /// tags. Where it keeps the tag to itself, an action that ends with `stop` within a tag gets
+    /// the tag back; recordings hold what the server said.
+    #[must_use]
+    pub fn stopping_at(mut self, closing: Vec<String>, how: StopTags) -> RemotePolicy {
+        if how == StopTags::None {
+            return self;
+        }
+        self.sampling.stop.clone_from(&closing);
+        match how {
+            StopTags::Included => {
+                self.sampling.extra.insert("include_stop_str_in_output".to_owned(), true.into());
+            }
+            _ => self.withheld = closing,
+        }
+        self.identity.sampling = sampling_json(&self.sampling);
         self
     }
 
@@ -96,7 +119,7 @@ impl RemotePolicy {
             match recorder.recorded(&call)? {
                 None => missing.push((index, Some(call))),
                 Some(output) => {
-                    let outcome = replayed(&call, &output)?;
+                    let outcome = self.replayed(&call, &output)?;
                     if on_done(index, outcome).is_break() {
                         return Ok(Vec::new());
                     }
@@ -114,7 +137,7 @@ impl RemotePolicy {
     ) -> Result<Result<Proposed, PolicyError>, PolicyError> {
         let (Some((recorder, _)), Some(call)) = (&self.recorder, call) else {
             return Ok(outcome
-                .map(|completed| proposed(completed.response, false))
+                .map(|completed| self.proposed(completed.response, false))
                 .map_err(PolicyError::from));
         };
         match outcome {
@@ -125,13 +148,67 @@ impl RemotePolicy {
                 let output = ToolOutput::text(text).with_structured(structured);
                 let microseconds = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
                 recorder.keep(call.clone(), output, microseconds)?;
-                Ok(Ok(proposed(response, false)))
+                Ok(Ok(self.proposed(response, false)))
             }
             Err(error) => {
                 recorder.keep(call.clone(), ToolOutput::error(error.to_string()), 0)?;
                 Ok(Err(error.into()))
             }
         }
+    }
+
+    /// Returns the outcome that a recording holds.
+    fn replayed(
+        &self,
+        call: &Call,
+        output: &ToolOutput,
+    ) -> Result<Result<Proposed, PolicyError>, PolicyError> {
+        if output.is_error {
+            return Ok(Err(PolicyError::Recorded { message: output.text.clone() }));
+        }
+        let structured = output.structured.clone();
+        let structured =
+            structured.ok_or_else(|| unreadable(call, "it is a text only".to_owned()))?;
+        let response: ChatResponse = serde_json::from_value(structured)
+            .map_err(|error| unreadable(call, error.to_string()))?;
+        match response.choices.len() {
+            1 => Ok(Ok(self.proposed(response, true))),
+            n => Err(unreadable(call, format!("it has {n} choices, not one"))),
+        }
+    }
+
+    /// Returns the action that a response is.
+    fn proposed(&self, response: ChatResponse, is_replayed: bool) -> Proposed {
+        let usage = response.usage;
+        // The client returns as many choices as were asked for: one.
+        let mut choice = response.choices.into_iter().next().unwrap_or_default();
+        let restored = self.restore(&mut choice);
+        let log_probs = choice.tokens.as_ref();
+        Proposed {
+            text: choice.message.text().to_owned(),
+            unread: None,
+            log_probs: log_probs.map(|tokens| tokens.iter().map(|t| t.log_prob as f32).collect()),
+            message: choice.message,
+            token_ids: choice.token_ids,
+            tokens: choice.tokens,
+            finish_reason: choice.finish_reason,
+            restored,
+            usage,
+            is_replayed,
+        }
+    }
+
+    /// Puts back the closing tag that a server kept to itself; returns whether there was one.
+    fn restore(&self, choice: &mut Choice) -> bool {
+        let Message { content: Some(text), tool_calls, .. } = &mut choice.message else {
+            return false;
+        };
+        if choice.finish_reason.as_deref() != Some("stop") || !tool_calls.is_empty() {
+            return false;
+        }
+        let Some(tag) = open_tag(text, &self.withheld) else { return false };
+        text.push_str(tag);
+        true
     }
 }
 
@@ -169,42 +246,6 @@ pub fn sampling_json(sampling: &Sampling) -> Json {
     Json::of(&json!(sampling))
 }
 
-/// Returns the outcome that a recording holds.
-fn replayed(
-    call: &Call,
-    output: &ToolOutput,
-) -> Result<Result<Proposed, PolicyError>, PolicyError> {
-    if output.is_error {
-        return Ok(Err(PolicyError::Recorded { message: output.text.clone() }));
-    }
-    let structured = output.structured.clone();
-    let structured = structured.ok_or_else(|| unreadable(call, "it is a text only".to_owned()))?;
-    let response: ChatResponse =
-        serde_json::from_value(structured).map_err(|error| unreadable(call, error.to_string()))?;
-    match response.choices.len() {
-        1 => Ok(Ok(proposed(response, true))),
-        n => Err(unreadable(call, format!("it has {n} choices, not one"))),
-    }
-}
-
 fn unreadable(call: &Call, problem: String) -> PolicyError {
     PolicyError::Recording { key: call.key().to_string(), name: call.name.clone(), problem }
-}
-
-fn proposed(response: ChatResponse, is_replayed: bool) -> Proposed {
-    let usage = response.usage;
-    // The client returns as many choices as were asked for: one.
-    let choice = response.choices.into_iter().next().unwrap_or_default();
-    let log_probs = choice.tokens.as_ref();
-    Proposed {
-        text: choice.message.text().to_owned(),
-        unread: None,
-        log_probs: log_probs.map(|tokens| tokens.iter().map(|t| t.log_prob as f32).collect()),
-        message: choice.message,
-        token_ids: choice.token_ids,
-        tokens: choice.tokens,
-        finish_reason: choice.finish_reason,
-        usage,
-        is_replayed,
-    }
 }

@@ -53,7 +53,7 @@ fn push_message(out: &mut String, message: &Message) {
     if let Some(content) = &message.content {
         push_indented(out, content);
     }
-    for call in &message.tool_calls {
+    for call in message.calls_apart() {
         out.push_str(&format!("  calls {}\n", one_line(&call.name)));
         push_indented(out, &call.arguments);
     }

@@ -193,7 +193,7 @@ fn at_random(seed: u64, one: &Shown<'_>) -> Verdict {
     add(&of.source);
     add(&of.id);
     add(action.text());
-    for call in &action.tool_calls {
+    for call in action.calls_apart() {
         add(&call.name);
         add(&call.arguments);
     }

@@ -31,6 +31,6 @@ pub use run::RolloutSummary;
 pub(super) use judges::{JudgeOptions, Judging, Shown, judging};
 pub(super) use judging::judge;
 pub(super) use request::RolloutOptions;
-pub(super) use resample::{ResampleOptions, resample};
+pub(super) use resample::{ResampleOptions, check_written, resample};
 pub(super) use run::rollout;
 pub(super) use world::study_options;

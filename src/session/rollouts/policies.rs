@@ -13,7 +13,8 @@ use crate::model::{Json, Message, Step, ToolCall, Trajectory, role};
 use crate::render::{Renderer, RendererChoice};
 use crate::rollout::judge::{JudgeParts, Reading};
 use crate::rollout::{
-    Episode, LocalOptions, LocalPolicy, Policy, RemotePolicy, RolloutError, sampling_json,
+    CallForm, Episode, LocalOptions, LocalPolicy, Policy, Protocol, RemotePolicy, RolloutError,
+    StopTags, sampling_json,
 };
 use crate::session::error::SessionError;
 use crate::session::recordings::SystemClock;
@@ -111,6 +112,31 @@ impl PolicyOptions {
     }
 }
 
+/// How actions are written.
+pub(super) struct Writing<'a> {
+    pub(super) protocol: &'a Protocol,
+    /// The tools as a policy is offered them, where it calls them natively.
+    pub(super) offered: Option<&'a Json>,
+    /// What a server is asked to do at a tag that ends an action.
+    pub(super) stop_tags: StopTags,
+}
+
+impl Writing<'_> {
+    /// Refuses an option that would say nothing.
+    fn check(&self, options: &PolicyOptions) -> Result<(), SessionError> {
+        let form = self.protocol.action_form;
+        let why = match (self.stop_tags, form) {
+            (StopTags::Restored, _) => return Ok(()),
+            (_, CallForm::Calls) => "it is for action_form = 'tags'",
+            (_, CallForm::Tags) if options.base_url.is_empty() => {
+                "it is for a server (base_url): a model of this process ends its turn itself"
+            }
+            (_, CallForm::Tags) => return Ok(()),
+        };
+        Err(SessionError::mistake("policy", format!("stop_tags: {why}; drop it")))
+    }
+}
+
 /// A policy, and what is pinned of its weights.
 pub(super) struct Opened {
     pub(super) policy: Box<dyn Policy>,
@@ -118,20 +144,21 @@ pub(super) struct Opened {
 }
 
 /// Returns the policy that the options ask for; where it is elsewhere its calls go through
-/// `recorder`.
+/// `recorder`, and it stops at the tags that end an action.
 pub(super) fn policy(
     session: &Session,
     options: &PolicyOptions,
     recorder: Option<&Arc<Recorder>>,
-    tools: Option<&Json>,
+    writing: &Writing<'_>,
 ) -> Result<Opened, SessionError> {
+    writing.check(options)?;
     if options.model.is_empty() {
         let message = "which model? model = 'path/to/model', 'run:NAME' of a training run, or the \
                        name that a server knows it by, with base_url";
         return Err(SessionError::mistake("model", message));
     }
     if options.base_url.is_empty() {
-        let (policy, weights) = local(session, options, tools)?;
+        let (policy, weights) = local(session, options, &probe(writing))?;
         return Ok(Opened { policy: Box::new(policy), weights });
     }
     let mut extra = serde_json::Map::new();
@@ -148,7 +175,10 @@ pub(super) fn policy(
         extra,
         ..Sampling::default()
     };
-    let policy = remote(options, sampling, recorder, CallKind::Policy)?;
+    let mut policy = remote(options, sampling, recorder, CallKind::Policy)?;
+    if writing.protocol.action_form == CallForm::Tags {
+        policy = policy.stopping_at(writing.protocol.tags.closing_tags(), writing.stop_tags);
+    }
     Ok(Opened { policy: Box::new(policy), weights: Value::Null })
 }
 
@@ -171,7 +201,10 @@ pub(super) fn judging_policy(
             let message = "which model judges? model = 'path/to/model', or base_url";
             return Err(SessionError::mistake("model", message));
         }
-        let (policy, _) = local(session, &options, None)?;
+        let protocol = Protocol::default();
+        let writing =
+            Writing { protocol: &protocol, offered: None, stop_tags: StopTags::default() };
+        let (policy, _) = local(session, &options, &probe(&writing))?;
         parts.model = policy.identity().name.clone();
         parts.revision = policy.identity().version.clone();
         return Ok(Box::new(policy.sampled_as(sampling_json(&parts.sampling))));
@@ -216,11 +249,11 @@ fn remote(
     })
 }
 
-/// Returns the policy of a model in this process.
+/// Returns the policy of a model in this process, whose renderer loses nothing of `probe`.
 fn local(
     session: &Session,
     options: &PolicyOptions,
-    tools: Option<&Json>,
+    probe: &Trajectory,
 ) -> Result<(LocalPolicy, Value), SessionError> {
     let mut model = load_frozen(session, Path::new(&options.model), None)?;
     let (weights, named) = (weights_of(&model), identity(&model));
@@ -228,7 +261,7 @@ fn local(
         return Err(SessionError::mistake("model", "the model has no tokenizer"));
     };
     let template = model.chat_template.as_deref();
-    let renderer = renderer(template, &tokenizer, options.renderer, tools)?;
+    let renderer = renderer(template, &tokenizer, options.renderer, probe)?;
     let version = policy_fingerprint(&named, &tokenizer, &renderer, template);
     let slots = options.slots.max(1);
     let local = LocalOptions {
@@ -247,18 +280,18 @@ fn local(
 }
 
 /// Returns the renderer that is asked for; left to choose, the model's template where it loses
-/// nothing of calls, results and answers.
+/// nothing of the calls, results and answers of `probe`.
 fn renderer(
     template: Option<&str>,
     tokenizer: &Tokenizer,
     choice: RendererChoice,
-    tools: Option<&Json>,
+    probe: &Trajectory,
 ) -> Result<Renderer, SessionError> {
     let vocabulary = vocabulary_of(tokenizer);
     let failed = |e: crate::render::RenderError| SessionError::mistake("renderer", e.to_string());
     if choice != RendererChoice::Tags {
         let tried = Renderer::of_template(template, &vocabulary);
-        let tried = tried.and_then(|r| r.trajectory(&probe(tools), &[1, 2]).map(|_| r));
+        let tried = tried.and_then(|r| r.trajectory(probe, &[1, 2]).map(|_| r));
         match tried {
             Ok(renderer) => return Ok(renderer),
             Err(error) if choice == RendererChoice::Template => return Err(failed(error)),
@@ -269,18 +302,28 @@ fn renderer(
 }
 
 /// Returns a trajectory with everything that a rollout writes.
-fn probe(tools: Option<&Json>) -> Trajectory {
+fn probe(writing: &Writing<'_>) -> Trajectory {
     let call = ToolCall {
         id: None,
         name: "search".to_owned(),
         arguments: "{\"query\": \"the words\"}".to_owned(),
     };
-    let acts = Message { tool_calls: vec![call], ..Message::new(role::ASSISTANT, "First this.") };
-    let result =
-        Message { name: Some("search".to_owned()), ..Message::new(role::TOOL, "what was found") };
+    let (acts, result) = match writing.protocol.action_form {
+        CallForm::Calls => {
+            let name = Some("search".to_owned());
+            (
+                Message { tool_calls: vec![call], ..Message::new(role::ASSISTANT, "First this.") },
+                Message { name, ..Message::new(role::TOOL, "what was found") },
+            )
+        }
+        CallForm::Tags => (
+            Message::new(role::ASSISTANT, "First. <search_query>the words</search_query>"),
+            Message::new(role::USER, "the words -> what was found"),
+        ),
+    };
     let answers = Message::new(role::ASSISTANT, "So it is. <answer>this</answer>");
     Trajectory {
-        tools: tools.cloned(),
+        tools: writing.offered.cloned(),
         prompt: vec![
             Message::new(role::SYSTEM, "Instructions."),
             Message::new(role::USER, "A question?"),

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::evaluate::AnswerMetric;
-use super::policies::PolicyOptions;
+use super::policies::{PolicyOptions, Writing};
+use crate::model::Json;
 use crate::query::syntax::RolloutVerb;
-use crate::rollout::Protocol;
+use crate::rollout::{Protocol, StopTags};
 
 /// The options of a rollout, with the protocol's among them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +31,8 @@ pub(in crate::session) struct RolloutOptions {
     pub(super) round: i64,
     /// How many questions are taken, from the first on; 0 for all.
     pub(super) limit: u64,
+    /// What a server is asked to do at a tag that ends an action.
+    pub(super) stop_tags: StopTags,
     /// Whose definition of a right answer EVALUATE takes.
     pub(super) metric: AnswerMetric,
     #[serde(flatten)]
@@ -50,6 +53,7 @@ impl Default for RolloutOptions {
             k: 3,
             round: 0,
             limit: 0,
+            stop_tags: StopTags::default(),
             metric: AnswerMetric::default(),
             policy: PolicyOptions::default(),
             protocol: Protocol::default(),
@@ -63,6 +67,11 @@ impl RolloutOptions {
         let temperature = if verb == RolloutVerb::Evaluate { 0.0 } else { 1.0 };
         let policy = PolicyOptions { temperature, ..PolicyOptions::default() };
         RolloutOptions { policy, ..RolloutOptions::default() }
+    }
+
+    /// Returns how actions are written, with the tools as they are offered.
+    pub(super) fn writing<'a>(&'a self, offered: Option<&'a Json>) -> Writing<'a> {
+        Writing { protocol: &self.protocol, offered, stop_tags: self.stop_tags }
     }
 }
 

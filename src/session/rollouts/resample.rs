@@ -8,14 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::policies::{Opened, PolicyOptions, policy};
+use super::policies::{Opened, PolicyOptions, Writing, policy};
+use super::request::words;
 use super::run::{begin, end};
 use crate::codec::SampleRecord;
 use crate::db::NewRow;
 use crate::model::{Json, Message, Trajectory};
 use crate::query::Scope;
 use crate::query::syntax::{QueryStatement, Rollout, Statement};
-use crate::rollout::{ActRequest, Policy, Proposed, RolloutError, all_proposed};
+use crate::rollout::{
+    ActRequest, CallForm, Policy, Proposed, Protocol, RolloutError, StopTags, TagForm, all_proposed,
+};
 use crate::session::error::SessionError;
 use crate::session::options;
 use crate::session::select::select;
@@ -31,13 +34,53 @@ const TOGETHER: usize = 16;
 pub(in crate::session) struct ResampleOptions {
     /// Samples of each state.
     n: u32,
+    /// How an action calls a tool.
+    action_form: CallForm,
+    /// The tools at whose closing tags a server stops, joined by commas.
+    tools: String,
+    /// What a server is asked to do at a tag that ends an action.
+    stop_tags: StopTags,
     #[serde(flatten)]
     policy: PolicyOptions,
 }
 
 impl Default for ResampleOptions {
     fn default() -> ResampleOptions {
-        ResampleOptions { n: 4, policy: PolicyOptions::default() }
+        ResampleOptions {
+            n: 4,
+            action_form: CallForm::default(),
+            tools: String::new(),
+            stop_tags: StopTags::default(),
+            policy: PolicyOptions::default(),
+        }
+    }
+}
+
+impl ResampleOptions {
+    /// Returns how actions are written.
+    ///
+    /// # Errors
+    /// Tools are named where they say nothing, or are not named where a server stops at their tags.
+    fn protocol(&self) -> Result<Protocol, SessionError> {
+        let names = words(&self.tools);
+        let stops = self.action_form == CallForm::Tags
+            && !self.policy.base_url.is_empty()
+            && self.stop_tags != StopTags::None;
+        let why = match (stops, names.is_empty()) {
+            (true, true) => {
+                "which tools? tools = 'search,calculator' names those at whose closing tags the \
+                 server stops; or stop_tags = 'none'"
+            }
+            (false, false) => {
+                "tools names closing tags at which a server stops, and there is none that does: \
+                 drop it"
+            }
+            _ => {
+                let tags = TagForm::named(names.iter().map(String::as_str));
+                return Ok(Protocol { action_form: self.action_form, tags, ..Protocol::default() });
+            }
+        };
+        Err(SessionError::mistake("tools", why))
     }
 }
 
@@ -71,7 +114,10 @@ pub(in crate::session) fn resample(
     let options: ResampleOptions =
         options::read(&ResampleOptions::default(), &asked.options, scope.text)?;
     let recorder = options.policy.recorder(session)?;
-    let Opened { mut policy, weights } = policy(session, &options.policy, recorder.as_ref(), None)?;
+    let protocol = options.protocol()?;
+    let writing = Writing { protocol: &protocol, offered: None, stop_tags: options.stop_tags };
+    let opened = policy(session, &options.policy, recorder.as_ref(), &writing)?;
+    let Opened { mut policy, weights } = opened;
     let rows = select(session, scope, query, None)?.rows;
     let mut wanted: BTreeMap<u64, BTreeSet<u32>> = BTreeMap::new();
     for NewRow { trajectory, step, .. } in &rows {
@@ -82,7 +128,7 @@ pub(in crate::session) fn resample(
         "pinned": {"weights": weights, "policy": policy.identity().version},
     });
     let record = begin(session, asked, statement, &config, options.policy.seed)?;
-    let task = Task { session, options: &options, run: record.id.clone() };
+    let task = Task { session, options: &options, protocol: &protocol, run: record.id.clone() };
     let done = task.run(&wanted, policy.as_mut());
     let output = done.as_ref().ok().map(|done| {
         let earlier = done.earlier * u64::from(options.n);
@@ -94,6 +140,7 @@ pub(in crate::session) fn resample(
 struct Task<'a> {
     session: &'a Session,
     options: &'a ResampleOptions,
+    protocol: &'a Protocol,
     run: String,
 }
 
@@ -111,6 +158,9 @@ impl Task<'_> {
         for part in all.chunks(TOGETHER) {
             let ordinals: Vec<u64> = part.iter().map(|(ordinal, _)| **ordinal).collect();
             let trajectories = view.trajectories(&ordinals)?;
+            for of in &trajectories {
+                check_written(of, self.options.action_form)?;
+            }
             let mut states = Vec::new();
             for ((ordinal, steps), of) in part.iter().zip(&trajectories) {
                 let known = view.store().samples_of(&self.run, **ordinal)?;
@@ -158,7 +208,8 @@ impl Task<'_> {
         let mut samples: Vec<(SampleOf, SampleRecord)> = Vec::new();
         for (at, (outcome, request)) in proposed.into_iter().zip(&requests).enumerate() {
             let (ordinal, step, _) = states[at / n];
-            let one = outcome.map_err(RolloutError::from)?;
+            let mut one = outcome.map_err(RolloutError::from)?;
+            self.protocol.read(&mut one);
             summary.malformed += u64::from(one.unread.is_some());
             samples.push(((ordinal, step, (at % n) as u32), record(one, request.seed)));
         }
@@ -179,6 +230,28 @@ impl Task<'_> {
         hasher.finalize_xof().fill(&mut out);
         u64::from_le_bytes(out)
     }
+}
+
+/// Checks that a trajectory's actions call tools as is asked for: what is sampled behind them would
+/// else be read in a form that it is not written in.
+pub(in crate::session) fn check_written(
+    of: &Trajectory,
+    form: CallForm,
+) -> Result<(), SessionError> {
+    let mut found = of.steps.iter().zip(1..).map(|(step, at)| (CallForm::of(step), at));
+    let Some((Some(other), step)) = found.find(|(found, _)| found.is_some_and(|f| f != form))
+    else {
+        return Ok(());
+    };
+    let (written, asked) = (other.as_str(), form.as_str());
+    Err(SessionError::mistake(
+        "action-form",
+        format!(
+            "step {step} of trajectory '{}' of '{}' is written with action_form = '{written}', and \
+             '{asked}' is asked for: action_form = '{written}', or a selection of others",
+            of.id, of.source
+        ),
+    ))
 }
 
 fn record(one: Proposed, seed: Option<u64>) -> SampleRecord {

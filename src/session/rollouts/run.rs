@@ -55,11 +55,14 @@ pub(in crate::session) fn rollout(
     asked: &Rollout,
 ) -> Result<RolloutSummary, SessionError> {
     let defaults = RolloutOptions::of(asked.verb);
-    let options: RolloutOptions = options::read(&defaults, &asked.options, scope.text)?;
+    let mut options: RolloutOptions = options::read(&defaults, &asked.options, scope.text)?;
     let tools = Toolset::open(session, &options)?;
+    options.protocol.tags = tools.tags.clone();
+    options.protocol.complete();
     let questions = questions(session, scope, query, &options, tools.world.as_ref())?;
     let recorder = tools.recorder.as_ref();
-    let opened = policy(session, &options.policy, recorder, tools.offered.as_ref())?;
+    let writing = options.writing(tools.offered.as_ref());
+    let opened = policy(session, &options.policy, recorder, &writing)?;
     let Opened { mut policy, weights } = opened;
     let identity = policy.identity().clone();
     let config = json!({
@@ -73,7 +76,13 @@ pub(in crate::session) fn rollout(
         },
     });
     let record = begin(session, asked, statement, &config, options.policy.seed)?;
-    let task = Task { session, options: &options, run: &record.id, sampler: identity.sampling };
+    let task = Task {
+        session,
+        options: &options,
+        run: &record.id,
+        sampler: identity.sampling,
+        tools: tools.offered.as_ref(),
+    };
     let played = task.play(&questions, &tools, policy.as_mut());
     let done = played.and_then(|earlier| {
         let ordinals = task.ordinals(&questions)?;
@@ -213,6 +222,8 @@ struct Task<'a> {
     options: &'a RolloutOptions,
     run: &'a str,
     sampler: Json,
+    /// The tools as the policy is offered them.
+    tools: Option<&'a Json>,
 }
 
 impl Task<'_> {
@@ -293,6 +304,7 @@ impl Task<'_> {
         Trajectory {
             model: Some(self.options.policy.model.clone()),
             sampler: Some(self.sampler.clone()),
+            tools: self.tools.cloned(),
             run_id: Some(self.run.to_owned()),
             round: Some(self.options.round),
             meta: Some(Json::of(&Value::Object(meta))),

@@ -8,7 +8,7 @@ use super::request::{RolloutOptions, words};
 use super::world::World;
 use crate::diag::list_some;
 use crate::model::Json;
-use crate::rollout::{Question, RolloutError};
+use crate::rollout::{CallForm, Question, RolloutError, TagForm};
 use crate::session::error::SessionError;
 use crate::session::statement::Session;
 use crate::session::tools::corpus_tools;
@@ -20,27 +20,33 @@ pub(super) struct Toolset {
     /// The small world, which answers every call where there is one.
     pub(super) world: Option<World>,
     pub(super) recorder: Option<Arc<Recorder>>,
-    /// The tools as a policy is offered them; `None` without any.
+    /// The tools as a policy is offered them; `None` without any, and where the instructions say
+    /// how they are called.
     pub(super) offered: Option<Json>,
+    /// The tools that are called by tags, where tools are.
+    pub(super) tags: TagForm,
+    form: CallForm,
 }
 
 impl Toolset {
     /// Opens the tools that the options name.
     ///
     /// # Errors
-    /// There is no such corpus or tool; two have one name.
+    /// There is no such corpus or tool; two have one name; one cannot be called as actions are
+    /// written.
     pub(super) fn open(
         session: &Session,
         options: &RolloutOptions,
     ) -> Result<Toolset, SessionError> {
         let mistake = |message: String| SessionError::mistake("tools", message);
         let recorder = options.policy.recorder(session)?;
+        let form = options.protocol.action_form;
         if let Some(world) = World::of(&options.world)? {
             if !(options.corpora.is_empty() && options.tools.is_empty()) {
                 return Err(mistake("the world has its own tools: drop 'corpora', 'tools'".into()));
             }
-            let tools = Toolbox::new();
-            return Ok(Toolset { tools, world: Some(world), recorder, offered: None });
+            let (tools, tags) = (Toolbox::new(), TagForm::named(world.tools().into_iter()));
+            return Ok(Toolset { tools, world: Some(world), recorder, offered: None, tags, form });
         }
         let mut corpora = Vec::new();
         for name in words(&options.corpora) {
@@ -64,8 +70,16 @@ impl Toolset {
                 tools.add(tool.clone()).map_err(|e| mistake(e.to_string()))?;
             }
         }
-        let offered = tools.specs().next().map(|_| Json::of(&tools.to_functions()));
-        Ok(Toolset { tools, world: None, recorder, offered })
+        let (mut offered, mut tags) = (None, TagForm::default());
+        match form {
+            CallForm::Tags => {
+                tags = TagForm::of(tools.specs()).map_err(|e| mistake(e.to_string()))?
+            }
+            CallForm::Calls => {
+                offered = tools.specs().next().map(|_| Json::of(&tools.to_functions()));
+            }
+        }
+        Ok(Toolset { tools, world: None, recorder, offered, tags, form })
     }
 
     /// Makes a call as a policy wrote it.
@@ -80,7 +94,7 @@ impl Toolset {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<ToolOutput, RolloutError> {
         if let Some(world) = &self.world {
-            return Ok(world.call(question, name, arguments));
+            return Ok(world.call(question, name, arguments, self.form));
         }
         let (tool, value) = match self.tools.find_text(name, arguments) {
             Ok(found) => found,

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::model::{Json, Judge, JudgeKind, Message};
-use crate::rollout::Question;
 use crate::rollout::judge::Verdict;
+use crate::rollout::{CallForm, Question};
 use crate::session::error::SessionError;
 use crate::synth::{JudgeNoise, Split, StudyOptions, StudyWorld, WorldJudge};
 use crate::tools::ToolOutput;
@@ -52,8 +52,20 @@ impl World {
             .collect())
     }
 
+    /// Returns the names of all tools.
+    pub(super) fn tools(&self) -> Vec<&'static str> {
+        self.study.tools(Split::TestTool)
+    }
+
     /// Answers a call as the world's tools do; the question says which edition of the documents.
-    pub(super) fn call(&self, question: &Question, tool: &str, arguments: &str) -> ToolOutput {
+    /// Results are `QUERY -> RESULT`; of a call by a tag the episode puts the query before it.
+    pub(super) fn call(
+        &self,
+        question: &Question,
+        tool: &str,
+        arguments: &str,
+        form: CallForm,
+    ) -> ToolOutput {
         let split = question.split.as_deref().and_then(Split::parse).unwrap_or(Split::Train);
         let known = self.study.tools(split);
         if !known.contains(&tool) {
@@ -62,8 +74,12 @@ impl World {
         }
         let value: Value = serde_json::from_str(arguments).unwrap_or_default();
         let argument = ["query", "expression"].into_iter().find_map(|name| value[name].as_str());
+        let edition = split.edition();
         match argument {
-            Some(argument) => ToolOutput::text(self.study.observe(split.edition(), tool, argument)),
+            Some(argument) => ToolOutput::text(match form {
+                CallForm::Calls => self.study.observe(edition, tool, argument),
+                CallForm::Tags => self.study.call(edition, tool, argument),
+            }),
             None => ToolOutput::error(format!("'{tool}' takes a query, or an expression, as text")),
         }
     }

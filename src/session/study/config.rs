@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::diag::{Diagnostic, Span, nearest};
+use crate::rollout::CallForm;
 use crate::session::error::SessionError;
 use crate::session::rollouts::study_options;
 use crate::synth::Split;
@@ -22,6 +23,9 @@ pub(super) struct StudyConfig {
     pub(super) name: String,
     /// The small world that gives questions, tools and a demonstrator: `default`, or its options.
     pub(super) world: Option<String>,
+    /// How actions call tools: of policies, and of the demonstrator.
+    #[serde(default)]
+    pub(super) action_form: CallForm,
     /// Trajectories of the demonstrator for each question of the world.
     pub(super) demonstrations: Option<usize>,
     /// Files of questions, in place of a world.
@@ -320,16 +324,22 @@ impl StudyConfig {
 
     fn check_options(&self) -> Result<(), Diagnostic> {
         const QUESTIONS: [&str; 5] = ["world", "questions", "split", "corpora", "tools"];
+        refuse("generate", &self.generate, &["action_form"])?;
+        refuse("evaluate", &self.evaluate, &["action_form"])?;
         refuse("generate", &self.generate, &QUESTIONS)?;
         refuse("evaluate", &self.evaluate, &QUESTIONS)?;
         refuse("evaluate", &self.evaluate, &["model"])?;
         for (name, options) in &self.objectives {
-            refuse(&format!("objectives.{name}"), options, &["model", "seed", "resume"])?;
+            refuse(
+                &format!("objectives.{name}"),
+                options,
+                &["model", "seed", "resume", "action_form"],
+            )?;
         }
         for (name, set) in self.questions.iter().flat_map(|sets| &sets.test) {
             if let TestSet::Options(options) = set {
                 let key = format!("questions.test.{name}");
-                refuse(&key, options, &["model", "world", "split"])?;
+                refuse(&key, options, &["model", "world", "split", "action_form"])?;
                 if options.get("questions").and_then(Value::as_str).is_none() {
                     return Err(wrong(&key, "it lacks 'questions', the path of a file"));
                 }

@@ -6,6 +6,7 @@ use super::cells::{Cell, cells, objective_of};
 use super::config::{Filter, StudyConfig, TestSet, wrong};
 use super::statements::{Judges, With, named, text};
 use crate::diag::{Diagnostic, nearest};
+use crate::rollout::CallForm;
 
 /// What the trained model is called where it has not been trained.
 pub(super) const BASE: &str = "base";
@@ -179,9 +180,14 @@ impl Planner<'_> {
         let config = self.config;
         let path = &config.model.path;
         if let Some(world) = &config.world {
+            let form = match config.action_form {
+                CallForm::Calls => "",
+                CallForm::Tags => ", actions by tags",
+            };
+            let name = self.name("demonstrator");
             plan.jobs.push(Job {
                 what: "the demonstrator's trajectories".to_owned(),
-                text: format!("import of the world '{world}' as '{}'", self.name("demonstrator")),
+                text: format!("import of the world '{world}' as '{name}'{form}"),
                 makes: Makes::Demonstrations,
             });
         }
@@ -214,9 +220,18 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Adds how actions call tools, where it is not as usual.
+    fn written(&self, with: With) -> With {
+        match self.config.action_form {
+            CallForm::Calls => with,
+            form => with.text("action_form", form.as_str()),
+        }
+    }
+
     /// Adds the questions, and the tools with which they are answered.
     fn asked(&self, with: With, test: Option<&str>) -> Result<With, Diagnostic> {
         let config = self.config;
+        let with = self.written(with);
         if let Some(world) = &config.world {
             return Ok(with.text("world", world).text("split", test.unwrap_or("train")));
         }
@@ -413,6 +428,9 @@ impl Planner<'_> {
         let with = With::default().text("model", &self.start());
         let with = with.unless(options, "objective", "'sft'").raw("seed", seed.to_string());
         let mut with = with.table(&key, options, &["rows"])?;
+        if objective_of(options) == "swirl" {
+            with = self.written(with);
+        }
         match objective_of(options) {
             "swirl" if !options.contains_key("judge") => {
                 let judge = Value::Table(self.judge(cell.noise));

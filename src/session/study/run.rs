@@ -15,6 +15,7 @@ use crate::db::import;
 use crate::diag::Diagnostic;
 use crate::exchange::{ReadOptions, open};
 use crate::query::syntax::{StatementKind, Then};
+use crate::rollout::CallForm;
 use crate::session::create_model::{NewModel, create_model};
 use crate::session::error::SessionError;
 use crate::session::host::now_micros;
@@ -292,7 +293,10 @@ impl Study {
         let config = &self.config;
         let world = config.world.as_deref().unwrap_or_default();
         let mut options = study_options(world)?.unwrap_or_default();
-        options.form = ActionForm::Calls;
+        options.form = match config.action_form {
+            CallForm::Calls => ActionForm::Calls,
+            CallForm::Tags => ActionForm::Tags,
+        };
         options.samples = config.demonstrations.unwrap_or(options.samples);
         let store = session.database().store();
         let folder = store.path().join("runs");

@@ -9,9 +9,15 @@ use crate::render::{Action, Renderer};
 use crate::rollout::judge::Judged;
 use crate::rollout::{Protocol, answer_of, check_form};
 use crate::session::error::SessionError;
-use crate::session::rollouts::{Judging, Shown, judging};
+use crate::session::rollouts::{Judging, Shown, check_written, judging};
 use crate::session::statement::Session;
-use crate::train::{ActionForm, ActionJudge, Malformed, Proposal, TrainError, Verdict};
+use crate::store::View;
+use crate::train::{
+    ActionForm, ActionJudge, Example, Malformed, Objective, Proposal, TrainError, Verdict,
+};
+
+/// Trajectories that are fetched together.
+const TOGETHER: usize = 256;
 
 /// How many samples are decoded together.
 pub(super) const SLOTS: usize = 16;
@@ -76,6 +82,28 @@ impl ActionJudge for StoredStates<'_> {
         judged.map_err(|error| TrainError::Judge(error.to_string()))?;
         Ok(verdicts)
     }
+}
+
+/// Checks that the actions of the examples call tools as the sampled ones are read.
+///
+/// # Errors
+/// One that does not, or what the disk says.
+pub(super) fn check_form_of(
+    view: &View,
+    config: &RunConfig,
+    examples: &[Example],
+) -> Result<(), SessionError> {
+    if config.options.objective != Objective::Swirl {
+        return Ok(());
+    }
+    let form = config.action_form.unwrap_or_default();
+    for part in examples.chunks(TOGETHER) {
+        let keys: Vec<u64> = part.iter().map(|example| example.key).collect();
+        for of in view.trajectories(&keys)? {
+            check_written(&of, form)?;
+        }
+    }
+    Ok(())
 }
 
 /// The form of rollouts: one call, or one answer in its tags.

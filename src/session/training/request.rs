@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diag::{Diagnostic, did_you_mean};
 use crate::query::syntax::{Literal, Name, WithOption};
+use crate::rollout::CallForm;
 use crate::session::error::SessionError;
 use crate::session::options;
 use crate::session::rollouts::JudgeOptions;
@@ -13,7 +14,8 @@ use crate::session::statement::mistake;
 use crate::train::{ConfigError, Objective, OptionValue, TrainConfig};
 
 /// Options of TRAIN beside the trainer's.
-const OWN_OPTIONS: [&str; 6] = ["model", "reward", "eval_dataset", "device", "resume", "judge"];
+const OWN_OPTIONS: [&str; 7] =
+    ["model", "reward", "eval_dataset", "device", "resume", "judge", "action_form"];
 
 /// What the options of the judge of sampled actions begin with.
 const JUDGE_OPTIONS: &str = "judge.";
@@ -44,6 +46,9 @@ pub(super) struct RunConfig {
     /// Who judges sampled actions, for an objective that samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) judge: Option<JudgeOptions>,
+    /// How a sampled action calls a tool, for an objective that samples; native calls, if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) action_form: Option<CallForm>,
     pub(super) options: TrainConfig,
     /// What the run depends on beside these: hashes, versions, threads.
     #[serde(default)]
@@ -110,6 +115,15 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
     let reward = own_text("reward")?;
     let eval_dataset = own_text("eval_dataset")?;
     let device = own_text("device")?;
+    let action_form = match own_text("action_form")?.as_deref() {
+        None => None,
+        Some("calls") => Some(CallForm::Calls),
+        Some("tags") => Some(CallForm::Tags),
+        Some(other) => {
+            let message = format!("option 'action_form' is '{other}'; expected 'calls' or 'tags'");
+            return Err(fail(message, at("action_form")));
+        }
+    };
     let options_of_trainer = of_trainer(options).map_err(|error| match &error {
         ConfigError::UnknownOption { name, .. } => {
             let message = match did_you_mean(name, OWN_OPTIONS) {
@@ -126,6 +140,13 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
     let objective = options_of_trainer.objective;
     let judge = judge(options, text)?;
     check_judge(judge.is_some(), resume, objective).map_err(|(text, name)| fail(text, at(name)))?;
+    if action_form.is_some() && objective != Objective::Swirl {
+        let message = format!(
+            "option 'action_form' has no effect on objective '{}': drop it",
+            objective.name()
+        );
+        return Err(fail(message, at("action_form")));
+    }
     let uses_reward = !matches!(objective, Objective::Sft | Objective::Dpo | Objective::Swirl);
     if uses_reward && reward.is_none() && !resume {
         return Err(fail(NEEDS_REWARD.to_owned(), at("objective")));
@@ -154,6 +175,7 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
         eval_dataset,
         device,
         judge,
+        action_form,
         options: options_of_trainer,
         pinned: serde_json::Value::Null,
     };

@@ -9,7 +9,7 @@ use super::card;
 use super::examples::{Stored, examples, held_out, saved};
 use super::journal::Journal;
 use super::model::{identity, load, pinned};
-use super::online::{RolloutForm, SLOTS, StoredStates};
+use super::online::{RolloutForm, SLOTS, StoredStates, check_form_of};
 use super::recorder::Recorder;
 use super::request::{RunConfig, request};
 use crate::codec::{RunRecord, RunStatus};
@@ -90,6 +90,7 @@ pub(in crate::session) fn train(
     let draft = draft(&run, &text, query, &selection, false);
     // Everything that can be refused is refused before anything is stored.
     let examples = examples(scope.view, &selection.rows)?;
+    check_form_of(scope.view, &config, &examples)?;
     let held_out = held_out(session, scope.view, &config, &examples)?;
     let ready = ready(session, &model, &config, &examples, &held_out)?;
     let mut judge = StoredStates::of(session, &config)?;
@@ -335,7 +336,9 @@ fn carry_out(
     let trained = match judge {
         None => run_training(&run, &mut take),
         Some(judge) => {
-            let form = RolloutForm { renderer: &ready.renderer, protocol: Protocol::default() };
+            let action_form = config.action_form.unwrap_or_default();
+            let protocol = Protocol { action_form, ..Protocol::default() };
+            let form = RolloutForm { renderer: &ready.renderer, protocol };
             let online = Online { judge, form: &form, slots: SLOTS };
             train_online(&run, online, &mut take)
         }

@@ -32,7 +32,7 @@ impl Proposal {
             Ok(found) => found,
             Err(reason) => return Proposal::Nothing(reason),
         };
-        for call in &message.tool_calls {
+        for call in message.calls_apart() {
             let argument = argument_of(&call.arguments);
             found.push(Proposal::Call { tool: call.name.clone(), argument });
         }

@@ -59,22 +59,25 @@ impl Demonstrator<'_> {
 
     /// Returns an action as a message.
     fn message(&self, action: &Proposal, number: usize) -> Message {
-        match (action, self.form) {
-            (Proposal::Call { tool, argument }, ActionForm::Calls) => {
-                let arguments = serde_json::json!({ key_of(tool): argument }).to_string();
-                let id = Some(format!("call_{number}"));
-                let call = ToolCall { id, name: tool.clone(), arguments };
-                let role = role::ASSISTANT.to_owned();
-                Message { role, tool_calls: vec![call], ..Message::default() }
-            }
-            _ => Message::new(role::ASSISTANT, action.print()),
+        let Proposal::Call { tool, argument } = action else {
+            return Message::new(role::ASSISTANT, action.print());
+        };
+        let arguments = serde_json::json!({ key_of(tool): argument }).to_string();
+        let is_tagged = self.form == ActionForm::Tags;
+        let id = (!is_tagged).then(|| format!("call_{number}"));
+        Message {
+            role: role::ASSISTANT.to_owned(),
+            content: is_tagged.then(|| action.print()),
+            tool_calls: vec![ToolCall { id, name: tool.clone(), arguments }],
+            calls_in_content: is_tagged,
+            ..Message::default()
         }
     }
 
     /// Returns the message that a result comes back in.
     fn result(&self, text: String, number: usize) -> Message {
         match self.form {
-            ActionForm::Tags => Message::new(role::USER, text),
+            ActionForm::Tags => Message { error: Some(false), ..Message::new(role::USER, text) },
             ActionForm::Calls => {
                 let tool_call_id = Some(format!("call_{number}"));
                 Message { tool_call_id, ..Message::new(role::TOOL, text) }

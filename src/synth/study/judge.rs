@@ -118,7 +118,7 @@ impl<'a> WorldJudge<'a> {
         for message in state.iter().copied().chain([action]) {
             put(&message.role);
             put(message.text());
-            for call in &message.tool_calls {
+            for call in message.calls_apart() {
                 put(&call.name);
                 put(&call.arguments);
             }

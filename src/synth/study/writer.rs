@@ -145,7 +145,12 @@ fn chat(message: &Message) -> Value {
             let function = json!({"name": call.name, "arguments": call.arguments});
             json!({"id": call.id, "type": "function", "function": function})
         });
-        out["tool_calls"] = calls.collect();
+        // Who renders a message prints `tool_calls` behind its content.
+        let name = if message.calls_in_content { "calls_in_content" } else { "tool_calls" };
+        out[name] = calls.collect();
+    }
+    if let Some(error) = message.error {
+        out["is_error"] = json!(error);
     }
     if let Some(id) = &message.tool_call_id {
         out["tool_call_id"] = json!(id);
