@@ -25,8 +25,7 @@ const TOGETHER: usize = 32;
 /// Verdicts that are committed together at most.
 const COMMIT_VERDICTS: usize = 256;
 
-/// How long a verdict waits for others to be committed with: a slow judge is asked again for no
-/// more than it says in this time.
+/// How long verdicts wait for others to be committed with: what a kill can lose of a slow judge.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
 
 /// What a judge found.
