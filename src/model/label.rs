@@ -160,3 +160,14 @@ pub struct Judge {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sees_gold: Option<bool>,
 }
+
+impl Judge {
+    /// Returns whether it judges with hindsight: it is shown gold answers, or what was done after
+    /// the step. `None` if that is unknown, as of labels that were imported.
+    pub fn has_hindsight(&self) -> Option<bool> {
+        let definition = self.definition.as_ref().map(Json::to_value).unwrap_or_default();
+        let sees = |what: &str| definition["sees"][what].as_bool();
+        let parts = [self.sees_gold, sees("gold"), sees("later_steps")];
+        if parts.contains(&Some(true)) { Some(true) } else { self.sees_gold.or(sees("gold")) }
+    }
+}

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::policy::{
-    ActRequest, OnProposed, Policy, PolicyError, PolicyIdentity, PolicyKind, Proposed,
+    ActRequest, OnProposed, OnScored, Policy, PolicyError, PolicyIdentity, PolicyKind, Proposed,
 };
 use crate::chat::Usage;
 use crate::lm::{
@@ -148,7 +148,7 @@ impl LocalPolicy {
         part: &[usize],
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Vec<Proposed>, PolicyError> {
-        self.make_room(tokens, part);
+        self.make_room(tokens, part, self.options.max_new_tokens);
         let mut asked = Vec::with_capacity(part.len());
         for at in part {
             let ActRequest { conversation, seed, .. } = &requests[*at];
@@ -218,9 +218,9 @@ impl LocalPolicy {
         Ok(Prompt { prefix: self.last.clone(), tokens: Vec::new() })
     }
 
-    /// Lets go of conversations until those at `part` fit in the cache.
-    fn make_room(&mut self, tokens: &[Vec<u32>], part: &[usize]) {
-        let longest = |at: &usize| tokens[*at].len() + self.options.max_new_tokens + SPARE_TOKENS;
+    /// Lets go of conversations until those at `part` fit in the cache, each with `behind` tokens.
+    fn make_room(&mut self, tokens: &[Vec<u32>], part: &[usize], behind: usize) {
+        let longest = |at: &usize| tokens[*at].len() + behind + SPARE_TOKENS;
         let needed: usize = part.iter().map(longest).sum();
         while self.sampler.free_cache_tokens() < needed && self.kept.pop_last().is_some() {}
         if self.sampler.free_cache_tokens() < needed {
@@ -243,6 +243,31 @@ impl LocalPolicy {
             self.counts.prompt_tokens += length as u64;
         }
         Ok(())
+    }
+
+    /// Returns the tokens of states.
+    fn states(&self, requests: &[ActRequest]) -> Result<Vec<Vec<u32>>, PolicyError> {
+        let state = |request: &ActRequest| {
+            let messages: Vec<&Message> = request.messages.iter().collect();
+            let tools = request.tools.as_ref().map(Json::of);
+            let rendered = self.renderer.state(&messages, tools.as_ref());
+            let rendered = rendered.map_err(|error| PolicyError::Local(error.to_string()))?;
+            Ok(self.encoded(&rendered))
+        };
+        requests.iter().map(state).collect()
+    }
+
+    /// Returns the tokens of texts that an action may begin with.
+    fn spelled(&self, texts: &[String]) -> Result<Vec<Vec<u32>>, PolicyError> {
+        let spell = |text: &String| match text.is_empty() || !self.tokenizer.covers(text) {
+            true => Err(PolicyError::Setting {
+                setting: "the tokenizer of the model".to_owned(),
+                problem: format!("has no tokens for '{text}'"),
+                expected: "a model whose tokenizer spells the words that are scored",
+            }),
+            false => Ok(self.tokenizer.encode(text)),
+        };
+        texts.iter().map(spell).collect()
     }
 
     fn encoded(&self, rendered: &RenderedSequence) -> Vec<u32> {
@@ -293,14 +318,7 @@ impl Policy for LocalPolicy {
         cancelled: &dyn Fn() -> bool,
         on_done: &mut OnProposed<'_>,
     ) -> Result<(), PolicyError> {
-        let mut tokens = Vec::with_capacity(requests.len());
-        for request in requests {
-            let messages: Vec<&Message> = request.messages.iter().collect();
-            let tools = request.tools.as_ref().map(Json::of);
-            let rendered = self.renderer.state(&messages, tools.as_ref());
-            let rendered = rendered.map_err(|error| PolicyError::Local(error.to_string()))?;
-            tokens.push(self.encoded(&rendered));
-        }
+        let tokens = self.states(requests)?;
         self.share(&tokens, cancelled)?;
         let (open, long): (Vec<usize>, Vec<usize>) =
             (0..requests.len()).partition(|at| tokens[*at].len() < self.context);
@@ -315,6 +333,38 @@ impl Policy for LocalPolicy {
                 if on_done(*at, Ok(proposed)).is_break() {
                     return Ok(());
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn score(
+        &mut self,
+        requests: &[ActRequest],
+        texts: &[String],
+        cancelled: &dyn Fn() -> bool,
+        on_scored: &mut OnScored<'_>,
+    ) -> Result<(), PolicyError> {
+        let (tokens, behind) = (self.states(requests)?, self.spelled(texts)?);
+        let longest = behind.iter().map(Vec::len).max().unwrap_or(0);
+        let context = self.context;
+        self.share(&tokens, cancelled)?;
+        for (at, state) in tokens.iter().enumerate() {
+            let needed = state.len() + longest;
+            let outcome = match needed > context {
+                true => Err(PolicyError::TooLong { tokens: needed, context }),
+                false => {
+                    self.make_room(&tokens, &[at], longest * behind.len());
+                    let prompt = self.read_once(state, cancelled).map_err(failed)?;
+                    let mut look = |_: &crate::lm::Progress| go_on(cancelled);
+                    let scored = self.sampler.score(&prompt, &behind, &mut look);
+                    let scored = scored.map_err(failed)?.ok_or(PolicyError::Cancelled)?;
+                    let sum = |log_probs: &Vec<f32>| log_probs.iter().map(|l| f64::from(*l)).sum();
+                    Ok(scored.iter().map(sum).collect())
+                }
+            };
+            if on_scored(at, outcome).is_break() {
+                return Ok(());
             }
         }
         Ok(())

@@ -32,7 +32,7 @@ pub use episode::{Counts, Episode, Question, answer_of, check_form, trajectory_i
 pub use error::RolloutError;
 pub use local::{LocalOptions, LocalPolicy};
 pub use policy::{
-    ActRequest, OnProposed, Policy, PolicyError, PolicyIdentity, PolicyKind, Proposed,
+    ActRequest, OnProposed, OnScored, Policy, PolicyError, PolicyIdentity, PolicyKind, Proposed,
 };
 pub use protocol::{
     AnswerForm, CallForm, InstructionsIn, OnBoth, OnLimit, OnMalformed, OnRepeated, OnToolError,

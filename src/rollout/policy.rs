@@ -84,6 +84,10 @@ pub struct Proposed {
 /// Is told what came of each request, by its index, in any order, each once. `Break` ends the rest.
 pub type OnProposed<'a> = dyn FnMut(usize, Result<Proposed, PolicyError>) -> ControlFlow<()> + 'a;
 
+/// Is told the log-probabilities of the texts behind each request, by its index, in any order, each
+/// once. `Break` ends the rest.
+pub type OnScored<'a> = dyn FnMut(usize, Result<Vec<f64>, PolicyError>) -> ControlFlow<()> + 'a;
+
 /// Proposes actions.
 pub trait Policy: Send {
     /// Returns who it is. It does not change while the policy lives.
@@ -103,6 +107,27 @@ pub trait Policy: Send {
         cancelled: &dyn Fn() -> bool,
         on_done: &mut OnProposed<'_>,
     ) -> Result<(), PolicyError>;
+
+    /// Returns for every conversation how probable it is that the next action begins with each of
+    /// `texts`: the natural logarithm of the probability of all tokens of the text, handed on as
+    /// soon as it is there. Nothing is sampled.
+    ///
+    /// # Errors
+    /// A policy whose probabilities are not to be had, which is the default; a text that its
+    /// tokenizer does not spell; else as [`Policy::act`].
+    fn score(
+        &mut self,
+        _requests: &[ActRequest],
+        _texts: &[String],
+        _cancelled: &dyn Fn() -> bool,
+        _on_scored: &mut OnScored<'_>,
+    ) -> Result<(), PolicyError> {
+        Err(PolicyError::Setting {
+            setting: format!("the policy '{}'", self.identity().name),
+            problem: "does not give the probabilities of texts".to_owned(),
+            expected: "a model in this process",
+        })
+    }
 
     /// A conversation has ended.
     fn forget(&mut self, _conversation: u64) {}
@@ -143,6 +168,14 @@ pub enum PolicyError {
         problem: String,
         /// What it must be.
         expected: &'static str,
+    },
+    /// The state and what is to be behind it do not fit in the context.
+    #[error("it takes {tokens} tokens, and the context of the model is {context}")]
+    TooLong {
+        /// Tokens of both.
+        tokens: usize,
+        /// The context.
+        context: usize,
     },
     /// A policy in this process failed.
     #[error("{0}")]

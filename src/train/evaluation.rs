@@ -1,6 +1,6 @@
 //! Scoring: the log-probability of actions under a model, without training it.
 
-use crate::lm::Decoder;
+use crate::lm::{Branch, Decoder, Packed};
 
 use super::batch::Batch;
 use super::error::TrainError;
@@ -77,4 +77,68 @@ pub fn evaluate(
         evaluation.actions.extend(batch.split(&values).map(score));
     }
     Ok(evaluation)
+}
+
+/// Returns what [`evaluate`] returns, up to rounding, for sequences that have one action each: where
+/// the states of neighbours are beginnings of one another, their tokens are computed once. Actions
+/// that were proposed at the states of one trajectory are such neighbours.
+///
+/// # Errors
+/// A model that fails.
+pub fn evaluate_shared(
+    decoder: &Decoder,
+    sequences: &[Sequence],
+    tokens_per_batch: u64,
+) -> Result<Evaluation, TrainError> {
+    let decoder = decoder.detached();
+    let mut evaluation = Evaluation::default();
+    let mut rest = sequences;
+    while !rest.is_empty() {
+        let (trunk, count) = shared(rest, tokens_per_batch);
+        let (group, after) = rest.split_at(count);
+        rest = after;
+        let mut packed = Packed { tokens: trunk.to_vec(), ..Packed::default() };
+        packed.lengths.push(trunk.len());
+        let (mut rows, mut targets) = (Vec::new(), Vec::new());
+        for sequence in group {
+            let Some(ActionSpan { start, end, .. }) = sequence.actions.first() else { continue };
+            let (prefix, action) = (*start, &sequence.tokens[*start..*end]);
+            // The last token of the state predicts the first one of the action.
+            rows.push(prefix.saturating_sub(1) as u32);
+            let begin = packed.tokens.len();
+            rows.extend((begin..begin + action.len().saturating_sub(1)).map(|row| row as u32));
+            targets.extend_from_slice(action);
+            packed.tokens.extend_from_slice(action);
+            packed.branches.push(Branch { sequence: 0, prefix, length: action.len() });
+        }
+        let hidden = decoder.hidden(&packed)?;
+        let values: Vec<f32> = decoder.log_probs(&hidden, &rows, &targets)?.to_vec1()?;
+        let mut values = values.as_slice();
+        for span in group.iter().filter_map(|sequence| sequence.actions.first()) {
+            let (own, after) = values.split_at((span.end - span.start).min(values.len()));
+            values = after;
+            evaluation.actions.push(ActionScore { row: span.row.clone(), log_probs: own.to_vec() });
+        }
+    }
+    Ok(evaluation)
+}
+
+/// Returns the longest state of the first sequences whose states are beginnings of it, and how many
+/// they are: one, or as many as make no more than `budget` tokens.
+fn shared(sequences: &[Sequence], budget: u64) -> (&[u32], usize) {
+    let mut trunk: &[u32] = &[];
+    let (mut count, mut behind) = (0, 0);
+    for sequence in sequences {
+        let span = sequence.actions.first().map_or(0..0, |action| action.start..action.end);
+        let state = &sequence.tokens[..span.start];
+        let (short, long) = if state.len() < trunk.len() { (state, trunk) } else { (trunk, state) };
+        let tokens = (long.len() + behind + span.len()) as u64;
+        if count > 0 && (!long.starts_with(short) || tokens > budget) {
+            break;
+        }
+        trunk = long;
+        behind += span.len();
+        count += 1;
+    }
+    (trunk, count)
 }

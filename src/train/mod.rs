@@ -44,7 +44,7 @@ pub use config::{
     OptionValue, ScaleRewards, Scheduler, TrainConfig, Truncation,
 };
 pub use error::{Kept, TrainError};
-pub use evaluation::{ActionScore, Evaluation, evaluate};
+pub use evaluation::{ActionScore, Evaluation, evaluate, evaluate_shared};
 pub use event::{Best, Event, ExampleReport, Moment, Observer, Outcome, SampleReport, StepReport};
 pub use example::{ChosenStep, Example, Pair, Row, SamplingPolicy};
 pub use gradients::Gradients;

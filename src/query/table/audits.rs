@@ -2,7 +2,7 @@
 
 use super::columns::LabelNames;
 use super::streamed::{Rows, Spec, Value};
-use crate::codec::ColumnType::{Float, Integer, Text};
+use crate::codec::ColumnType::{Boolean, Float, Integer, Text};
 use crate::codec::TableId;
 use crate::diag::{Diagnostic, nearest};
 use crate::model::{Label, Target};
@@ -21,6 +21,11 @@ pub(super) const JUDGE_AUDIT: &[Spec] = &[
     ("kappa", Float, "Cohen's kappa of the verdicts; null where both always gave the same one"),
     ("false_good", Float, "the share of the reference's BAD steps that the judge calls GOOD"),
     ("false_bad", Float, "the share of the reference's GOOD steps that the judge calls BAD"),
+    (
+        "reference_hindsight",
+        Boolean,
+        "whether the reference saw gold answers or later steps; null if unknown",
+    ),
 ];
 
 /// Who is compared, on which label.
@@ -87,6 +92,9 @@ pub(super) fn write_audit(
             }
         }
     }
+    let judges = view.catalogue().judges.iter().filter_map(|record| record.judge().ok());
+    let reference = judges.into_iter().find(|judge| judge.name == compared.judges[1]);
+    let hindsight = reference.and_then(|judge| judge.has_hindsight());
     for row in audit.rows() {
         let group = match &row.group {
             AuditGroup::All => "all".to_owned(),
@@ -103,6 +111,7 @@ pub(super) fn write_audit(
             Value::Float(row.kappa),
             Value::Float(row.false_good),
             Value::Float(row.false_bad),
+            Value::Boolean(hindsight),
         ])?;
         if !open {
             break;

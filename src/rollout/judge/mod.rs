@@ -18,5 +18,5 @@ pub use prompt::{BuiltIn, Ending};
 pub use prompted::{OnJudged, OutcomeInput, OutcomeJudge, ProcessInput, ProcessJudge};
 pub use spec::{JudgeParts, JudgeSpec, JudgeTarget, Reading, Scale, Sees};
 pub use tally::{Judged, Tally};
-pub use transcript::transcript_text;
-pub use verdict::{Unreadable, UnreadableReason, Verdict, read_verdict};
+pub use transcript::{shortened_transcript_text, transcript_text};
+pub use verdict::{Unreadable, UnreadableReason, Verdict, read_verdict, scored_verdict};

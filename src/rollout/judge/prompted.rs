@@ -7,10 +7,12 @@ use serde_json::Value;
 use super::super::policy::{ActRequest, Policy, PolicyError};
 use super::super::remote::sampling_json;
 use super::error::JudgeError;
-use super::spec::{JudgeSpec, JudgeTarget};
+use super::spec::{JudgeParts, JudgeSpec, JudgeTarget, Reading};
 use super::tally::{Judged, Tally};
-use super::transcript::{indented, message_text, tools_text, transcript_text};
-use super::verdict::read_verdict;
+use super::transcript::{
+    indented, message_text, shortened_transcript_text, tools_text, transcript_text,
+};
+use super::verdict::{Unreadable, UnreadableReason, Verdict, read_verdict, scored_verdict};
 use crate::model::{Message, role};
 
 /// How many prompts are held at once.
@@ -67,8 +69,11 @@ impl ProcessJudge {
     }
 
     /// Returns the prompt for a step.
-    pub fn prompt(&self, input: &ProcessInput<'_>) -> String {
-        process_prompt(&self.0.spec, input)
+    ///
+    /// # Errors
+    /// `TooLong` if the conversation is longer than may be shown, even without its older turns.
+    pub fn prompt(&self, input: &ProcessInput<'_>) -> Result<String, Unreadable> {
+        process_prompt(&self.0.spec, input).map(|asked| asked.prompt)
     }
 
     /// Judges steps and hands each outcome on as it comes. Returns the counts.
@@ -103,7 +108,7 @@ impl OutcomeJudge {
 
     /// Returns the prompt for an answer.
     pub fn prompt(&self, input: &OutcomeInput<'_>) -> String {
-        outcome_prompt(&self.0.spec, input)
+        outcome_prompt(&self.0.spec, input).prompt
     }
 
     /// Judges answers and hands each outcome on as it comes. Returns the counts.
@@ -117,29 +122,48 @@ impl OutcomeJudge {
         on_judged: &mut OnJudged<'_>,
     ) -> Result<Tally, JudgeError> {
         let spec = self.0.spec.clone();
-        let prompt = |index: usize| outcome_prompt(&spec, &inputs[index]);
+        let prompt = |index: usize| Ok(outcome_prompt(&spec, &inputs[index]));
         self.0.ask(inputs.len(), &prompt, cancelled, on_judged)
     }
 }
 
-fn process_prompt(spec: &JudgeSpec, input: &ProcessInput<'_>) -> String {
-    spec.template().fill(&|place| match place {
-        "question" => input.question.map_or_else(|| NOTHING.to_owned(), indented),
-        "conversation" => or_nothing(transcript_text(input.state)),
-        "last_message" => or_nothing(message_text(input.action)),
-        _ => or_nothing(input.tools.map(tools_text).unwrap_or_default()),
-    })
+/// What a judge is asked.
+struct Asked {
+    prompt: String,
+    /// Whether the oldest turns of the conversation are left out.
+    is_shortened: bool,
 }
 
-fn outcome_prompt(spec: &JudgeSpec, input: &OutcomeInput<'_>) -> String {
-    spec.template().fill(&|place| match place {
+fn process_prompt(spec: &JudgeSpec, input: &ProcessInput<'_>) -> Result<Asked, Unreadable> {
+    let (conversation, left_out) = match spec.parts().max_state_characters {
+        None => (transcript_text(input.state), 0),
+        Some(max) => shortened_transcript_text(input.state, max).map_err(|shortest| {
+            let text = format!(
+                "the conversation takes {shortest} characters even without its older turns, and \
+                 max_state_characters is {max}"
+            );
+            Unreadable { reason: UnreadableReason::TooLong, text }
+        })?,
+    };
+    let prompt = spec.template().fill(&|place| match place {
+        "question" => input.question.map_or_else(|| NOTHING.to_owned(), indented),
+        "conversation" => or_nothing(conversation.clone()),
+        "last_message" => or_nothing(message_text(input.action)),
+        _ => or_nothing(input.tools.map(tools_text).unwrap_or_default()),
+    });
+    Ok(Asked { prompt, is_shortened: left_out > 0 })
+}
+
+fn outcome_prompt(spec: &JudgeSpec, input: &OutcomeInput<'_>) -> Asked {
+    let prompt = spec.template().fill(&|place| match place {
         "question" => input.question.map_or_else(|| NOTHING.to_owned(), indented),
         "gold" => or_nothing(input.gold.iter().map(|gold| indented(gold)).collect()),
         _ => or_nothing(match input.answer.is_empty() {
             true => String::new(),
             false => indented(input.answer),
         }),
-    })
+    });
+    Asked { prompt, is_shortened: false }
 }
 
 fn or_nothing(text: String) -> String {
@@ -180,42 +204,85 @@ impl Prompted {
     fn ask(
         &mut self,
         count: usize,
-        prompt: &dyn Fn(usize) -> String,
+        prompt: &dyn Fn(usize) -> Result<Asked, Unreadable>,
         cancelled: &dyn Fn() -> bool,
         on_judged: &mut OnJudged<'_>,
     ) -> Result<Tally, JudgeError> {
         let mut tally = Tally::default();
-        let parts = self.spec.parts();
-        let mut start = 0;
-        while start < count {
-            let wave = start..count.min(start + WAVE);
-            let requests: Vec<ActRequest> = wave
-                .clone()
-                .map(|index| ActRequest {
-                    messages: vec![Message::new(role::USER, prompt(index))],
-                    ..ActRequest::default()
-                })
-                .collect();
+        let indexes: Vec<usize> = (0..count).collect();
+        for wave in indexes.chunks(WAVE) {
+            let (mut places, mut requests) = (Vec::new(), Vec::new());
+            for index in wave {
+                match prompt(*index) {
+                    Ok(asked) => {
+                        tally.shortened += u64::from(asked.is_shortened);
+                        let messages = vec![Message::new(role::USER, asked.prompt)];
+                        requests.push(ActRequest { messages, ..ActRequest::default() });
+                        places.push(*index);
+                    }
+                    Err(unreadable) => {
+                        let judged = Judged::Unreadable(unreadable);
+                        tally.add(&judged);
+                        if on_judged(*index, judged).is_break() {
+                            return Ok(tally);
+                        }
+                    }
+                }
+            }
             let mut is_ended = false;
-            self.policy.act(&requests, cancelled, &mut |place, outcome| {
-                let judged = match outcome {
-                    Ok(answer) => match read_verdict(&parts.scale, parts.reading, &answer) {
-                        Ok(verdict) => Judged::Verdict(verdict),
-                        Err(unreadable) => Judged::Unreadable(unreadable),
-                    },
-                    Err(PolicyError::Cancelled) => return ControlFlow::Break(()),
-                    Err(error) => Judged::Failed(error.to_string()),
-                };
+            self.verdicts(&requests, cancelled, &mut |place, judged| {
                 tally.add(&judged);
-                let wish = on_judged(start + place, judged);
+                let wish = on_judged(places[place], judged);
                 is_ended = wish.is_break();
                 wish
             })?;
             if is_ended {
                 break;
             }
-            start = wave.end;
         }
         Ok(tally)
     }
+
+    /// Asks for one verdict for each request.
+    fn verdicts(
+        &mut self,
+        requests: &[ActRequest],
+        cancelled: &dyn Fn() -> bool,
+        on_judged: &mut OnJudged<'_>,
+    ) -> Result<(), PolicyError> {
+        let JudgeParts { scale, reading, .. } = self.spec.parts();
+        if *reading == Reading::Scored {
+            return self.policy.score(
+                requests,
+                &scale.written(),
+                cancelled,
+                &mut |place, outcome| {
+                    let judged = match outcome {
+                        Ok(log_probs) => of_result(scored_verdict(scale, &log_probs)),
+                        Err(PolicyError::Cancelled) => return ControlFlow::Break(()),
+                        Err(error @ PolicyError::TooLong { .. }) => {
+                            Judged::Unreadable(Unreadable {
+                                reason: UnreadableReason::TooLong,
+                                text: format!("{error}: max_state_characters shows less"),
+                            })
+                        }
+                        Err(error) => Judged::Failed(error.to_string()),
+                    };
+                    on_judged(place, judged)
+                },
+            );
+        }
+        self.policy.act(requests, cancelled, &mut |place, outcome| {
+            let judged = match outcome {
+                Ok(answer) => of_result(read_verdict(scale, *reading, &answer)),
+                Err(PolicyError::Cancelled) => return ControlFlow::Break(()),
+                Err(error) => Judged::Failed(error.to_string()),
+            };
+            on_judged(place, judged)
+        })
+    }
+}
+
+fn of_result(verdict: Result<Verdict, Unreadable>) -> Judged {
+    verdict.map_or_else(Judged::Unreadable, Judged::Verdict)
 }

@@ -52,6 +52,21 @@ impl Scale {
         Scale::Words { good: good.to_owned(), bad: bad.to_owned() }
     }
 
+    /// Returns what a verdict on it can be written as.
+    pub fn written(&self) -> Vec<String> {
+        self.points().into_iter().map(|(word, _)| word).collect()
+    }
+
+    /// Returns the words of its points with their values.
+    pub(super) fn points(&self) -> Vec<(String, f64)> {
+        match self {
+            Scale::Words { good, bad } => vec![(good.clone(), 1.0), (bad.clone(), 0.0)],
+            Scale::Grades => {
+                (1..=5).map(|grade| (grade.to_string(), f64::from(grade - 1) / 4.0)).collect()
+            }
+        }
+    }
+
     fn to_value(&self) -> Value {
         match self {
             Scale::Words { good, bad } => json!({ "good": good, "bad": bad }),
@@ -68,6 +83,9 @@ pub enum Reading {
     /// From the probabilities of the likeliest tokens where the verdict stands: p(good) / (p(good)
     /// + p(bad)), or the mean grade.
     Probability,
+    /// From the probabilities of the whole words behind the prompt: p(good) / (p(good) + p(bad)),
+    /// or the mean grade. Nothing is sampled; of models in this process only.
+    Scored,
 }
 
 impl Reading {
@@ -76,12 +94,14 @@ impl Reading {
         match self {
             Reading::Text => "text",
             Reading::Probability => "probability",
+            Reading::Scored => "scored",
         }
     }
 
     /// Returns the reading that a word names, or `None` for any other word.
     pub fn parse(word: &str) -> Option<Reading> {
-        [Reading::Text, Reading::Probability].into_iter().find(|r| r.as_str() == word)
+        let all = [Reading::Text, Reading::Probability, Reading::Scored];
+        all.into_iter().find(|reading| reading.as_str() == word)
     }
 }
 
@@ -102,7 +122,7 @@ pub struct Sees {
 
 impl Sees {
     /// Returns it as it stands in a judge's definition.
-    pub(super) fn to_value(self) -> Value {
+    pub fn to_value(self) -> Value {
         json!({
             "state": self.state,
             "action": self.action,
@@ -131,6 +151,9 @@ pub struct JudgeParts {
     pub reading: Reading,
     /// How its model is sampled.
     pub sampling: Sampling,
+    /// The most characters of a conversation that it is shown; the oldest turns are left out of a
+    /// longer one. `None`: all of it.
+    pub max_state_characters: Option<usize>,
 }
 
 impl JudgeParts {
@@ -152,6 +175,7 @@ impl JudgeParts {
                 top_logprobs: is_word.then_some(20),
                 ..Sampling::default()
             },
+            max_state_characters: None,
         }
     }
 }
@@ -187,7 +211,12 @@ impl JudgeSpec {
             let expected = "sampling with logprobs = true and top_logprobs of 1 or more";
             return Err(JudgeError::setting("the reading", problem, expected));
         }
-        let definition = json!({
+        if parts.max_state_characters.is_some() && parts.target != JudgeTarget::Process {
+            let problem = "is a bound on conversations";
+            let expected = "none for a judge of answers, which is shown no conversation";
+            return Err(JudgeError::setting("max_state_characters", problem, expected));
+        }
+        let mut definition = json!({
             "target": parts.target.as_str(),
             "model": parts.model,
             "revision": parts.revision,
@@ -198,6 +227,9 @@ impl JudgeSpec {
             "sampling": parts.sampling,
             "sees": sees(parts.target).to_value(),
         });
+        if let Some(characters) = parts.max_state_characters {
+            definition["max_state_characters"] = characters.into();
+        }
         let text = canonical_json(&definition.to_string())
             .map_err(|fault| JudgeError::setting("sampling", fault.to_string(), "plain JSON"))?;
         let fingerprint = blake3::hash(text.as_bytes()).to_hex().to_string();

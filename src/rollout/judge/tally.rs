@@ -34,6 +34,8 @@ pub struct Tally {
     pub unreadable: BTreeMap<UnreadableReason, u64>,
     /// What was not answered.
     pub failed: u64,
+    /// Conversations that were shown without their oldest turns.
+    pub shortened: u64,
     /// The ends of the first texts that could not be read.
     pub examples: Vec<String>,
     /// The first errors.
@@ -64,6 +66,7 @@ impl Tally {
         self.verdicts += other.verdicts;
         self.good += other.good;
         self.failed += other.failed;
+        self.shortened += other.shortened;
         for (reason, count) in other.unreadable {
             *self.unreadable.entry(reason).or_default() += count;
         }
@@ -98,6 +101,9 @@ impl fmt::Display for Tally {
         }
         if self.failed > 0 {
             write!(f, ", {} not answered", self.failed)?;
+        }
+        if self.shortened > 0 {
+            write!(f, "; {} shown without their oldest turns", self.shortened)?;
         }
         for text in &self.examples {
             write!(f, "\n  unreadable: {text:?}")?;

@@ -15,23 +15,55 @@
 
 use serde_json::Value;
 
-use crate::model::Message;
+use crate::model::{Message, role};
 
 /// Returns messages as text, numbered from 1.
 pub fn transcript_text(messages: &[Message]) -> String {
-    let mut out = String::new();
-    for (number, message) in messages.iter().enumerate() {
-        let role = one_line(&message.role);
-        out.push_str(&format!("[{}] {role}", number + 1));
-        if let Some(name) = &message.name {
-            out.push_str(&format!(" ({})", one_line(name)));
+    let numbered = messages.iter().enumerate();
+    numbered.map(|(index, message)| numbered_text(index, message)).collect()
+}
+
+/// Returns messages as a text of at most `max_characters`, and how many messages are left out of
+/// it. What comes before the first action is always there, and so is the newest turn: an action
+/// with what came back. The oldest turns are left out, and a line says which messages they were.
+///
+/// # Errors
+/// The characters of the shortest text, if that is longer.
+pub fn shortened_transcript_text(
+    messages: &[Message],
+    max_characters: usize,
+) -> Result<(String, usize), usize> {
+    let texts: Vec<String> =
+        messages.iter().enumerate().map(|(index, one)| numbered_text(index, one)).collect();
+    let is_action = |index: &usize| messages[*index].role == role::ASSISTANT;
+    let turns: Vec<usize> = (0..messages.len()).filter(is_action).collect();
+    let head = turns.first().copied().unwrap_or(messages.len());
+    let mut shortest = 0;
+    for start in turns.into_iter().chain([messages.len()].into_iter().filter(|end| *end == head)) {
+        let left_out = match start - head {
+            0 => String::new(),
+            1 => format!("  (message {start} is left out)\n"),
+            _ => format!("  (messages {} to {start} are left out)\n", head + 1),
+        };
+        let shown = texts[..head].iter().chain([&left_out]).chain(&texts[start..]);
+        shortest = shown.clone().map(|text| text.chars().count()).sum();
+        if shortest <= max_characters {
+            return Ok((shown.map(String::as_str).collect(), start - head));
         }
-        if message.error == Some(true) {
-            out.push_str(", an error");
-        }
-        out.push('\n');
-        push_message(&mut out, message);
     }
+    Err(shortest)
+}
+
+fn numbered_text(index: usize, message: &Message) -> String {
+    let mut out = format!("[{}] {}", index + 1, one_line(&message.role));
+    if let Some(name) = &message.name {
+        out.push_str(&format!(" ({})", one_line(name)));
+    }
+    if message.error == Some(true) {
+        out.push_str(", an error");
+    }
+    out.push('\n');
+    push_message(&mut out, message);
     out
 }
 

@@ -9,10 +9,12 @@
 
 use std::fmt;
 
+use serde_json::{Map, Value, json};
+
 use super::super::policy::Proposed;
 use super::spec::{Reading, Scale};
 use crate::chat::ScoredToken;
-use crate::model::{Label, LabelName, Target};
+use crate::model::{GOOD_ABOVE, Label, LabelName, Target};
 
 /// Words that may stand before a verdict on its line.
 const NEUTRAL: [&str; 33] = [
@@ -117,6 +119,8 @@ pub enum UnreadableReason {
     NoProbability,
     /// There is nothing to judge it by: no gold, no observation.
     NoGround,
+    /// It is longer than the model can be shown, or than the judge may show.
+    TooLong,
 }
 
 impl UnreadableReason {
@@ -130,6 +134,7 @@ impl UnreadableReason {
             UnreadableReason::Hedged => "hedged",
             UnreadableReason::NoProbability => "no_probability",
             UnreadableReason::NoGround => "no_ground",
+            UnreadableReason::TooLong => "too_long",
         }
     }
 }
@@ -159,13 +164,21 @@ pub fn read_verdict(
     answer: &Proposed,
 ) -> Result<Verdict, Unreadable> {
     let unreadable = |reason| Unreadable { reason, text: answer.text.clone() };
-    if answer.finish_reason.as_deref() == Some("length") {
-        return Err(unreadable(UnreadableReason::Cut));
+    match answer.finish_reason.as_deref() {
+        Some("length") => return Err(unreadable(UnreadableReason::Cut)),
+        Some("context") if answer.text.is_empty() => {
+            let text = answer.unread.clone().unwrap_or_default();
+            return Err(Unreadable { reason: UnreadableReason::TooLong, text });
+        }
+        Some("context") => return Err(unreadable(UnreadableReason::Cut)),
+        _ => {}
     }
     let found = find(scale, &answer.text).map_err(unreadable)?;
     let read = match reading {
         Reading::Text => Some(found.point.value(scale)),
         Reading::Probability => probability(scale, &found, answer.tokens.as_deref()),
+        // Nothing was to be written: see `scored_verdict`.
+        Reading::Scored => None,
     };
     let value = read.ok_or_else(|| unreadable(UnreadableReason::NoProbability))?;
     let (raw, verdict) = match (&found.point, scale) {
@@ -175,6 +188,38 @@ pub fn read_verdict(
         (Point::Good | Point::Bad, Scale::Grades) => (None, None),
     };
     Ok(Verdict { value, raw, verdict, rationale: found.rationale })
+}
+
+/// Returns the verdict by the natural logarithms of the probabilities of the words of a scale
+/// ([`Scale::written`]), in their order: of two words p(good) / (p(good) + p(bad)), of grades their
+/// mean.
+///
+/// # Errors
+/// `NoProbability` if one is no number, or all are impossible.
+pub fn scored_verdict(scale: &Scale, log_probs: &[f64]) -> Result<Verdict, Unreadable> {
+    let points = scale.points();
+    let best = log_probs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let named: Map<String, Value> =
+        points.iter().zip(log_probs).map(|((word, _), l)| (word.clone(), json!(l))).collect();
+    let raw = Value::Object(named).to_string();
+    if log_probs.len() != points.len() || !best.is_finite() || log_probs.iter().any(|l| l.is_nan())
+    {
+        return Err(Unreadable { reason: UnreadableReason::NoProbability, text: raw });
+    }
+    let (mut sum, mut weighted) = (0.0, 0.0);
+    for ((_, value), log_prob) in points.iter().zip(log_probs) {
+        // The most probable counts 1: no sum is 0.
+        let chance = (log_prob - best).exp();
+        sum += chance;
+        weighted += chance * value;
+    }
+    let value = weighted / sum;
+    let verdict = match scale {
+        Scale::Words { good, .. } if value > GOOD_ABOVE => Some(good.clone()),
+        Scale::Words { bad, .. } => Some(bad.clone()),
+        Scale::Grades => None,
+    };
+    Ok(Verdict { value, raw: Some(raw), verdict, rationale: None })
 }
 
 /// A point of a scale.

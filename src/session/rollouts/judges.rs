@@ -4,16 +4,17 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::evaluate::titles_of;
+use super::implicit::ImplicitJudge;
 use super::policies::{PolicyOptions, judging_policy};
 use super::world::{World, verdict};
 use crate::model::{Json, Judge, JudgeKind, Message, Trajectory};
 use crate::rollout::judge::{
     BuiltIn, Ending, ExecutedStep, GoldFacts, JudgeError, JudgeParts, JudgeSpec, JudgeTarget,
     Judged, OnJudged, OutcomeInput, OutcomeJudge, ProcessInput, ProcessJudge, ProgramJudge,
-    StepProgram, Tally, Unreadable, Verdict,
+    Reading, StepProgram, Tally, Unreadable, Verdict,
 };
 use crate::session::error::SessionError;
 use crate::session::statement::Session;
@@ -31,6 +32,17 @@ pub(in crate::session) struct JudgeOptions {
     ending: String,
     /// A file with another prompt than the program's own.
     prompt: String,
+    /// The most characters of a conversation that a prompted judge is shown; 0 for all.
+    max_state_characters: usize,
+    /// Judge 'implicit': the model that its log-probabilities are held against.
+    pub(super) reference: String,
+    /// Judge 'implicit': what the log-ratio is multiplied by.
+    pub(super) beta: f64,
+    /// Judge 'implicit': `sum` or `mean` over the tokens of an action.
+    pub(super) normalize: String,
+    /// Judge 'implicit': what becomes of the product: `real`, `sigmoid`, `sign`; if empty,
+    /// `sigmoid` for labels from 0 to 1 and `real` for others.
+    pub(super) scale: String,
     /// The small world of judge 'world': `default`, or its options.
     world: String,
     /// The share of verdicts of judge 'world' that say the opposite.
@@ -38,7 +50,7 @@ pub(in crate::session) struct JudgeOptions {
     /// Which verdicts those are.
     flip_seed: u64,
     #[serde(flatten)]
-    policy: PolicyOptions,
+    pub(super) policy: PolicyOptions,
 }
 
 impl Default for JudgeOptions {
@@ -48,13 +60,72 @@ impl Default for JudgeOptions {
             name: String::new(),
             ending: "explained".to_owned(),
             prompt: String::new(),
+            max_state_characters: 0,
+            reference: String::new(),
+            beta: 0.05,
+            normalize: "sum".to_owned(),
+            scale: String::new(),
             world: String::new(),
             flipped: 0.0,
             flip_seed: 0,
-            policy: PolicyOptions { temperature: 0.0, ..PolicyOptions::default() },
+            // An answer is as long as its ending needs.
+            policy: PolicyOptions {
+                temperature: 0.0,
+                max_new_tokens: 0,
+                ..PolicyOptions::default()
+            },
         }
     }
 }
+
+impl JudgeOptions {
+    /// Refuses options that mean nothing to a judge.
+    fn check_used(&self, used: &[&str]) -> Result<(), SessionError> {
+        let fields = |options: &JudgeOptions| match serde_json::to_value(options) {
+            Ok(Value::Object(fields)) => Ok(fields),
+            Ok(_) => Err(SessionError::Environment("options that are no structure".to_owned())),
+            Err(error) => Err(SessionError::Environment(error.to_string())),
+        };
+        let (given, defaults) = (fields(self)?, fields(&JudgeOptions::default())?);
+        let is_unused = |(name, value): &(&String, &Value)| {
+            defaults.get(*name) != Some(*value) && !used.contains(&name.as_str())
+        };
+        let Some((name, _)) = given.iter().find(is_unused) else { return Ok(()) };
+        let used: Vec<&str> =
+            used.iter().copied().filter(|name| !["judge", "name"].contains(name)).collect();
+        let takes = match used.is_empty() {
+            true => "it takes no options but name".to_owned(),
+            false => format!("it takes name, {}", used.join(", ")),
+        };
+        let message =
+            format!("option '{name}' has no effect on judge '{}': drop it; {takes}", self.judge);
+        Err(SessionError::mistake("judge", message))
+    }
+}
+
+/// Options that every judge takes.
+const OF_ALL: [&str; 2] = ["judge", "name"];
+
+/// Those of judge 'implicit'.
+const OF_IMPLICIT: [&str; 6] = ["model", "reference", "beta", "normalize", "scale", "renderer"];
+
+/// Those of models with a prompt.
+const OF_PROMPTED: [&str; 4] = ["model", "base_url", "ending", "prompt"];
+
+/// Those of models that write their verdict.
+const OF_SAMPLING: [&str; 6] = ["max_new_tokens", "temperature", "top_k", "top_p", "min_p", "seed"];
+
+/// Those of models behind a chat server.
+const OF_SERVER: [&str; 8] = [
+    "revision",
+    "api_key_env",
+    "concurrency",
+    "requests_per_minute",
+    "timeout",
+    "max_retries",
+    "cassette",
+    "record",
+];
 
 /// Who judges.
 pub(in crate::session) enum Judging {
@@ -70,6 +141,8 @@ pub(in crate::session) enum Judging {
     Process(Box<ProcessJudge>),
     /// A model with a prompt, on answers.
     Outcome(Box<OutcomeJudge>),
+    /// A model against the one that it was trained from, on steps.
+    Implicit(Box<ImplicitJudge>),
 }
 
 /// What is judged: an action at a state of a trajectory, or an answer. Which judge looks at which
@@ -77,6 +150,8 @@ pub(in crate::session) enum Judging {
 pub(in crate::session) struct Shown<'a> {
     /// The trajectory whose state it is.
     pub(in crate::session) of: &'a Trajectory,
+    /// The number of the step whose state it is, from 1; 0 for an answer.
+    pub(in crate::session) step: u32,
     /// The messages before the action.
     pub(in crate::session) state: Vec<Message>,
     /// The action.
@@ -126,6 +201,7 @@ impl Judging {
                     verdict(&judge, asked, &one.state, &one.action).map(Ok)
                 })
             }
+            Judging::Implicit(judge) => judge.judge(shown, cancelled, take),
             Judging::Outcome(judge) => {
                 let inputs: Vec<OutcomeInput<'_>> = shown.iter().map(answered).collect();
                 judge.judge(&inputs, cancelled, take).map_err(failed)
@@ -200,67 +276,112 @@ fn at_random(seed: u64, one: &Shown<'_>) -> Verdict {
     Verdict::of(f64::from(hasher.finalize().as_bytes()[0] & 1))
 }
 
-/// Returns who judges, and the judge as labels know it.
+/// Returns who judges, and the judge as labels know it. `is_verdict`: its values are to be from 0
+/// to 1.
+///
+/// # Errors
+/// A judge that there is not, options that it does not take, a model that cannot be used.
 pub(in crate::session) fn judging(
     session: &Session,
     options: &JudgeOptions,
+    is_verdict: bool,
 ) -> Result<(Judging, Judge), SessionError> {
     let word = options.judge.as_str();
-    let named = |judge: Judge| match options.name.as_str() {
-        "" => judge,
-        name => Judge { name: name.to_owned(), ..judge },
-    };
-    if let Some(program) = ProgramJudge::parse(word) {
-        return Ok((Judging::Answers(program), named(program.to_judge())));
-    }
-    if let Some(program) = StepProgram::parse(word) {
-        return Ok((Judging::Steps(program), named(program.to_judge())));
-    }
-    let wrong = |message: String| SessionError::mistake("judge", message);
-    if word == "random" {
-        let seed = options.policy.seed;
-        let definition = Json::of(&json!({"program": "random", "version": 1, "seed": seed}));
-        let judge = Judge {
-            name: "random".to_owned(),
-            kind: JudgeKind::Program,
-            definition: Some(definition),
-            sees_gold: Some(false),
-        };
-        return Ok((Judging::Random(seed), named(judge)));
-    }
-    if word == "world" {
-        let noise = JudgeNoise { flipped: options.flipped, seed: options.flip_seed };
-        if !(0.0..=1.0).contains(&noise.flipped) {
-            return Err(wrong(format!("flipped = {}: expected 0 to 1", noise.flipped)));
-        }
-        let world = World::of(&options.world)?
-            .ok_or_else(|| wrong("which world? world = 'default', or its options".to_owned()))?;
-        let judge = named(world.judge(noise));
-        return Ok((Judging::World(Box::new(world), noise), judge));
-    }
-    let Some(built_in) = BuiltIn::parse(word) else {
+    let (judging, judge) = if let Some(program) = ProgramJudge::parse(word) {
+        options.check_used(&OF_ALL)?;
+        (Judging::Answers(program), program.to_judge())
+    } else if let Some(program) = StepProgram::parse(word) {
+        options.check_used(&OF_ALL)?;
+        (Judging::Steps(program), program.to_judge())
+    } else if word == "random" {
+        random(options)?
+    } else if word == "world" {
+        of_world(options)?
+    } else if word == "implicit" {
+        options.check_used(&[&OF_ALL[..], &OF_IMPLICIT].concat())?;
+        let (judge, known) = ImplicitJudge::of(session, options, is_verdict)?;
+        (Judging::Implicit(Box::new(judge)), known)
+    } else if let Some(built_in) = BuiltIn::parse(word) {
+        prompted(session, options, built_in)?
+    } else {
         let programs = ProgramJudge::ALL.map(ProgramJudge::as_str);
         let of_steps = StepProgram::ALL.map(StepProgram::as_str);
         return Err(wrong(format!(
             "judge = '{word}' is none; programs on answers: {}; programs on steps: {}, world, \
-             random; prompts for a model: process, choice, calculation, outcome",
+             random; a model against the one it was trained from: implicit; prompts for a model: \
+             process, choice, calculation, outcome",
             programs.join(", "),
             of_steps.join(", ")
         )));
     };
+    let judge = match options.name.as_str() {
+        "" => judge,
+        name => Judge { name: name.to_owned(), ..judge },
+    };
+    Ok((judging, judge))
+}
+
+fn wrong(message: String) -> SessionError {
+    SessionError::mistake("judge", message)
+}
+
+fn random(options: &JudgeOptions) -> Result<(Judging, Judge), SessionError> {
+    options.check_used(&[&OF_ALL[..], &["seed"]].concat())?;
+    let seed = options.policy.seed;
+    let definition = Json::of(&json!({"program": "random", "version": 1, "seed": seed}));
+    let judge = Judge {
+        name: "random".to_owned(),
+        kind: JudgeKind::Program,
+        definition: Some(definition),
+        sees_gold: Some(false),
+    };
+    Ok((Judging::Random(seed), judge))
+}
+
+fn of_world(options: &JudgeOptions) -> Result<(Judging, Judge), SessionError> {
+    options.check_used(&[&OF_ALL[..], &["world", "flipped", "flip_seed"]].concat())?;
+    let noise = JudgeNoise { flipped: options.flipped, seed: options.flip_seed };
+    if !(0.0..=1.0).contains(&noise.flipped) {
+        return Err(wrong(format!("flipped = {}: expected 0 to 1", noise.flipped)));
+    }
+    let world = World::of(&options.world)?
+        .ok_or_else(|| wrong("which world? world = 'default', or its options".to_owned()))?;
+    let judge = world.judge(noise);
+    Ok((Judging::World(Box::new(world), noise), judge))
+}
+
+/// Returns a judge that is a model with a prompt.
+fn prompted(
+    session: &Session,
+    options: &JudgeOptions,
+    built_in: BuiltIn,
+) -> Result<(Judging, Judge), SessionError> {
     let Some(ending) = Ending::parse(&options.ending) else {
         let expected = "explained, graded or one_word";
         return Err(wrong(format!("ending = '{}': expected {expected}", options.ending)));
     };
     let mut parts = JudgeParts::built_in(built_in, ending, "", "");
+    let is_local = options.policy.base_url.is_empty();
+    let mut used = [&OF_ALL[..], &OF_PROMPTED].concat();
+    if parts.target == JudgeTarget::Process {
+        used.push("max_state_characters");
+    }
+    match (is_local, parts.reading) {
+        (true, Reading::Text) => used.extend(OF_SAMPLING.into_iter().chain(["slots", "renderer"])),
+        (true, _) => used.push("renderer"),
+        (false, _) => used.extend(OF_SAMPLING.into_iter().chain(OF_SERVER)),
+    }
+    options.check_used(&used)?;
     if !options.prompt.is_empty() {
         let text = std::fs::read_to_string(Path::new(&options.prompt));
         parts.prompt = text.map_err(|e| wrong(format!("{}: {e}", options.prompt)))?;
     }
+    parts.max_state_characters = Some(options.max_state_characters).filter(|max| *max > 0);
     let policy = judging_policy(session, &options.policy, &mut parts)?;
     let spec = JudgeSpec::new(parts).map_err(|e| wrong(e.to_string()))?;
     let short = spec.parts().model.rsplit('/').next().unwrap_or_default().to_owned();
-    let judge = named(spec.to_judge(&format!("{word}:{short}:{}", &spec.fingerprint()[..8])));
+    let word = built_in.as_str();
+    let judge = spec.to_judge(&format!("{word}:{short}:{}", &spec.fingerprint()[..8]));
     let judging = match spec.parts().target {
         JudgeTarget::Process => ProcessJudge::new(spec, policy).map(|j| Judging::Process(j.into())),
         JudgeTarget::Outcome => OutcomeJudge::new(spec, policy).map(|j| Judging::Outcome(j.into())),

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use super::judges::{JudgeOptions, Judging, Shown, judging};
 use crate::diag::Diagnostic;
@@ -18,8 +19,14 @@ use crate::session::select::select;
 use crate::session::statement::{Session, mistake};
 use crate::store::{Durability, Fact};
 
-/// Trajectories whose steps are judged and committed together.
+/// Trajectories whose steps are judged together.
 const TOGETHER: usize = 32;
+
+/// Verdicts that are committed together at most.
+const COMMIT_VERDICTS: usize = 256;
+
+/// How long verdicts wait for others to be committed with: what a kill can lose of a slow judge.
+const COMMIT_EVERY: Duration = Duration::from_secs(5);
 
 /// What a judge found.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +58,7 @@ pub(in crate::session) fn judge(
     };
     let label = LabelName::new(&name.text).map_err(fail)?;
     let options: JudgeOptions = options::read(&JudgeOptions::default(), asked, scope.text)?;
-    let (mut judging, judge) = judging(session, &options)?;
+    let (mut judging, judge) = judging(session, &options, label.is_verdict())?;
     check_known(session, &judge)?;
     let rows = select(session, scope, query, None)?.rows;
     let mut wanted: BTreeMap<u64, BTreeSet<u32>> = BTreeMap::new();
@@ -104,7 +111,7 @@ struct Open {
 }
 
 impl Task<'_> {
-    /// Judges some trajectories, or steps of them, and stores the verdicts in one commit.
+    /// Judges some trajectories, or steps of them, and stores the verdicts as they come.
     fn judge(
         &self,
         judging: &mut Judging,
@@ -139,21 +146,55 @@ impl Task<'_> {
         }
         let shown: Vec<Shown<'_>> =
             open.iter().map(|one| stored(&trajectories[one.at], &one.target)).collect();
-        let mut facts = Vec::new();
+        let mut kept = Kept { task: self, facts: Vec::new(), since: Instant::now(), added: 0 };
+        let mut failed = None;
         let cancelled = || self.session.cancel().is_cancelled();
         let tally = judging.judge(&shown, &cancelled, &mut |number, judged| {
             if let Judged::Verdict(verdict) = judged {
                 let Open { ordinal, target, .. } = &open[number];
                 let name = self.label.clone();
                 let label = verdict.into_label(target.clone(), name, &self.judge.name, None);
-                facts.push(Fact { trajectory: *ordinal, label });
+                failed = kept.keep(Fact { trajectory: *ordinal, label }).err();
             }
-            ControlFlow::Continue(())
-        })?;
-        summary.tally.merge(tally);
-        let judges = std::slice::from_ref(&self.judge);
-        let store = self.session.database().store();
-        summary.added += store.label(&facts, judges, Durability::Now)?.added;
+            if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        // What was judged before an end stays.
+        let committed = match failed {
+            None => kept.commit(),
+            Some(error) => Err(error),
+        };
+        summary.added += kept.added;
+        summary.tally.merge(tally?);
+        committed
+    }
+}
+
+/// Verdicts on their way into the store.
+struct Kept<'a> {
+    task: &'a Task<'a>,
+    facts: Vec<Fact>,
+    /// When they were last committed.
+    since: Instant,
+    /// Labels that were new.
+    added: u64,
+}
+
+impl Kept<'_> {
+    fn keep(&mut self, fact: Fact) -> Result<(), SessionError> {
+        self.facts.push(fact);
+        let is_due = self.facts.len() >= COMMIT_VERDICTS || self.since.elapsed() >= COMMIT_EVERY;
+        if is_due { self.commit() } else { Ok(()) }
+    }
+
+    fn commit(&mut self) -> Result<(), SessionError> {
+        self.since = Instant::now();
+        if self.facts.is_empty() {
+            return Ok(());
+        }
+        let judges = std::slice::from_ref(&self.task.judge);
+        let store = self.task.session.database().store();
+        self.added += store.label(&self.facts, judges, Durability::Now)?.added;
+        self.facts.clear();
         Ok(())
     }
 }
@@ -172,5 +213,6 @@ fn stored<'a>(of: &'a Trajectory, target: &Target) -> Shown<'a> {
         None => (Vec::new(), Message::default(), None),
     };
     let answer = of.answer.clone().unwrap_or_default();
-    Shown { of, state, action, observation, answer }
+    let number = step.map_or(0, |(number, _)| number);
+    Shown { of, step: number, state, action, observation, answer }
 }

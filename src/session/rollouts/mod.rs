@@ -12,6 +12,7 @@
 //! ```
 
 mod evaluate;
+mod implicit;
 mod judges;
 mod judging;
 mod policies;

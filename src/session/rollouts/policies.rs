@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::chat::{ApiKey, ChatClient, ChatOptions, Sampling};
 use crate::lm::{Distribution, SamplerOptions, Tokenizer};
@@ -106,6 +106,18 @@ impl PolicyOptions {
         Ok(Some(Arc::new(session.recorder(&self.cassette, mode)?)))
     }
 
+    /// Returns the fields of a request to a server that OpenAI's do not have.
+    fn extra(&self) -> Map<String, Value> {
+        let mut extra = Map::new();
+        if self.top_k > 0 {
+            extra.insert("top_k".to_owned(), self.top_k.into());
+        }
+        if self.min_p > 0.0 {
+            extra.insert("min_p".to_owned(), self.min_p.into());
+        }
+        extra
+    }
+
     fn distribution(&self) -> Distribution {
         let PolicyOptions { temperature, top_k, top_p, min_p, .. } = *self;
         Distribution { temperature, top_k, top_p, min_p }
@@ -158,21 +170,14 @@ pub(super) fn policy(
         return Err(SessionError::mistake("model", message));
     }
     if options.base_url.is_empty() {
-        let (policy, weights) = local(session, options, &probe(writing))?;
+        let (policy, weights) = local(session, options, &probe(writing.protocol.action_form, writing.offered))?;
         return Ok(Opened { policy: Box::new(policy), weights });
-    }
-    let mut extra = serde_json::Map::new();
-    if options.top_k > 0 {
-        extra.insert("top_k".to_owned(), options.top_k.into());
-    }
-    if options.min_p > 0.0 {
-        extra.insert("min_p".to_owned(), options.min_p.into());
     }
     let sampling = Sampling {
         temperature: Some(options.temperature),
         top_p: Some(options.top_p).filter(|p| *p < 1.0),
         max_tokens: Some(u32::try_from(options.max_new_tokens).unwrap_or(u32::MAX)),
-        extra,
+        extra: options.extra(),
         ..Sampling::default()
     };
     let mut policy = remote(options, sampling, recorder, CallKind::Policy)?;
@@ -188,23 +193,30 @@ pub(super) fn judging_policy(
     options: &PolicyOptions,
     parts: &mut JudgeParts,
 ) -> Result<Box<dyn Policy>, SessionError> {
+    let is_sampled = options.temperature > 0.0;
     parts.sampling.temperature = Some(options.temperature);
-    parts.sampling.seed = Some(options.seed).filter(|_| options.temperature > 0.0);
+    parts.sampling.seed = Some(options.seed).filter(|_| is_sampled);
+    parts.sampling.top_p = Some(options.top_p).filter(|p| is_sampled && *p < 1.0);
+    if is_sampled {
+        parts.sampling.extra = options.extra();
+    }
+    if options.max_new_tokens > 0 {
+        let tokens = u32::try_from(options.max_new_tokens).unwrap_or(u32::MAX);
+        parts.sampling.max_tokens = Some(tokens);
+    }
     if options.base_url.is_empty() {
-        // Texts are read here: the likeliest tokens of each place are not kept.
-        parts.reading = Reading::Text;
-        parts.sampling.logprobs = false;
-        parts.sampling.top_logprobs = None;
-        let max_new_tokens = parts.sampling.max_tokens.unwrap_or(1_024) as usize;
+        if parts.reading == Reading::Probability {
+            // All probabilities are known here: the words themselves are looked up.
+            parts.reading = Reading::Scored;
+            parts.sampling = Sampling::default();
+        }
+        let max_new_tokens = parts.sampling.max_tokens.unwrap_or(1) as usize;
         let options = PolicyOptions { max_new_tokens, ..options.clone() };
         if options.model.is_empty() {
             let message = "which model judges? model = 'path/to/model', or base_url";
             return Err(SessionError::mistake("model", message));
         }
-        let protocol = Protocol::default();
-        let writing =
-            Writing { protocol: &protocol, offered: None, stop_tags: StopTags::default() };
-        let (policy, _) = local(session, &options, &probe(&writing))?;
+        let (policy, _) = local(session, &options, &probe(CallForm::Calls, None))?;
         parts.model = policy.identity().name.clone();
         parts.revision = policy.identity().version.clone();
         return Ok(Box::new(policy.sampled_as(sampling_json(&parts.sampling))));
@@ -281,7 +293,7 @@ fn local(
 
 /// Returns the renderer that is asked for; left to choose, the model's template where it loses
 /// nothing of the calls, results and answers of `probe`.
-fn renderer(
+pub(super) fn renderer(
     template: Option<&str>,
     tokenizer: &Tokenizer,
     choice: RendererChoice,
@@ -302,13 +314,13 @@ fn renderer(
 }
 
 /// Returns a trajectory with everything that a rollout writes.
-fn probe(writing: &Writing<'_>) -> Trajectory {
+pub(super) fn probe(form: CallForm, offered: Option<&Json>) -> Trajectory {
     let call = ToolCall {
         id: None,
         name: "search".to_owned(),
         arguments: "{\"query\": \"the words\"}".to_owned(),
     };
-    let (acts, result) = match writing.protocol.action_form {
+    let (acts, result) = match form {
         CallForm::Calls => {
             let name = Some("search".to_owned());
             (
@@ -323,7 +335,7 @@ fn probe(writing: &Writing<'_>) -> Trajectory {
     };
     let answers = Message::new(role::ASSISTANT, "So it is. <answer>this</answer>");
     Trajectory {
-        tools: writing.offered.cloned(),
+        tools: offered.cloned(),
         prompt: vec![
             Message::new(role::SYSTEM, "Instructions."),
             Message::new(role::USER, "A question?"),

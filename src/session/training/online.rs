@@ -36,7 +36,7 @@ impl<'a> StoredStates<'a> {
         config: &RunConfig,
     ) -> Result<Option<StoredStates<'a>>, SessionError> {
         let Some(options) = &config.judge else { return Ok(None) };
-        let (judging, judge) = judging(session, options)?;
+        let (judging, judge) = judging(session, options, true)?;
         judging.check_sampled()?;
         let definition = judge.definition.as_ref().map_or("", |d| d.as_str());
         let hash = blake3::hash(definition.as_bytes()).to_hex();
@@ -66,7 +66,14 @@ impl ActionJudge for StoredStates<'_> {
             let action = proposal.action.clone().into_message();
             let answer = answer_of(&action).filter(|_| action.tool_calls.is_empty());
             let answer = answer.unwrap_or_default();
-            sampled.push(Shown { of, state, action, observation: None, answer });
+            sampled.push(Shown {
+                of,
+                step: proposal.row.step,
+                state,
+                action,
+                observation: None,
+                answer,
+            });
         }
         let silent = Verdict::Failed("it said nothing".to_owned());
         let mut verdicts = vec![silent; sampled.len()];
