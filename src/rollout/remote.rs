@@ -201,6 +201,7 @@ fn proposed(response: ChatResponse, is_replayed: bool) -> Proposed {
         unread: None,
         log_probs: log_probs.map(|tokens| tokens.iter().map(|t| t.log_prob as f32).collect()),
         message: choice.message,
+        state_ids: None,
         token_ids: choice.token_ids,
         tokens: choice.tokens,
         finish_reason: choice.finish_reason,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::chat::{ApiKey, ChatClient, ChatOptions, Sampling};
-use crate::lm::{Distribution, SamplerOptions, Tokenizer};
+use crate::lm::{Decoder, Distribution, SamplerOptions, Tokenizer};
 use crate::model::{Json, Message, Step, ToolCall, Trajectory, role};
 use crate::render::{Renderer, RendererChoice};
 use crate::rollout::judge::{JudgeParts, Reading};
@@ -237,18 +237,23 @@ fn local(
         slots,
         seed: options.seed,
     };
-    let of_cache = SamplerOptions { slots: 1, cache_tokens: 1 << 10, ..Default::default() };
-    let bytes_a_token = of_cache.memory_bytes(model.decoder.config()) >> 10;
-    let room = session.options().memory_bytes / CACHE_SHARE;
-    let cache_tokens = room / (bytes_a_token as usize).max(1);
+    let cache_tokens = cache_tokens(session, &model.decoder);
     let name = (options.model.as_str(), version.as_str());
     let policy = LocalPolicy::new(name, &model.decoder, tokenizer, renderer, local, cache_tokens);
     Ok((policy.map_err(RolloutError::from)?, weights))
 }
 
+/// Returns how many tokens the cache of a sampler may hold.
+pub(super) fn cache_tokens(session: &Session, decoder: &Decoder) -> usize {
+    let of_cache = SamplerOptions { slots: 1, cache_tokens: 1 << 10, ..Default::default() };
+    let bytes_a_token = of_cache.memory_bytes(decoder.config()) >> 10;
+    let room = session.options().memory_bytes / CACHE_SHARE;
+    room / (bytes_a_token as usize).max(1)
+}
+
 /// Returns the renderer that is asked for; left to choose, the model's template where it loses
 /// nothing of calls, results and answers.
-fn renderer(
+pub(super) fn renderer(
     template: Option<&str>,
     tokenizer: &Tokenizer,
     choice: RendererChoice,
@@ -269,7 +274,7 @@ fn renderer(
 }
 
 /// Returns a trajectory with everything that a rollout writes.
-fn probe(tools: Option<&Json>) -> Trajectory {
+pub(super) fn probe(tools: Option<&Json>) -> Trajectory {
     let call = ToolCall {
         id: None,
         name: "search".to_owned(),

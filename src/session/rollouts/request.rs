@@ -57,7 +57,21 @@ impl Default for RolloutOptions {
     }
 }
 
+/// Which tools are offered.
+pub(super) struct ToolOptions<'a> {
+    pub(super) world: &'a str,
+    pub(super) corpora: &'a str,
+    pub(super) tools: &'a str,
+    pub(super) k: usize,
+}
+
 impl RolloutOptions {
+    /// Returns which tools are offered.
+    pub(super) fn tools(&self) -> ToolOptions<'_> {
+        let RolloutOptions { world, corpora, tools, k, .. } = self;
+        ToolOptions { world, corpora, tools, k: *k }
+    }
+
     /// Returns what a verb does where nothing is said.
     pub(in crate::session) fn of(verb: RolloutVerb) -> RolloutOptions {
         let temperature = if verb == RolloutVerb::Evaluate { 0.0 } else { 1.0 };

@@ -324,7 +324,8 @@ impl StudyConfig {
         refuse("evaluate", &self.evaluate, &QUESTIONS)?;
         refuse("evaluate", &self.evaluate, &["model"])?;
         for (name, options) in &self.objectives {
-            refuse(&format!("objectives.{name}"), options, &["model", "seed", "resume"])?;
+            let key = format!("objectives.{name}");
+            refuse(&key, options, &["model", "seed", "resume", "world", "corpora", "tools"])?;
         }
         for (name, set) in self.questions.iter().flat_map(|sets| &sets.test) {
             if let TestSet::Options(options) = set {

@@ -8,7 +8,7 @@ use crate::diag::{Diagnostic, did_you_mean};
 use crate::query::syntax::{Literal, Name, WithOption};
 use crate::session::error::SessionError;
 use crate::session::options;
-use crate::session::rollouts::JudgeOptions;
+use crate::session::rollouts::{EpisodeOptions, JudgeOptions};
 use crate::session::statement::mistake;
 use crate::train::{ConfigError, Objective, OptionValue, TrainConfig};
 
@@ -18,13 +18,21 @@ const OWN_OPTIONS: [&str; 6] = ["model", "reward", "eval_dataset", "device", "re
 /// What the options of the judge of sampled actions begin with.
 const JUDGE_OPTIONS: &str = "judge.";
 
+/// The judge of answers where the options name none.
+const OUTCOME_JUDGE: &str = "exact_match";
+
 const NEEDS_REWARD: &str =
     "this objective needs reward = '<SQL expression>', such as reward = 'process - 0.5'";
 
 /// Returns the names of all options of TRAIN.
 pub(in crate::session) fn option_names() -> Vec<String> {
     let own = OWN_OPTIONS.iter().map(|name| (*name).to_owned());
-    own.chain(TrainConfig::option_names()).collect()
+    own.chain(TrainConfig::option_names()).chain(episode_option_names()).collect()
+}
+
+/// Returns the names of the options that say how episodes go.
+pub(in crate::session) fn episode_option_names() -> Vec<String> {
+    options::names(&EpisodeOptions::default())
 }
 
 /// What a run needs to be made again: stored with it as JSON.
@@ -44,6 +52,9 @@ pub(super) struct RunConfig {
     /// Who judges sampled actions, for an objective that samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) judge: Option<JudgeOptions>,
+    /// Tools and rules of episodes, for an objective that plays them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) episodes: Option<EpisodeOptions>,
     pub(super) options: TrainConfig,
     /// What the run depends on beside these: hashes, versions, threads.
     #[serde(default)]
@@ -124,19 +135,11 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
         ConfigError::Combination(_) => fail(error.to_string(), None),
     })?;
     let objective = options_of_trainer.objective;
-    let judge = judge(options, text)?;
+    let judge = judge(options, text, objective)?;
     check_judge(judge.is_some(), resume, objective).map_err(|(text, name)| fail(text, at(name)))?;
-    let uses_reward = !matches!(objective, Objective::Sft | Objective::Dpo | Objective::Swirl);
-    if uses_reward && reward.is_none() && !resume {
-        return Err(fail(NEEDS_REWARD.to_owned(), at("objective")));
-    }
-    if !uses_reward && reward.is_some() {
-        let name = objective.name();
-        let message = format!(
-            "option 'reward' has no effect on objective '{name}': drop it, or set objective"
-        );
-        return Err(fail(message, at("reward")));
-    }
+    let episodes = episodes(options, text, objective)?;
+    check_reward(reward.is_some(), resume, objective)
+        .map_err(|(text, name)| fail(text, at(name)))?;
     let model = match model {
         Some(model) => PathBuf::from(model),
         None if resume => PathBuf::new(),
@@ -154,10 +157,32 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
         eval_dataset,
         device,
         judge,
+        episodes,
         options: options_of_trainer,
         pinned: serde_json::Value::Null,
     };
     Ok(Request { config, resume })
+}
+
+/// Checks that an objective has a reward if it takes one, and none if it does not; an error comes
+/// with the option that it speaks of.
+fn check_reward(
+    is_given: bool,
+    resumes: bool,
+    objective: Objective,
+) -> Result<(), (String, &'static str)> {
+    let has_own = [Objective::Sft, Objective::Dpo, Objective::Swirl, Objective::Grpo];
+    match (has_own.contains(&objective), is_given) {
+        (false, false) if !resumes => Err((NEEDS_REWARD.to_owned(), "objective")),
+        (true, true) => {
+            let name = objective.name();
+            let message = format!(
+                "option 'reward' has no effect on objective '{name}': drop it, or set objective"
+            );
+            Err((message, "reward"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks that an objective has a judge if it samples, and none if it does not; an error comes with
@@ -173,7 +198,7 @@ fn check_judge(
                            choice, calculation, or exact_match for answers alone";
             Err((message.to_owned(), "objective"))
         }
-        Objective::Swirl => Ok(()),
+        Objective::Swirl | Objective::Grpo => Ok(()),
         other if is_given => {
             let name = other.name();
             let message = format!("option 'judge' has no effect on objective '{name}': drop it");
@@ -183,23 +208,60 @@ fn check_judge(
     }
 }
 
-/// Reads `judge = ...` and `judge.<option> = ...`, as JUDGE has them.
-fn judge(options: &[WithOption], text: &str) -> Result<Option<JudgeOptions>, SessionError> {
+/// Reads `judge = ...` and `judge.<option> = ...`, as JUDGE has them; `None` where there is none.
+fn judge(
+    options: &[WithOption],
+    text: &str,
+    objective: Objective,
+) -> Result<Option<JudgeOptions>, SessionError> {
     let of_judge = |option: &WithOption| {
         let name = option.name.text.strip_prefix(JUDGE_OPTIONS).map(str::to_owned);
         let name = name.or_else(|| (option.name.text == "judge").then(|| "judge".to_owned()))?;
         Some(WithOption { name: Name { text: name, ..option.name.clone() }, ..option.clone() })
     };
     let given: Vec<WithOption> = options.iter().filter_map(of_judge).collect();
-    match given.is_empty() {
-        true => Ok(None),
-        false => options::read(&JudgeOptions::default(), &given, text).map(Some),
+    let defaults = match objective {
+        Objective::Grpo => JudgeOptions::of(OUTCOME_JUDGE),
+        _ if given.is_empty() => return Ok(None),
+        _ => JudgeOptions::default(),
+    };
+    options::read(&defaults, &given, text).map(Some)
+}
+
+/// Reads the options that say how episodes go, as GENERATE has them; `None` for an objective that
+/// plays none.
+///
+/// # Errors
+/// A value that its option does not take; one of them for an objective that plays no episode.
+fn episodes(
+    options: &[WithOption],
+    text: &str,
+    objective: Objective,
+) -> Result<Option<EpisodeOptions>, SessionError> {
+    let names = episode_option_names();
+    let given = options.iter().filter(|option| names.contains(&option.name.text));
+    let given: Vec<WithOption> = given.cloned().collect();
+    if objective == Objective::Grpo {
+        return options::read(&EpisodeOptions::default(), &given, text).map(Some);
     }
+    let Some(first) = given.first() else { return Ok(None) };
+    let (option, name) = (&first.name.text, objective.name());
+    let message = format!(
+        "option '{option}' has no effect on objective '{name}', which plays no episodes: drop it, \
+         or set objective = 'grpo'"
+    );
+    let diagnostic = Diagnostic::new("train-option", message);
+    Err(mistake(diagnostic.at(first.name.span.to(first.span)), text))
 }
 
 /// Reads the options that are the trainer's.
 fn of_trainer(options: &[WithOption]) -> Result<TrainConfig, ConfigError> {
-    let is_own = |name: &str| OWN_OPTIONS.contains(&name) || name.starts_with(JUDGE_OPTIONS);
+    let episodes = episode_option_names();
+    let is_own = |name: &str| {
+        OWN_OPTIONS.contains(&name)
+            || name.starts_with(JUDGE_OPTIONS)
+            || episodes.iter().any(|known| known == name)
+    };
     let others = options.iter().filter(|o| !is_own(&o.name.text));
     let others: Vec<(String, OptionValue)> =
         others.map(|o| (o.name.text.clone(), option_value(&o.value))).collect();
