@@ -86,6 +86,7 @@ pub fn train_online(
         Objective::Swirl => {
             run_on_large_stack(|| train_here(run, Live::Actions(online), observer))?
         }
+        Objective::Grpo => Err(TrainError::NoPlayer),
         other => Err(TrainError::NotOnline { objective: other.name() }),
     }
 }
@@ -125,7 +126,7 @@ fn train_here(
         stop |= evaluate(&mut trainer, &mut live, observer)?.0;
     }
     let mut loss = None;
-    while !(stop && trainer.is_between_generations()) && !trainer.is_over() {
+    while !(trainer.is_over() || stop && trainer.is_between_generations()) {
         let taken = match &mut live {
             Live::Stored => trainer.take_step(),
             Live::Actions(online) => trainer.take_online_step(online),
