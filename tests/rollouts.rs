@@ -13,10 +13,10 @@ use swirldb::synth::{self, ActionForm, Shape, StudyOptions, SynthOptions};
 use crate::session::{Kept, OPTIONS, load, mistake, number, run, table, try_run};
 
 /// A world of few questions, as statements name it.
-const WORLD: &str = "questions=30, held_out=20";
+pub const WORLD: &str = "questions=30, held_out=20";
 
 /// Returns a database with the demonstrator's trajectories over the small world.
-fn demonstrated(folder: &Path) -> Session {
+pub fn demonstrated(folder: &Path) -> Session {
     let study = StudyOptions {
         questions: 30,
         held_out: 20,
@@ -35,7 +35,7 @@ fn demonstrated(folder: &Path) -> Session {
 }
 
 /// Makes a model of some thousand weights.
-fn small_model(session: &Session, folder: &Path) -> PathBuf {
+pub fn small_model(session: &Session, folder: &Path) -> PathBuf {
     let path = folder.join("model");
     let new = NewModel {
         vocab_size: 512,

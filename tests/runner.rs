@@ -23,6 +23,7 @@ mod matching;
 mod mistakes;
 mod parquet;
 mod pattern;
+mod played;
 mod plot;
 mod program;
 mod prompt;

@@ -62,6 +62,14 @@ max_steps = 2
 tokens_per_step = 400
 num_generations = 2
 max_completion_length = 6
+
+[objectives.grpo]
+objective = "grpo"
+full = true
+max_steps = 2
+num_generations = 2
+train_batch_size = 2
+max_completion_length = 6
 "#,
         folder = folder.display()
     )
@@ -206,6 +214,15 @@ fn objectives_say_what_they_are_trained_with() {
 [objectives.dpo]
 objective = "dpo"
 
+[objectives.grpo]
+objective = "grpo"
+num_generations = 2
+max_queries = 3
+judge = {judge = "f1"}
+
+[objectives.whole]
+objective = "grpo"
+
 [objectives.kto]
 objective = "kto"
 
@@ -226,6 +243,9 @@ rows = "is_final AND {process} > .5"
         "reward = '\"process@tiny/process\" + \"outcome@tiny/outcome\" - 1'",
         "|> WHERE is_final AND \"process@tiny/process\" > .5",
         "judge = 'exact_match', judge.name = 'gold'",
+        "judge = 'f1', max_queries = 3, num_generations = 2, objective = 'grpo', world = \
+         'questions=30, held_out=20')",
+        "seed = 1, objective = 'grpo', world = 'questions=30, held_out=20', judge = 'exact_match')",
     ] {
         assert!(plan.contains(told), "{told}\n{plan}");
     }
@@ -244,7 +264,13 @@ fn a_study_that_was_stopped_goes_on_to_the_same_tables() {
     let done = carried_out(&study, &whole);
     assert!(done.contains(&"train swirl/none/3, seed 1".to_owned()), "{done:?}");
     let report = study.markdown(&whole).unwrap();
-    for told in ["swirl/none/3", "warm_start", "Trajectories that each filter keeps", "nothing"] {
+    for told in [
+        "swirl/none/3",
+        "grpo/none/3",
+        "warm_start",
+        "Trajectories that each filter keeps",
+        "nothing",
+    ] {
         assert!(report.contains(told), "{told}\n{report}");
     }
     assert_eq!(carried_out(&study, &whole), Vec::<String>::new(), "all is there");

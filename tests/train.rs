@@ -5,6 +5,7 @@
 mod best;
 mod formulas;
 mod gradients;
+mod groups;
 mod labels;
 mod online;
 mod options;

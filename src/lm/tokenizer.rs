@@ -18,6 +18,7 @@ use super::gguf::GgufFile;
 use super::gguf_tokenizer::{byte_level_json, digits_and_bytes};
 
 /// A tokenizer by BPE, over bytes or as SentencePiece has it.
+#[derive(Clone)]
 pub struct Tokenizer {
     /// Knows no control tokens.
     plain: tokenizers::Tokenizer,

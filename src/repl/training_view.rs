@@ -45,7 +45,10 @@ impl TrainingView {
                 self.line(&format!("step {step}: checkpoint {}", path.display()));
             }
             // For tables, not for people to watch.
-            Event::StartPolicy { .. } | Event::Examples { .. } | Event::Samples { .. } => {}
+            Event::StartPolicy { .. }
+            | Event::Examples { .. }
+            | Event::Samples { .. }
+            | Event::Episodes { .. } => {}
             Event::Finished(_) => self.end(),
         }
     }

@@ -78,6 +78,30 @@ impl Counts {
         }
     }
 
+    /// Returns the counts with their names behind `episodes/`, as metrics have them.
+    pub fn named(&self) -> [(&'static str, u64); 15] {
+        const NAMES: [&str; 15] = [
+            "episodes/count",
+            "episodes/answered",
+            "episodes/limit",
+            "episodes/error",
+            "episodes/actions",
+            "episodes/calls",
+            "episodes/no_action",
+            "episodes/both",
+            "episodes/several",
+            "episodes/unreadable",
+            "episodes/cut",
+            "episodes/tool_errors",
+            "episodes/nothing_found",
+            "episodes/repeated",
+            "episodes/restored",
+        ];
+        let mut own = *self;
+        let mut values = own.fields().map(|count| *count).into_iter();
+        NAMES.map(|name| (name, values.next().unwrap_or_default()))
+    }
+
     fn fields(&mut self) -> [&mut u64; 15] {
         let Counts { episodes, answered, limit, error, actions, calls, .. } = self;
         let Counts { no_action, both, several, unreadable, cut, .. } = self;

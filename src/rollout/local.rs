@@ -130,6 +130,14 @@ impl LocalPolicy {
         self
     }
 
+    /// Lets go of all that the cache holds, after the weights of the decoder have moved, and samples
+    /// from another distribution from now on. Its identity stays that of the beginning.
+    pub fn renew(&mut self, distribution: Distribution) {
+        self.options.distribution = distribution;
+        (self.shared, self.last) = (None, None);
+        self.kept.clear();
+    }
+
     /// Returns what went through the model.
     pub fn counts(&self) -> Counts {
         self.counts
@@ -184,7 +192,7 @@ impl LocalPolicy {
             if let (Some(prefix), Some(conversation)) = (sample.prefix.take(), conversation) {
                 self.kept.insert(conversation, prefix);
             }
-            proposed.push(self.read(sample, tokens[*at].len()));
+            proposed.push(self.read(sample, &tokens[*at]));
         }
         Ok(proposed)
     }
@@ -279,7 +287,7 @@ impl LocalPolicy {
     }
 
     /// Returns what a sample says.
-    fn read(&self, sample: Sample, prompt_tokens: usize) -> Proposed {
+    fn read(&self, sample: Sample, state: &[u32]) -> Proposed {
         let finish_reason = sample.end.as_str();
         let text = sample.text.unwrap_or_default();
         let read = match finish_reason {
@@ -291,13 +299,14 @@ impl LocalPolicy {
             Err(reason) => (Message::new(role::ASSISTANT, text.clone()), Some(reason)),
         };
         let usage = Usage {
-            prompt_tokens: Some(prompt_tokens as u64),
+            prompt_tokens: Some(state.len() as u64),
             completion_tokens: Some(sample.tokens.len() as u64),
         };
         Proposed {
             message,
             text,
             unread,
+            state_ids: Some(state.to_vec()),
             token_ids: Some(sample.tokens),
             log_probs: Some(sample.log_probs),
             finish_reason: Some(finish_reason.to_owned()),

@@ -63,6 +63,8 @@ pub struct Proposed {
     pub text: String,
     /// Why the text is no action, where it is none; the message holds the text as it is then.
     pub unread: Option<String>,
+    /// The state in the policy's tokens, of a policy in this process.
+    pub state_ids: Option<Vec<u32>>,
     /// The action in the policy's tokens, where they are known.
     pub token_ids: Option<Vec<u32>>,
     /// The natural logarithm of each token's probability, where it is known. A server may count

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::train::{TokenLine, TrainPlan};
+use crate::train::{TokenLine, TrainConfig, TrainPlan};
 
 /// Tokens listed of one row; the rest is told by number.
 const TOKENS_LISTED: usize = 400;
@@ -50,6 +50,31 @@ pub fn train_plan(plan: &TrainPlan, without_reward: u64) -> String {
     for warning in plan.warnings.iter().filter(told) {
         line("warning", warning.clone());
     }
+    out
+}
+
+/// Returns how episodes are played and trained on, as lines of text; `played` are lines of how they
+/// go, by name.
+pub fn episode_plan(config: &TrainConfig, played: &[(&'static str, String)]) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(out, "{name:<16} {value}");
+    };
+    let (questions, samples) = (config.questions_together(), config.generations());
+    let steps = config.iterations();
+    let generation = format!(
+        "{questions} questions, {samples} trajectories of each, {steps} optimiser step{} on them",
+        if steps == 1 { "" } else { "s" }
+    );
+    line("generation", &generation);
+    played.iter().for_each(|(name, value)| line(name, value));
+    let word = |value: serde_json::Result<serde_json::Value>| {
+        value.ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+    };
+    let loss = word(serde_json::to_value(config.loss()));
+    let scaling = word(serde_json::to_value(config.scaling()));
+    let beta = config.group_divergence();
+    line("loss", &format!("{loss}, scale_rewards = {scaling}, beta = {beta}"));
     out
 }
 

@@ -11,7 +11,7 @@ use super::example::{ChosenStep, Example, Row};
 use super::sequence::Sequence;
 
 /// Added to deviations, as TRL does.
-const DEVIATION_EPSILON: f64 = 1e-4;
+pub(super) const DEVIATION_EPSILON: f64 = 1e-4;
 
 /// Added to the variance that advantages are whitened by, as verl does.
 const VARIANCE_EPSILON: f64 = 1e-8;
@@ -172,7 +172,8 @@ fn is_bounded(config: &TrainConfig) -> bool {
         Objective::Reinforce => {
             config.epsilon.is_some() || (config.kl() > 0.0 && !config.needs_start_model())
         }
-        Objective::Ppo | Objective::Dpo | Objective::Kto | Objective::Swirl => true,
+        Objective::Ppo | Objective::Dpo | Objective::Kto => true,
+        Objective::Swirl | Objective::Grpo => true,
     }
 }
 
@@ -276,7 +277,7 @@ impl Group {
 }
 
 /// Returns mean and standard deviation (of a sample: by n - 1); a deviation of one number is 0.
-fn moments(values: &[f64]) -> (f64, f64) {
+pub(super) fn moments(values: &[f64]) -> (f64, f64) {
     let count = values.len() as f64;
     if let Some(first) = values.first()
         && values.iter().all(|value| value == first)

@@ -61,6 +61,9 @@ pub(super) struct Identity {
     /// The judge's name, where actions are judged while training.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub judge: String,
+    /// Tools, rules and gold answers, where trajectories are played while training.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub episodes: String,
 }
 
 /// Where a run stands.

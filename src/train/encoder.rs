@@ -68,7 +68,7 @@ impl<'a> Encoder<'a> {
         };
         let rendering = [renderer.name(), token, template];
         let fingerprint = tokenizer.fingerprint();
-        let is_online = config.objective == Objective::Swirl;
+        let is_online = matches!(config.objective, Objective::Swirl | Objective::Grpo);
         let completion = is_online.then(|| config.completion_length());
         let mut rule = TokenRule::new(fingerprint, &rendering, max_length, truncation, batch_by);
         if let Some(completion) = completion {

@@ -188,6 +188,39 @@ pub enum TrainError {
         /// The objective.
         objective: &'static str,
     },
+    /// An objective that plays trajectories has nobody to play.
+    #[error(
+        "objective 'grpo' plays trajectories while it trains: give it a player (train_episodes)"
+    )]
+    NoPlayer,
+    /// An objective that does not play was given a player.
+    #[error("objective '{objective}' plays no trajectories: use 'grpo'")]
+    NotPlayed {
+        /// The objective.
+        objective: &'static str,
+    },
+    /// Episodes cannot be played.
+    #[error("the trajectories that are played: {0}")]
+    Episodes(String),
+    /// An episode that cannot be trained on.
+    #[error("{row}, as it was played: {message}")]
+    Episode {
+        /// The question's row.
+        row: Row,
+        /// What was found and expected.
+        message: String,
+    },
+    /// A player made another number of trajectories than it was asked for.
+    #[error("{found} trajectories were played: expected {expected}")]
+    Played {
+        /// How many came.
+        found: usize,
+        /// How many were asked for.
+        expected: usize,
+    },
+    /// Whoever asked does not want it any more.
+    #[error("cancelled")]
+    Cancelled,
     /// A judge cannot work.
     #[error("the judge: {0}")]
     Judge(String),

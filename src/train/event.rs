@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::episodes::Turn;
 use super::example::Row;
 use super::online::Malformed;
 use super::plan::TrainPlan;
@@ -62,6 +63,16 @@ pub enum Event {
         step: u64,
         /// The samples, state by state.
         samples: Vec<SampleReport>,
+    },
+    /// Trajectories were played and judged, or used for one more step: after [`Event::Step`] of
+    /// `grpo`.
+    Episodes {
+        /// The epoch, from 0.
+        epoch: u64,
+        /// Optimiser steps made so far, that one included.
+        step: u64,
+        /// The trajectories, question by question.
+        episodes: Vec<EpisodeReport>,
     },
     /// A held-out set was scored.
     Evaluated {
@@ -145,6 +156,21 @@ pub struct SampleReport {
     pub advantage: Option<f64>,
 }
 
+/// A trajectory that was played.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpisodeReport {
+    /// The question's row.
+    pub row: Row,
+    /// Its number among the trajectories of the question in this generation, from 0.
+    pub number: usize,
+    /// Its actions, as they were sampled.
+    pub turns: Vec<Turn>,
+    /// What its answer is worth; `None`: its judge failed.
+    pub reward: Option<f64>,
+    /// What its action tokens weigh; `None`: it was dropped.
+    pub advantage: Option<f64>,
+}
+
 /// One optimiser step in numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepReport {
@@ -175,7 +201,8 @@ pub struct StepReport {
     pub actions: usize,
     /// Tokens that carry loss.
     pub action_tokens: u64,
-    /// Tokens of all steps since the run began; for `swirl` those of states, without samples.
+    /// Tokens of all steps since the run began; for `swirl` those of states, without samples,
+    /// for `grpo` those of prompts.
     pub tokens_seen: u64,
     /// Time since it began or went on.
     pub elapsed: Duration,

@@ -11,7 +11,7 @@ use super::run::Run;
 pub(super) fn identity_of(
     run: &Run<'_>,
     parameters: &[(String, Var)],
-    judge: String,
+    (judge, episodes): (String, String),
 ) -> Result<Identity, TrainError> {
     Ok(Identity {
         model: run.model_identity.to_owned(),
@@ -20,6 +20,7 @@ pub(super) fn identity_of(
         tokenizer: blake3::Hash::from(run.tokenizer.fingerprint()).to_hex().to_string(),
         renderer: run.prepared.renderer.name().to_owned(),
         judge,
+        episodes,
     })
 }
 

@@ -5,7 +5,7 @@
 //! the gradients of K passes. The prompt and what came back never carry loss.
 //!
 //! `swirl` alone trains on actions that are in no trajectory: [`online`] samples them at the chosen
-//! states and has them judged.
+//! states and has them judged. `grpo` alone plays: [`episodes`] has whole trajectories of it.
 //!
 //! Invariant: nothing here sees a statement, a row of a table or the store. Examples come in,
 //! events and checkpoints go out.
@@ -18,6 +18,7 @@ mod batch;
 mod checkpoint;
 mod config;
 mod encoder;
+mod episodes;
 mod error;
 mod evaluation;
 mod event;
@@ -43,22 +44,25 @@ pub use config::{
     AdvEstimator, Baseline, BatchBy, ConfigError, KlType, LossAggregation, LossType, Objective,
     OptionValue, ScaleRewards, Scheduler, TrainConfig, Truncation,
 };
+pub use episodes::{Asked, EpisodePlayer, Played, Turn, Worth, group_advantages};
 pub use error::{Kept, TrainError};
 pub use evaluation::{ActionScore, Evaluation, evaluate, evaluate_shared};
-pub use event::{Best, Event, ExampleReport, Moment, Observer, Outcome, SampleReport, StepReport};
+pub use event::{
+    Best, EpisodeReport, Event, ExampleReport, Moment, Observer, Outcome, SampleReport, StepReport,
+};
 pub use example::{ChosenStep, Example, Pair, Row, SamplingPolicy};
 pub use gradients::Gradients;
 pub use objective::{
-    ActionLogProbs, ActionLoss, Clip, Counts, Criterion, LabelLoss, PairLoss, PolicyLoss,
-    PreferenceLoss, RewardSums, reference_point,
+    ActionLogProbs, ActionLoss, Clip, Counts, Criterion, GroupCounts, GroupLoss, LabelLoss,
+    PairLoss, PlayedLogProbs, PolicyLoss, PreferenceLoss, RewardSums, reference_point,
 };
 pub use online::{
     ActionForm, ActionJudge, Malformed, OneAction, Online, Proposal, Verdict, leave_one_out,
 };
 pub use optimizer::{AdamConfig, AdamW};
-pub use order::{Course, cut_by_tokens, epoch_order};
+pub use order::{Course, Together, cut_by_tokens, epoch_order};
 pub use plan::{HeldOut, Preparation, Prepared, Scoring, TokenLine, TrainPlan, prepare};
-pub use run::{Run, train, train_online};
+pub use run::{Run, train, train_episodes, train_online};
 pub use schedule::Schedule;
 pub use sequence::{ActionSpan, Encoding, Sequence, vocabulary_of};
 pub use start::policy_fingerprint;

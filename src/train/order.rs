@@ -56,17 +56,31 @@ pub fn cut_by_tokens(sequences: &[Sequence], order: &[usize], budget: u64) -> Ve
     runs
 }
 
+/// What goes together: into an optimiser step, or into several on the same samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Together {
+    /// Sequences while they have at most so many tokens, at least one.
+    Tokens(u64),
+    /// So many sequences, for so many optimiser steps.
+    Sequences {
+        /// The sequences.
+        count: usize,
+        /// The steps.
+        steps: u64,
+    },
+}
+
 /// Where a run stands and what comes next.
 #[derive(Clone, Debug)]
 pub struct Course<'a> {
     sequences: &'a [Sequence],
     seed: u64,
-    tokens_per_step: u64,
+    together: Together,
     /// Optimiser steps of the whole run.
     pub steps_total: u64,
     /// The epoch of the next step, from 0.
     pub epoch: u64,
-    /// The next step within its epoch, from 0.
+    /// The next step within its epoch, from 0; where several steps go together, their number.
     pub index: u64,
     steps_of_epoch: Vec<Vec<usize>>,
 }
@@ -77,28 +91,37 @@ impl<'a> Course<'a> {
     pub fn new(
         sequences: &'a [Sequence],
         seed: u64,
-        tokens_per_step: u64,
+        together: Together,
         epochs: u64,
         max_steps: Option<u64>,
     ) -> Course<'a> {
         let mut course = Course {
             sequences,
             seed,
-            tokens_per_step,
+            together,
             steps_total: 0,
             epoch: 0,
             index: 0,
             steps_of_epoch: Vec::new(),
         };
-        course.steps_total = max_steps
-            .unwrap_or_else(|| (0..epochs).map(|epoch| course.steps_of(epoch).len() as u64).sum());
+        let repeated = match together {
+            Together::Tokens(_) => 1,
+            Together::Sequences { steps, .. } => steps,
+        };
+        let of_epoch = |epoch| course.steps_of(epoch).len() as u64 * repeated;
+        course.steps_total = max_steps.unwrap_or_else(|| (0..epochs).map(of_epoch).sum());
         course.steps_of_epoch = course.steps_of(0);
         course
     }
 
     fn steps_of(&self, epoch: u64) -> Vec<Vec<usize>> {
         let order = epoch_order(self.sequences, self.seed, epoch);
-        cut_by_tokens(self.sequences, &order, self.tokens_per_step)
+        match self.together {
+            Together::Tokens(budget) => cut_by_tokens(self.sequences, &order, budget),
+            Together::Sequences { count, .. } => {
+                order.chunks(count.max(1)).map(<[usize]>::to_vec).collect()
+            }
+        }
     }
 
     /// Returns the sequences of the next optimiser step and moves on.

@@ -12,7 +12,7 @@ use super::config::{KlType, LossType, Objective, TrainConfig};
 use super::encoder::{Encoded, Encoder};
 use super::error::TrainError;
 use super::example::{Example, SamplingPolicy};
-use super::order::Course;
+use super::order::{Course, Together};
 use super::pairs::Pairs;
 use super::sequence::{ActionSpan, Encoding, Sequence, vocabulary_of};
 use super::tokens::{Source, Whole};
@@ -27,7 +27,8 @@ pub struct TrainPlan {
     pub renderer_reason: Option<String>,
     /// Rows handed in.
     pub rows: usize,
-    /// Actions that will be trained on; for `swirl` the states that actions are sampled at.
+    /// Actions that will be trained on; for `swirl` the states that actions are sampled at, for
+    /// `grpo` the questions that are played.
     pub actions: usize,
     /// Pairs of actions; 0 where the objective has none.
     pub pairs: usize,
@@ -285,7 +286,9 @@ impl Chosen {
     fn new(config: &TrainConfig, examples: &[Example]) -> Result<Chosen, TrainError> {
         match config.objective {
             Objective::Dpo => Ok(Chosen::Pairs(Pairs::new(examples)?)),
-            Objective::Swirl => Ok(Chosen::Rows(Weighed::states(config, examples)?)),
+            Objective::Swirl | Objective::Grpo => {
+                Ok(Chosen::Rows(Weighed::states(config, examples)?))
+            }
             _ => Ok(Chosen::Rows(Weighed::new(config, examples)?)),
         }
     }
@@ -296,7 +299,9 @@ impl Chosen {
         let is_paired = examples.iter().flat_map(|e| &e.steps).any(|step| step.pair.is_some());
         match config.objective {
             Objective::Dpo if is_paired => Ok(Chosen::Pairs(Pairs::new(examples)?)),
-            Objective::Swirl => Ok(Chosen::Rows(Weighed::states(config, examples)?)),
+            Objective::Swirl | Objective::Grpo => {
+                Ok(Chosen::Rows(Weighed::states(config, examples)?))
+            }
             _ => Ok(Chosen::Rows(Weighed::unweighed(examples))),
         }
     }
@@ -424,7 +429,7 @@ fn plan_of(
                 .to_owned(),
         );
     }
-    if config.objective == Objective::Swirl {
+    if matches!(config.objective, Objective::Swirl | Objective::Grpo) {
         warnings.extend(sampling_warnings(config));
     } else if config.kl_loss_type == Some(KlType::K3) {
         warnings.push(
@@ -464,7 +469,7 @@ fn plan_of(
 /// Returns what people should know of the sampling options.
 fn sampling_warnings(config: &TrainConfig) -> Vec<String> {
     let mut warnings = Vec::new();
-    if config.kl_loss_type == Some(KlType::K3) {
+    if config.kl_loss_type == Some(KlType::K3) && config.objective == Objective::Swirl {
         warnings.push(
             "kl_loss_type = 'k3': for actions sampled from the policy that is trained its gradient \
              is that of the divergence the other way round; k2's is the divergence's own"
@@ -483,8 +488,13 @@ fn sampling_warnings(config: &TrainConfig) -> Vec<String> {
 
 /// Returns the order of a run over the sequences.
 pub(super) fn course<'a>(config: &TrainConfig, sequences: &'a [Sequence]) -> Course<'a> {
-    let (epochs, tokens) = (config.num_train_epochs, config.tokens_per_step);
-    Course::new(sequences, config.seed, tokens, epochs, config.max_steps)
+    let together = match config.objective {
+        Objective::Grpo => {
+            Together::Sequences { count: config.questions_together(), steps: config.iterations() }
+        }
+        _ => Together::Tokens(config.tokens_per_step),
+    };
+    Course::new(sequences, config.seed, together, config.num_train_epochs, config.max_steps)
 }
 
 impl Prepared {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::lm::{Decoder, Tokenizer};
 
-use super::config::Objective;
-use super::config::TrainConfig;
+use super::config::{Objective, TrainConfig};
+use super::episodes::EpisodePlayer;
 use super::error::TrainError;
 use super::event::{Event, Observer, Outcome};
 use super::online::Online;
@@ -36,6 +36,27 @@ pub struct Run<'a> {
     pub clock: &'a (dyn Fn() -> Duration + Sync),
 }
 
+/// Where what is trained on comes from while training, if not from what is stored.
+pub(super) enum Live<'a> {
+    /// From what is stored.
+    Stored,
+    /// Actions are sampled and judged.
+    Actions(Online<'a>),
+    /// Trajectories are played and judged.
+    Episodes(&'a mut (dyn EpisodePlayer + Send)),
+}
+
+impl Live<'_> {
+    /// Returns what names the judge, and what else episodes depend on.
+    pub(super) fn names(&self) -> (String, String) {
+        match self {
+            Live::Stored => Default::default(),
+            Live::Actions(online) => (online.judge.name(), String::new()),
+            Live::Episodes(player) => (player.judge(), player.setting()),
+        }
+    }
+}
+
 /// Trains the decoder and returns how the run ended. The last checkpoint holds its last state; with
 /// `load_best_model_at_end` the decoder of a complete run has the weights of the best one.
 ///
@@ -45,7 +66,8 @@ pub struct Run<'a> {
 pub fn train(run: &Run<'_>, observer: &mut (dyn Observer + Send)) -> Result<Outcome, TrainError> {
     match run.config.objective {
         Objective::Swirl => Err(TrainError::NoJudge),
-        _ => run_on_large_stack(|| train_here(run, None, observer))?,
+        Objective::Grpo => Err(TrainError::NoPlayer),
+        _ => run_on_large_stack(|| train_here(run, Live::Stored, observer))?,
     }
 }
 
@@ -61,38 +83,66 @@ pub fn train_online(
     observer: &mut (dyn Observer + Send),
 ) -> Result<Outcome, TrainError> {
     match run.config.objective {
-        Objective::Swirl => run_on_large_stack(|| train_here(run, Some(online), observer))?,
+        Objective::Swirl => {
+            run_on_large_stack(|| train_here(run, Live::Actions(online), observer))?
+        }
+        Objective::Grpo => Err(TrainError::NoPlayer),
         other => Err(TrainError::NotOnline { objective: other.name() }),
+    }
+}
+
+/// Trains the decoder on trajectories that it plays from the questions of the sequences while it is
+/// trained, and whose answers are judged; otherwise as [`train`]. A run that is stopped ends when
+/// all steps on what was played are made.
+///
+/// # Errors
+/// As [`train`]; a player that fails, verdicts that fail too often, an objective that does not play.
+pub fn train_episodes(
+    run: &Run<'_>,
+    player: &mut (dyn EpisodePlayer + Send),
+    observer: &mut (dyn Observer + Send),
+) -> Result<Outcome, TrainError> {
+    match run.config.objective {
+        Objective::Grpo => {
+            run_on_large_stack(|| train_here(run, Live::Episodes(player), observer))?
+        }
+        other => Err(TrainError::NotPlayed { objective: other.name() }),
     }
 }
 
 /// The loop: start or resume, then step, evaluate and save until the end or until stopped.
 fn train_here(
     run: &Run<'_>,
-    mut online: Option<Online<'_>>,
+    mut live: Live<'_>,
     observer: &mut (dyn Observer + Send),
 ) -> Result<Outcome, TrainError> {
     let config = run.config;
     let due = |every: Option<u64>, step: u64| every.is_some_and(|n| step.is_multiple_of(n));
-    let mut trainer = Trainer::new(run, online.as_ref())?;
+    let mut trainer = Trainer::new(run, &live)?;
     let plan = run.prepared.plan.clone();
     let mut stop = observer.event(&Event::Started { plan, resumed_at: trainer.step }).is_break();
     stop |= trainer.tell_start(observer);
     if trainer.step == 0 {
-        stop |= evaluate(&mut trainer, &mut online, observer)?.0;
+        stop |= evaluate(&mut trainer, &mut live, observer)?.0;
     }
     let mut loss = None;
-    while !stop && !trainer.is_over() {
-        let (report, examples) = match &mut online {
-            Some(online) => trainer.take_online_step(online)?,
-            None => trainer.take_step()?,
+    while !(trainer.is_over() || stop && trainer.is_between_generations()) {
+        let taken = match &mut live {
+            Live::Stored => trainer.take_step(),
+            Live::Actions(online) => trainer.take_online_step(online),
+            Live::Episodes(player) => trainer.take_group_step(&mut **player),
+        };
+        let (report, examples) = match taken {
+            // Nothing was learnt of it: the run stands where it stood.
+            Err(TrainError::Cancelled) => break,
+            taken => taken?,
         };
         loss = Some(report.loss);
-        stop = observer.event(&Event::Step(report)).is_break();
+        stop |= observer.event(&Event::Step(report)).is_break();
         stop |= observer.event(&examples).is_break();
         let mut is_best = false;
         if trainer.is_over() || due(config.eval_steps, trainer.step) {
-            let (told, best) = evaluate(&mut trainer, &mut online, observer)?;
+            let (told, best) = evaluate(&mut trainer, &mut live, observer)?;
             stop |= told;
             is_best = best;
         }
@@ -100,7 +150,8 @@ fn train_here(
         if config.log_examples && (last || trainer.is_at_epoch_end()) {
             stop |= trainer.score_examples(observer)?;
         }
-        if stop || last || is_best || due(config.save_steps, trainer.step) {
+        let stops = stop && trainer.is_between_generations();
+        if stops || last || is_best || due(config.save_steps, trainer.step) {
             stop |= trainer.save(observer)?;
         }
     }
@@ -117,11 +168,12 @@ fn train_here(
 /// the best so far.
 fn evaluate(
     trainer: &mut Trainer<'_>,
-    online: &mut Option<Online<'_>>,
+    live: &mut Live<'_>,
     observer: &mut (dyn Observer + Send),
 ) -> Result<(bool, bool), TrainError> {
-    match online {
-        Some(online) => trainer.evaluate_online(online, observer),
-        None => trainer.evaluate(observer),
+    match live {
+        Live::Stored => trainer.evaluate(observer),
+        Live::Actions(online) => trainer.evaluate_online(online, observer),
+        Live::Episodes(player) => trainer.evaluate_episodes(&mut **player, observer),
     }
 }

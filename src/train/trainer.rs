@@ -10,17 +10,18 @@ use crate::lm::Decoder;
 use super::batch::Batch;
 use super::checkpoint::{Checkpoints, Identity, Position};
 use super::config::Objective;
+use super::episodes::Generation;
 use super::error::{Kept, TrainError};
 use super::evaluation::{Evaluation, evaluate};
 use super::event::{Best, Event, ExampleReport, Moment, Observer, Outcome, StepReport};
 use super::gradients::Gradients;
 use super::identity::identity_of;
 use super::objective::{ActionLogProbs, Counts, Criterion, RewardSums, reference_point};
-use super::online::{Online, Sampling};
+use super::online::Sampling;
 use super::optimizer::{AdamConfig, AdamW};
 use super::order::{Course, cut_by_tokens};
 use super::plan::course;
-use super::run::Run;
+use super::run::{Live, Run};
 use super::schedule::Schedule;
 use super::sequence::{ActionSpan, Sequence};
 use super::start::{StartPolicy, StartSource, policy_fingerprint};
@@ -43,6 +44,8 @@ pub(super) struct Trainer<'a> {
     pub(super) watch: Option<Watch>,
     /// What draws actions, for an objective that does.
     pub(super) sampling: Option<Sampling>,
+    /// What was played and is still to be trained on, for an objective that plays.
+    pub(super) generation: Option<Generation>,
     /// Optimiser steps made.
     pub(super) step: u64,
     /// The epoch of the last one.
@@ -67,17 +70,13 @@ struct Sums {
 
 impl<'a> Trainer<'a> {
     /// Returns a run at its beginning, or where its newest checkpoint left it.
-    pub(super) fn new(
-        run: &'a Run<'a>,
-        online: Option<&Online<'_>>,
-    ) -> Result<Trainer<'a>, TrainError> {
+    pub(super) fn new(run: &'a Run<'a>, live: &Live<'_>) -> Result<Trainer<'a>, TrainError> {
         let (config, prepared) = (run.config, run.prepared);
         let parameters = run.decoder.parameters();
         if parameters.is_empty() {
             return Err(TrainError::Frozen);
         }
-        let judge = online.map(|online| online.judge.name()).unwrap_or_default();
-        let identity = identity_of(run, &parameters, judge)?;
+        let identity = identity_of(run, &parameters, live.names())?;
         let checkpoints = Checkpoints { directory: run.directory, identity, config };
         checkpoints.open(run.resume)?;
         let adam = AdamConfig {
@@ -97,6 +96,7 @@ impl<'a> Trainer<'a> {
             start_model: None,
             watch: Watch::new(config, &prepared.held_out)?,
             sampling: None,
+            generation: None,
             step: 0,
             epoch: 0,
             tokens_seen: 0,
@@ -114,7 +114,7 @@ impl<'a> Trainer<'a> {
         if config.needs_start_model() {
             trainer.start_model = Some(trainer.decoder.snapshot()?);
         }
-        if let Some(online) = online {
+        if let Live::Actions(online) = live {
             trainer.sampling = Some(trainer.sampling_of(online.slots)?);
         }
         if run.resume {
@@ -153,7 +153,9 @@ impl<'a> Trainer<'a> {
             self.checkpoints.load(&path, self.run.decoder, &mut self.optimizer)?;
         self.step = position.step;
         let mut before = course(self.run.config, &self.run.prepared.sequences);
-        self.tokens_seen = (0..self.step).map(|_| self.tokens_of(&before.advance())).sum();
+        // What is sampled once makes several steps; checkpoints are between.
+        let drawn = self.step.div_ceil(self.run.config.iterations());
+        self.tokens_seen = (0..drawn).map(|_| self.tokens_of(&before.advance())).sum();
         self.course.seek(position.epoch, position.index);
         if let Some(watch) = &mut self.watch {
             watch.watched = watched;
@@ -169,6 +171,12 @@ impl<'a> Trainer<'a> {
 
     fn has_given_up(&self) -> bool {
         self.watch.as_ref().is_some_and(Watch::has_given_up)
+    }
+
+    /// Whether all that was played has been trained on as often as the options ask: what is left
+    /// would be in no checkpoint.
+    pub(super) fn is_between_generations(&self) -> bool {
+        self.generation.is_none()
     }
 
     /// Whether the last step was the last of its epoch.

@@ -13,7 +13,7 @@ use super::plan::HeldOut;
 /// What a held-out set is measured by, the default first.
 fn measures(config: &TrainConfig) -> &'static [&'static str] {
     match config.objective {
-        Objective::Swirl => &["reward"],
+        Objective::Swirl | Objective::Grpo => &["reward"],
         _ => &["loss", "log_prob"],
     }
 }

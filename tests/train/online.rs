@@ -18,7 +18,7 @@ use swirldb::train::{
 use super::{Told, decoder_config, example, examples, run_with, tokenizer, trajectory, values};
 
 /// Returns a model that says little but `a`, `b` and the end of its turn, each as likely.
-fn speaker() -> Decoder {
+pub fn speaker() -> Decoder {
     let config = DecoderConfig { tie_word_embeddings: false, ..decoder_config() };
     let decoder = Decoder::random(&config, 1, &Device::Cpu).unwrap();
     let tokenizer = tokenizer();
@@ -159,7 +159,7 @@ fn whole(
     (outcome, heard, model)
 }
 
-fn metric(report: &StepReport, name: &str) -> f64 {
+pub fn metric(report: &StepReport, name: &str) -> f64 {
     report.metrics.iter().find(|(other, _)| *other == name).unwrap_or_else(|| panic!("{name}")).1
 }
 

@@ -79,6 +79,11 @@ impl Default for JudgeOptions {
 }
 
 impl JudgeOptions {
+    /// Returns the options of a judge that is known by one word.
+    pub(in crate::session) fn of(judge: &str) -> JudgeOptions {
+        JudgeOptions { judge: judge.to_owned(), ..JudgeOptions::default() }
+    }
+
     /// Refuses options that mean nothing to a judge.
     fn check_used(&self, used: &[&str]) -> Result<(), SessionError> {
         let fields = |options: &JudgeOptions| match serde_json::to_value(options) {
@@ -177,6 +182,22 @@ impl Judging {
         let name = program.as_str();
         let message =
             format!("'{name}' looks at what came back, and sampled actions are not executed");
+        Err(SessionError::mistake("judge", message))
+    }
+
+    /// Checks that answers are judged.
+    ///
+    /// # Errors
+    /// A judge of steps.
+    pub(super) fn check_answers(&self, name: &str) -> Result<(), SessionError> {
+        if !self.is_of_steps() {
+            return Ok(());
+        }
+        let programs = ProgramJudge::ALL.map(ProgramJudge::as_str).join(", ");
+        let message = format!(
+            "'{name}' judges steps, and the reward of a trajectory is that of its answer: judge = \
+             {programs}, or outcome with judge.model"
+        );
         Err(SessionError::mistake("judge", message))
     }
 

@@ -10,11 +10,13 @@
 //!   5  run        record 'g'; episodes are stored under source 'g' as they end
 //!   6  evaluate   EVALUATE: labels, metrics, a report with intervals
 //! ```
+//! TRAIN with objective 'grpo' plays by the same parts (`played`), and stores no trajectory.
 
 mod evaluate;
 mod implicit;
 mod judges;
 mod judging;
+mod played;
 mod policies;
 mod questions;
 mod report;
@@ -31,6 +33,7 @@ pub use run::RolloutSummary;
 
 pub(super) use judges::{JudgeOptions, Judging, Shown, judging};
 pub(super) use judging::judge;
+pub(super) use played::{EpisodeOptions, Episodes};
 pub(super) use request::RolloutOptions;
 pub(super) use resample::{ResampleOptions, check_written, resample};
 pub(super) use run::rollout;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::chat::{ApiKey, ChatClient, ChatOptions, Sampling};
-use crate::lm::{Distribution, SamplerOptions, Tokenizer};
+use crate::lm::{Decoder, Distribution, SamplerOptions, Tokenizer};
 use crate::model::{Json, Message, Step, ToolCall, Trajectory, role};
 use crate::render::{Renderer, RendererChoice};
 use crate::rollout::judge::{JudgeParts, Reading};
@@ -170,7 +170,8 @@ pub(super) fn policy(
         return Err(SessionError::mistake("model", message));
     }
     if options.base_url.is_empty() {
-        let (policy, weights) = local(session, options, &probe(writing.protocol.action_form, writing.offered))?;
+        let (policy, weights) =
+            local(session, options, &probe(writing.protocol.action_form, writing.offered))?;
         return Ok(Opened { policy: Box::new(policy), weights });
     }
     let sampling = Sampling {
@@ -282,13 +283,18 @@ fn local(
         slots,
         seed: options.seed,
     };
-    let of_cache = SamplerOptions { slots: 1, cache_tokens: 1 << 10, ..Default::default() };
-    let bytes_a_token = of_cache.memory_bytes(model.decoder.config()) >> 10;
-    let room = session.options().memory_bytes / CACHE_SHARE;
-    let cache_tokens = room / (bytes_a_token as usize).max(1);
+    let cache_tokens = cache_tokens(session, &model.decoder);
     let name = (options.model.as_str(), version.as_str());
     let policy = LocalPolicy::new(name, &model.decoder, tokenizer, renderer, local, cache_tokens);
     Ok((policy.map_err(RolloutError::from)?, weights))
+}
+
+/// Returns how many tokens the cache of a sampler may hold.
+pub(super) fn cache_tokens(session: &Session, decoder: &Decoder) -> usize {
+    let of_cache = SamplerOptions { slots: 1, cache_tokens: 1 << 10, ..Default::default() };
+    let bytes_a_token = of_cache.memory_bytes(decoder.config()) >> 10;
+    let room = session.options().memory_bytes / CACHE_SHARE;
+    room / (bytes_a_token as usize).max(1)
 }
 
 /// Returns the renderer that is asked for; left to choose, the model's template where it loses

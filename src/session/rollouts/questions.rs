@@ -14,6 +14,7 @@ use crate::rollout::Question;
 use crate::session::error::SessionError;
 use crate::session::select::select;
 use crate::session::statement::Session;
+use crate::store::View;
 
 /// Trajectories whose heads are fetched together.
 const TOGETHER: usize = 1024;
@@ -92,10 +93,18 @@ fn of_query(
     let rows = select(session, scope, query, None)?.rows;
     let ordinals: BTreeSet<u64> = rows.iter().map(|row| row.trajectory).collect();
     let ordinals: Vec<u64> = ordinals.into_iter().collect();
+    asked_in(scope.view, &ordinals)
+}
+
+/// Returns the questions of trajectories in their order, each once.
+///
+/// # Errors
+/// A trajectory has no question.
+pub(super) fn asked_in(view: &View, ordinals: &[u64]) -> Result<Vec<Question>, SessionError> {
     let mut questions = Vec::new();
     let mut seen = HashSet::new();
     for part in ordinals.chunks(TOGETHER) {
-        for header in scope.view.headers(part)? {
+        for header in view.headers(part)? {
             let Some(text) = header.question else {
                 let message = format!("trajectory '{}' has no question to ask again", header.id);
                 return Err(SessionError::mistake("questions", message));

@@ -6,7 +6,7 @@ use super::evaluate::AnswerMetric;
 use super::policies::{PolicyOptions, Writing};
 use crate::model::Json;
 use crate::query::syntax::RolloutVerb;
-use crate::rollout::{Protocol, StopTags};
+use crate::rollout::{CallForm, Protocol, StopTags};
 
 /// The options of a rollout, with the protocol's among them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,7 +61,23 @@ impl Default for RolloutOptions {
     }
 }
 
+/// Which tools are offered.
+pub(super) struct ToolOptions<'a> {
+    pub(super) world: &'a str,
+    pub(super) corpora: &'a str,
+    pub(super) tools: &'a str,
+    pub(super) k: usize,
+    /// How they are called.
+    pub(super) form: CallForm,
+}
+
 impl RolloutOptions {
+    /// Returns which tools are offered.
+    pub(super) fn tools(&self) -> ToolOptions<'_> {
+        let RolloutOptions { world, corpora, tools, k, .. } = self;
+        ToolOptions { world, corpora, tools, k: *k, form: self.protocol.action_form }
+    }
+
     /// Returns what a verb does where nothing is said.
     pub(in crate::session) fn of(verb: RolloutVerb) -> RolloutOptions {
         let temperature = if verb == RolloutVerb::Evaluate { 0.0 } else { 1.0 };

@@ -56,7 +56,8 @@ pub(in crate::session) fn rollout(
 ) -> Result<RolloutSummary, SessionError> {
     let defaults = RolloutOptions::of(asked.verb);
     let mut options: RolloutOptions = options::read(&defaults, &asked.options, scope.text)?;
-    let tools = Toolset::open(session, &options)?;
+    let recorder = options.policy.recorder(session)?;
+    let tools = Toolset::open(session, &options.tools(), recorder)?;
     options.protocol.tags = tools.tags.clone();
     options.protocol.complete();
     let questions = questions(session, scope, query, &options, tools.world.as_ref())?;
@@ -203,7 +204,7 @@ pub(super) fn end<T>(
 }
 
 /// Returns a hash over questions: what they ask, and what is accepted as right.
-fn hash_of(questions: &[Question]) -> String {
+pub(super) fn hash_of(questions: &[Question]) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut add = |text: &str| {
         hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::request::{RolloutOptions, words};
+use super::request::{ToolOptions, words};
 use super::world::World;
 use crate::diag::list_some;
 use crate::model::Json;
@@ -36,12 +36,12 @@ impl Toolset {
     /// written.
     pub(super) fn open(
         session: &Session,
-        options: &RolloutOptions,
+        options: &ToolOptions<'_>,
+        recorder: Option<Arc<Recorder>>,
     ) -> Result<Toolset, SessionError> {
         let mistake = |message: String| SessionError::mistake("tools", message);
-        let recorder = options.policy.recorder(session)?;
-        let form = options.protocol.action_form;
-        if let Some(world) = World::of(&options.world)? {
+        let form = options.form;
+        if let Some(world) = World::of(options.world)? {
             if !(options.corpora.is_empty() && options.tools.is_empty()) {
                 return Err(mistake("the world has its own tools: drop 'corpora', 'tools'".into()));
             }
@@ -49,14 +49,14 @@ impl Toolset {
             return Ok(Toolset { tools, world: Some(world), recorder, offered: None, tags, form });
         }
         let mut corpora = Vec::new();
-        for name in words(&options.corpora) {
+        for name in words(options.corpora) {
             corpora.push(session.open_corpus(&name)?);
         }
         if options.k == 0 {
             return Err(mistake("k = 0: a search returns one document at least".to_owned()));
         }
         let all = corpus_tools(&corpora, options.k).map_err(|e| mistake(e.to_string()))?;
-        let wanted = words(&options.tools);
+        let wanted = words(options.tools);
         let mut tools = Toolbox::new();
         for name in wanted.iter().filter(|name| *name != "none") {
             if all.get(name).is_none() {
@@ -106,6 +106,11 @@ impl Toolset {
                 RecordedTool::new(tool.clone(), recorder.clone()).play(&value, cancelled)?.output
             }
         })
+    }
+
+    /// Returns the names of the tools, but of those of a world.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.tools.specs().map(|spec| spec.name.as_str()).collect()
     }
 
     /// Returns what the tools say about themselves, for the record of a run.

@@ -1,12 +1,14 @@
 //! The small world of a study as questions, tools and judge, without a file in between.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use crate::model::{Json, Judge, JudgeKind, Message};
 use crate::rollout::judge::Verdict;
 use crate::rollout::{CallForm, Question};
 use crate::session::error::SessionError;
-use crate::synth::{JudgeNoise, Split, StudyOptions, StudyWorld, WorldJudge};
+use crate::synth::{JudgeNoise, Split, StudyOptions, StudyQuestion, StudyWorld, WorldJudge};
 use crate::tools::ToolOutput;
 
 /// A world, and what it was asked for with.
@@ -37,19 +39,29 @@ impl World {
             return Err(SessionError::mistake("world", message));
         };
         let of_split = self.study.questions().iter().filter(|question| question.split == split);
-        Ok(of_split
-            .map(|question| Question {
-                id: question.id.clone(),
-                text: question.question.clone(),
-                gold: vec![question.answer.clone()],
-                split: Some(split.as_str().to_owned()),
-                meta: Some(Json::of(&json!({
-                    "hops": question.hops(),
-                    "type": question.kind.as_str(),
-                }))),
-                prompt: self.study.prompt(question),
-            })
-            .collect())
+        Ok(of_split.map(|question| self.asked(question)).collect())
+    }
+
+    /// Returns the world's questions of these identifiers, in their order; `Err`: the first that it
+    /// does not have.
+    pub(super) fn known<'q>(&self, ids: &[&'q str]) -> Result<Vec<Question>, &'q str> {
+        let all = self.study.questions().iter().map(|question| (question.id.as_str(), question));
+        let all: HashMap<&str, &StudyQuestion> = all.collect();
+        ids.iter().map(|id| Ok(self.asked(all.get(id).ok_or(*id)?))).collect()
+    }
+
+    fn asked(&self, question: &StudyQuestion) -> Question {
+        Question {
+            id: question.id.clone(),
+            text: question.question.clone(),
+            gold: vec![question.answer.clone()],
+            split: Some(question.split.as_str().to_owned()),
+            meta: Some(Json::of(&json!({
+                "hops": question.hops(),
+                "type": question.kind.as_str(),
+            }))),
+            prompt: self.study.prompt(question),
+        }
     }
 
     /// Returns the names of all tools.

@@ -330,11 +330,9 @@ impl StudyConfig {
         refuse("evaluate", &self.evaluate, &QUESTIONS)?;
         refuse("evaluate", &self.evaluate, &["model"])?;
         for (name, options) in &self.objectives {
-            refuse(
-                &format!("objectives.{name}"),
-                options,
-                &["model", "seed", "resume", "action_form"],
-            )?;
+            let key = format!("objectives.{name}");
+            let own = ["model", "seed", "resume", "world", "corpora", "tools", "action_form"];
+            refuse(&key, options, &own)?;
         }
         for (name, set) in self.questions.iter().flat_map(|sets| &sets.test) {
             if let TestSet::Options(options) = set {

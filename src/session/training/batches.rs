@@ -17,14 +17,15 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::examples::{examples, held_out, saved};
+use super::examples::saved;
+use super::material::Material;
 use super::model::load;
 use super::request::RunConfig;
-use super::runs::{ready, training_run};
+use super::runs::training_run;
 use crate::exchange::create;
 use crate::session::error::SessionError;
 use crate::session::statement::Session;
-use crate::train::{Prepared, cut_by_tokens};
+use crate::train::{Objective, Prepared, cut_by_tokens};
 
 /// Writes the tokens of a run to `path`, compressed as its name says; returns the number of forward
 /// passes.
@@ -39,9 +40,13 @@ pub fn export_batches(session: &Session, run: &str, path: &Path) -> Result<u64, 
     let rows: Vec<_> = store.dataset_rows(&dataset)?.iter().map(saved).collect();
     let view = session.database().view();
     let model = load(session, &mut config)?;
-    let examples = examples(&view, &rows)?;
-    let held_out = held_out(session, &view, &config, &examples)?;
-    let ready = ready(session, &model, &config, &examples, &held_out)?;
+    if config.options.objective == Objective::Grpo {
+        let message = format!(
+            "run '{run}' plays what it is trained on: there are no tokens before it is made again"
+        );
+        return Err(SessionError::mistake("run", message));
+    }
+    let Material { ready, .. } = Material::of(session, &view, &model, &config, &rows)?;
     let adapter = match model.decoder.lora() {
         None => Value::Null,
         Some(_) => {

@@ -100,7 +100,9 @@ fn data(dataset: &DatasetRecord, config: &RunConfig) -> Vec<String> {
 /// Returns the ends of the metrics that a card shows.
 fn ends(store: &Store, run: &str) -> Result<Ends, SessionError> {
     let is_shown = |name: &str| {
-        ["loss", "nll"].contains(&name) || name.starts_with("eval_") || name.starts_with("rewards/")
+        ["loss", "nll", "reward"].contains(&name)
+            || name.starts_with("eval_")
+            || name.starts_with("rewards/")
     };
     let mut ends = Ends::new();
     store.scan_metrics(|of, step, name, value| {

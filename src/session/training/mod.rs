@@ -10,6 +10,8 @@
 //!   4  runs        record 'first' is stored; the recorder makes metrics of events; checkpoints
 //!                  go to DB/runs/first/checkpoint-N, each with a model card at the end
 //! ```
+//! Objective 'swirl' samples and judges actions at the rows' states (`online`), 'grpo' asks the rows'
+//! questions anew and plays whole episodes (`session::rollouts::played`); `material` knows which.
 //! Going on after a kill starts at 3: the run record and the dataset say everything.
 //!
 //! Beside it: what else is done with models and runs. `scoring` writes log-probabilities of a
@@ -22,6 +24,7 @@ mod card;
 mod difference;
 mod examples;
 mod journal;
+mod material;
 mod merging;
 mod model;
 mod online;
@@ -39,6 +42,6 @@ pub use sampling::{SampleOptions, SampleReport, sample};
 
 pub(super) use difference::diff;
 pub(super) use model::{identity, load_frozen, weights_of};
-pub(super) use request::{check_options, option_names};
+pub(super) use request::{check_options, episode_option_names, option_names};
 pub(super) use runs::{explain, free_name, resume, train};
 pub(super) use scoring::score;

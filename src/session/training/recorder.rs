@@ -116,7 +116,8 @@ impl Recorder<'_, '_> {
                     samples.iter().map(|sample| drawn(sample, *epoch, *step, self.n)).collect();
                 store.put_samples(self.run, &all, Durability::Later)?;
             }
-            Event::Checkpoint { .. } | Event::Finished(_) => {}
+            // What is played is not stored: it follows from weights and seed.
+            Event::Episodes { .. } | Event::Checkpoint { .. } | Event::Finished(_) => {}
         }
         Ok(())
     }

@@ -9,16 +9,21 @@ use crate::query::syntax::{Literal, Name, WithOption};
 use crate::rollout::CallForm;
 use crate::session::error::SessionError;
 use crate::session::options;
-use crate::session::rollouts::JudgeOptions;
+use crate::session::rollouts::{EpisodeOptions, JudgeOptions};
 use crate::session::statement::mistake;
 use crate::train::{ConfigError, Objective, OptionValue, TrainConfig};
 
 /// Options of TRAIN beside the trainer's.
-const OWN_OPTIONS: [&str; 7] =
-    ["model", "reward", "eval_dataset", "device", "resume", "judge", "action_form"];
+const OWN_OPTIONS: [&str; 6] = ["model", "reward", "eval_dataset", "device", "resume", "judge"];
+
+/// The one option of episodes that sampled actions take too.
+const ACTION_FORM: &str = "action_form";
 
 /// What the options of the judge of sampled actions begin with.
 const JUDGE_OPTIONS: &str = "judge.";
+
+/// The judge of answers where the options name none.
+const OUTCOME_JUDGE: &str = "exact_match";
 
 const NEEDS_REWARD: &str =
     "this objective needs reward = '<SQL expression>', such as reward = 'process - 0.5'";
@@ -26,7 +31,12 @@ const NEEDS_REWARD: &str =
 /// Returns the names of all options of TRAIN.
 pub(in crate::session) fn option_names() -> Vec<String> {
     let own = OWN_OPTIONS.iter().map(|name| (*name).to_owned());
-    own.chain(TrainConfig::option_names()).collect()
+    own.chain(TrainConfig::option_names()).chain(episode_option_names()).collect()
+}
+
+/// Returns the names of the options that say how episodes go.
+pub(in crate::session) fn episode_option_names() -> Vec<String> {
+    options::names(&EpisodeOptions::default())
 }
 
 /// What a run needs to be made again: stored with it as JSON.
@@ -49,6 +59,9 @@ pub(super) struct RunConfig {
     /// How a sampled action calls a tool, for an objective that samples; native calls, if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) action_form: Option<CallForm>,
+    /// Tools and rules of episodes, for an objective that plays them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) episodes: Option<EpisodeOptions>,
     pub(super) options: TrainConfig,
     /// What the run depends on beside these: hashes, versions, threads.
     #[serde(default)]
@@ -115,13 +128,13 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
     let reward = own_text("reward")?;
     let eval_dataset = own_text("eval_dataset")?;
     let device = own_text("device")?;
-    let action_form = match own_text("action_form")?.as_deref() {
+    let action_form = match own_text(ACTION_FORM)?.as_deref() {
         None => None,
         Some("calls") => Some(CallForm::Calls),
         Some("tags") => Some(CallForm::Tags),
         Some(other) => {
             let message = format!("option 'action_form' is '{other}'; expected 'calls' or 'tags'");
-            return Err(fail(message, at("action_form")));
+            return Err(fail(message, at(ACTION_FORM)));
         }
     };
     let options_of_trainer = of_trainer(options).map_err(|error| match &error {
@@ -138,26 +151,11 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
         ConfigError::Combination(_) => fail(error.to_string(), None),
     })?;
     let objective = options_of_trainer.objective;
-    let judge = judge(options, text)?;
+    let judge = judge(options, text, objective)?;
     check_judge(judge.is_some(), resume, objective).map_err(|(text, name)| fail(text, at(name)))?;
-    if action_form.is_some() && objective != Objective::Swirl {
-        let message = format!(
-            "option 'action_form' has no effect on objective '{}': drop it",
-            objective.name()
-        );
-        return Err(fail(message, at("action_form")));
-    }
-    let uses_reward = !matches!(objective, Objective::Sft | Objective::Dpo | Objective::Swirl);
-    if uses_reward && reward.is_none() && !resume {
-        return Err(fail(NEEDS_REWARD.to_owned(), at("objective")));
-    }
-    if !uses_reward && reward.is_some() {
-        let name = objective.name();
-        let message = format!(
-            "option 'reward' has no effect on objective '{name}': drop it, or set objective"
-        );
-        return Err(fail(message, at("reward")));
-    }
+    let episodes = episodes(options, text, objective)?;
+    check_reward(reward.is_some(), resume, objective)
+        .map_err(|(text, name)| fail(text, at(name)))?;
     let model = match model {
         Some(model) => PathBuf::from(model),
         None if resume => PathBuf::new(),
@@ -175,11 +173,33 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
         eval_dataset,
         device,
         judge,
-        action_form,
+        action_form: action_form.filter(|_| objective == Objective::Swirl),
+        episodes,
         options: options_of_trainer,
         pinned: serde_json::Value::Null,
     };
     Ok(Request { config, resume })
+}
+
+/// Checks that an objective has a reward if it takes one, and none if it does not; an error comes
+/// with the option that it speaks of.
+fn check_reward(
+    is_given: bool,
+    resumes: bool,
+    objective: Objective,
+) -> Result<(), (String, &'static str)> {
+    let has_own = [Objective::Sft, Objective::Dpo, Objective::Swirl, Objective::Grpo];
+    match (has_own.contains(&objective), is_given) {
+        (false, false) if !resumes => Err((NEEDS_REWARD.to_owned(), "objective")),
+        (true, true) => {
+            let name = objective.name();
+            let message = format!(
+                "option 'reward' has no effect on objective '{name}': drop it, or set objective"
+            );
+            Err((message, "reward"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks that an objective has a judge if it samples, and none if it does not; an error comes with
@@ -195,7 +215,7 @@ fn check_judge(
                            choice, calculation, or exact_match for answers alone";
             Err((message.to_owned(), "objective"))
         }
-        Objective::Swirl => Ok(()),
+        Objective::Swirl | Objective::Grpo => Ok(()),
         other if is_given => {
             let name = other.name();
             let message = format!("option 'judge' has no effect on objective '{name}': drop it");
@@ -205,23 +225,62 @@ fn check_judge(
     }
 }
 
-/// Reads `judge = ...` and `judge.<option> = ...`, as JUDGE has them.
-fn judge(options: &[WithOption], text: &str) -> Result<Option<JudgeOptions>, SessionError> {
+/// Reads `judge = ...` and `judge.<option> = ...`, as JUDGE has them; `None` where there is none.
+fn judge(
+    options: &[WithOption],
+    text: &str,
+    objective: Objective,
+) -> Result<Option<JudgeOptions>, SessionError> {
     let of_judge = |option: &WithOption| {
         let name = option.name.text.strip_prefix(JUDGE_OPTIONS).map(str::to_owned);
         let name = name.or_else(|| (option.name.text == "judge").then(|| "judge".to_owned()))?;
         Some(WithOption { name: Name { text: name, ..option.name.clone() }, ..option.clone() })
     };
     let given: Vec<WithOption> = options.iter().filter_map(of_judge).collect();
-    match given.is_empty() {
-        true => Ok(None),
-        false => options::read(&JudgeOptions::default(), &given, text).map(Some),
+    let defaults = match objective {
+        Objective::Grpo => JudgeOptions::of(OUTCOME_JUDGE),
+        _ if given.is_empty() => return Ok(None),
+        _ => JudgeOptions::default(),
+    };
+    options::read(&defaults, &given, text).map(Some)
+}
+
+/// Reads the options that say how episodes go, as GENERATE has them; `None` for an objective that
+/// plays none.
+///
+/// # Errors
+/// A value that its option does not take; one of them for an objective that plays no episode.
+fn episodes(
+    options: &[WithOption],
+    text: &str,
+    objective: Objective,
+) -> Result<Option<EpisodeOptions>, SessionError> {
+    let names = episode_option_names();
+    let is_own = |name: &str| name == ACTION_FORM && objective == Objective::Swirl;
+    let is_of_episodes = |name: &String| names.contains(name) && !is_own(name);
+    let given = options.iter().filter(|option| is_of_episodes(&option.name.text));
+    let given: Vec<WithOption> = given.cloned().collect();
+    if objective == Objective::Grpo {
+        return options::read(&EpisodeOptions::default(), &given, text).map(Some);
     }
+    let Some(first) = given.first() else { return Ok(None) };
+    let (option, name) = (&first.name.text, objective.name());
+    let message = format!(
+        "option '{option}' has no effect on objective '{name}', which plays no episodes: drop it, \
+         or set objective = 'grpo'"
+    );
+    let diagnostic = Diagnostic::new("train-option", message);
+    Err(mistake(diagnostic.at(first.name.span.to(first.span)), text))
 }
 
 /// Reads the options that are the trainer's.
 fn of_trainer(options: &[WithOption]) -> Result<TrainConfig, ConfigError> {
-    let is_own = |name: &str| OWN_OPTIONS.contains(&name) || name.starts_with(JUDGE_OPTIONS);
+    let episodes = episode_option_names();
+    let is_own = |name: &str| {
+        OWN_OPTIONS.contains(&name)
+            || name.starts_with(JUDGE_OPTIONS)
+            || episodes.iter().any(|known| known == name)
+    };
     let others = options.iter().filter(|o| !is_own(&o.name.text));
     let others: Vec<(String, OptionValue)> =
         others.map(|o| (o.name.text.clone(), option_value(&o.value))).collect();

@@ -6,10 +6,11 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::card;
-use super::examples::{Stored, examples, held_out, saved};
+use super::examples::saved;
 use super::journal::Journal;
+use super::material::{Live, Material};
 use super::model::{identity, load, pinned};
-use super::online::{RolloutForm, SLOTS, StoredStates, check_form_of};
+use super::online::{RolloutForm, SLOTS};
 use super::recorder::Recorder;
 use super::request::{RunConfig, request};
 use crate::codec::{RunRecord, RunStatus};
@@ -19,16 +20,16 @@ use crate::lm::LoadedModel;
 use crate::query::Scope;
 use crate::query::parameters::with_values;
 use crate::query::syntax::{QueryStatement, Statement, WithOption};
-use crate::rollout::Protocol;
-use crate::session::describe::{token_listing, train_plan};
+use crate::rollout::{CallForm, Protocol};
+use crate::session::describe::{episode_plan, token_listing, train_plan};
 use crate::session::error::SessionError;
 use crate::session::host::now_micros;
 use crate::session::select::{Selection, select};
 use crate::session::statement::{Session, Sink, draft, mistake};
 use crate::store::Store;
 use crate::train::{
-    Event, Example, Objective, Online, Outcome, Preparation, Prepared, Run, TrainPlan,
-    train as run_training, train_online,
+    Event, Objective, Observer, Online, Outcome, Run, TrainPlan, train as run_training,
+    train_episodes, train_online,
 };
 
 /// What a training run did.
@@ -89,18 +90,14 @@ pub(in crate::session) fn train(
     let text = with_values(&statement.text, scope.parameters);
     let draft = draft(&run, &text, query, &selection, false);
     // Everything that can be refused is refused before anything is stored.
-    let examples = examples(scope.view, &selection.rows)?;
-    check_form_of(scope.view, &config, &examples)?;
-    let held_out = held_out(session, scope.view, &config, &examples)?;
-    let ready = ready(session, &model, &config, &examples, &held_out)?;
-    let mut judge = StoredStates::of(session, &config)?;
+    let material = Material::of(session, scope.view, &model, &config, &selection.rows)?;
     config.pinned = pinned(&model);
     drop_orphan(store, &run, &text)?;
     session.database().save_dataset(scope.view, draft, &selection.rows)?;
     let record = begun(&run, &run, &config, &statement.text)?;
     store.put_run(&record)?;
-    let start = Start { record, resume: false, judge: judge.as_mut() };
-    let mut summary = carry_out(session, &config, &model, &ready, start, sink)?;
+    let start = Start { record, resume: false, material };
+    let mut summary = carry_out(session, &config, &model, start, sink)?;
     summary.without_reward = selection.without_reward;
     Ok(summary)
 }
@@ -150,14 +147,11 @@ pub(super) fn repeat(
     let store = session.database().store();
     let view = session.database().view();
     let rows: Vec<NewRow> = store.dataset_rows(dataset)?.iter().map(saved).collect();
-    let examples = examples(&view, &rows)?;
-    let held_out = held_out(session, &view, &config, &examples)?;
-    let ready = ready(session, model, &config, &examples, &held_out)?;
-    let mut judge = StoredStates::of(session, &config)?;
+    let material = Material::of(session, &view, model, &config, &rows)?;
     config.pinned = pinned(model);
     let record = begun(name, dataset, &config, statement)?;
-    let start = Start { record, resume: false, judge: judge.as_mut() };
-    let summary = carry_out(session, &config, model, &ready, start, sink)?;
+    let start = Start { record, resume: false, material };
+    let summary = carry_out(session, &config, model, start, sink)?;
     Ok((summary, config))
 }
 
@@ -174,12 +168,9 @@ pub(in crate::session) fn resume(
     let rows: Vec<NewRow> = store.dataset_rows(&dataset)?.iter().map(saved).collect();
     let view = session.database().view();
     let model = load(session, &mut config)?;
-    let examples = examples(&view, &rows)?;
-    let held_out = held_out(session, &view, &config, &examples)?;
-    let ready = ready(session, &model, &config, &examples, &held_out)?;
-    let mut judge = StoredStates::of(session, &config)?;
-    let start = Start { record, resume: true, judge: judge.as_mut() };
-    carry_out(session, &config, &model, &ready, start, sink)
+    let material = Material::of(session, &view, &model, &config, &rows)?;
+    let start = Start { record, resume: true, material };
+    carry_out(session, &config, &model, start, sink)
 }
 
 /// Returns the training run of a name.
@@ -254,10 +245,12 @@ pub(in crate::session) fn explain(
     let mut config = request(options, scope.text)?.config;
     let model = load(session, &mut config)?;
     let selection = selected(session, scope, query, &config)?;
-    let examples = examples(scope.view, &selection.rows)?;
-    let held_out = held_out(session, scope.view, &config, &examples)?;
-    let ready = ready(session, &model, &config, &examples, &held_out)?;
+    let rows = &selection.rows;
+    let Material { ready, live } = Material::of(session, scope.view, &model, &config, rows)?;
     let mut text = train_plan(&ready.plan, selection.without_reward);
+    if let Live::Episodes(episodes) = &live {
+        text.push_str(&episode_plan(&config.options, &episodes.described()));
+    }
     let first = ready.sequences.first().and_then(|s| s.actions.first());
     if let (Some(span), Some(tokenizer)) = (first, &model.tokenizer) {
         let lines = ready.listing(tokenizer, span.row.key, span.row.step).unwrap_or_default();
@@ -266,39 +259,16 @@ pub(in crate::session) fn explain(
     Ok(text)
 }
 
-/// Returns a run before its first step.
-pub(super) fn ready(
-    session: &Session,
-    model: &LoadedModel,
-    config: &RunConfig,
-    examples: &[Example],
-    held_out: &[(String, Vec<Example>)],
-) -> Result<Prepared, SessionError> {
-    let Some(tokenizer) = &model.tokenizer else {
-        return Err(SessionError::mistake("model", "the model has no tokenizer"));
-    };
-    let view = session.database().view();
-    let preparation = Preparation {
-        decoder: &model.decoder,
-        tokenizer,
-        chat_template: model.chat_template.as_deref(),
-        config: &config.options,
-        source: &Stored(&view),
-    };
-    Ok(preparation.run(examples, held_out)?)
-}
-
 /// Returns the folder of a run.
 pub(super) fn directory(store: &Store, run: &str) -> PathBuf {
     store.path().join("runs").join(folder_of(run))
 }
 
 /// How a run begins.
-struct Start<'a, 'b> {
+struct Start<'a> {
     record: RunRecord,
     resume: bool,
-    /// Who judges, for an objective that samples.
-    judge: Option<&'a mut StoredStates<'b>>,
+    material: Material<'a>,
 }
 
 /// Runs the training, stores its metrics and what became of it.
@@ -306,11 +276,10 @@ fn carry_out(
     session: &Session,
     config: &RunConfig,
     model: &LoadedModel,
-    ready: &Prepared,
-    start: Start<'_, '_>,
+    start: Start<'_>,
     sink: &mut dyn Sink,
 ) -> Result<TrainSummary, SessionError> {
-    let Start { mut record, resume, judge } = start;
+    let Start { mut record, resume, material: Material { ready, mut live } } = start;
     let store = session.database().store();
     let directory = directory(store, &record.id);
     let Some(tokenizer) = &model.tokenizer else {
@@ -326,26 +295,18 @@ fn carry_out(
         tokenizer,
         chat_template: model.chat_template.as_deref(),
         model_identity: &identity(model),
-        prepared: ready,
+        prepared: &ready,
         config: &config.options,
         directory: &directory,
         resume: resume && has_checkpoint(&directory),
         clock: &|| began.elapsed(),
     };
     let mut take = |event: &Event| recorder.take(event);
-    let trained = match judge {
-        None => run_training(&run, &mut take),
-        Some(judge) => {
-            let action_form = config.action_form.unwrap_or_default();
-            let protocol = Protocol { action_form, ..Protocol::default() };
-            let form = RolloutForm { renderer: &ready.renderer, protocol };
-            let online = Online { judge, form: &form, slots: SLOTS };
-            train_online(&run, online, &mut take)
-        }
-    };
+    let form = config.action_form.unwrap_or_default();
+    let trained = trained(session, model, &run, &mut live, form, &mut take);
     let Recorder { losses, evaluations, failed, .. } = recorder;
     record.ended_at = Some(now_micros());
-    let trained = failed.map_or_else(|| trained.map_err(SessionError::from), Err);
+    let trained = failed.map_or(trained, Err);
     let outcome = trained.inspect_err(|error| {
         record.status = RunStatus::Failed;
         record.error = Some(error.to_string());
@@ -366,12 +327,37 @@ fn carry_out(
         run: record.id,
         dataset: record.dataset.unwrap_or_default(),
         complete: outcome.complete,
-        plan: ready.plan.clone(),
+        plan: ready.plan,
         steps: outcome.steps,
         losses,
         evaluations: evaluations.into_iter().map(|(name, (a, b))| (name, a, b)).collect(),
         without_reward: 0,
         checkpoint: outcome.checkpoint,
+    })
+}
+
+/// Trains, with whom the objective needs.
+fn trained(
+    session: &Session,
+    model: &LoadedModel,
+    run: &Run<'_>,
+    live: &mut Live<'_>,
+    action_form: CallForm,
+    observer: &mut (dyn Observer + Send),
+) -> Result<Outcome, SessionError> {
+    Ok(match live {
+        Live::Nobody => run_training(run, observer)?,
+        Live::Judge(judge) => {
+            let renderer = &run.prepared.renderer;
+            let protocol = Protocol { action_form, ..Protocol::default() };
+            let form = RolloutForm { renderer, protocol };
+            let online = Online { judge: judge.as_mut(), form: &form, slots: SLOTS };
+            train_online(run, online, observer)?
+        }
+        Live::Episodes(episodes) => {
+            let mut player = episodes.player(session, model, run.config)?;
+            train_episodes(run, &mut player, observer)?
+        }
     })
 }
 

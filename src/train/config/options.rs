@@ -21,6 +21,10 @@ pub enum Objective {
     /// The expected value of actions that are sampled at the chosen states while training and
     /// judged, never executed: step-wise reinforcement learning, on policy.
     Swirl,
+    /// The expected value of the final answers of whole trajectories that are played while
+    /// training, tools included, compared within groups of one question: trajectory-level
+    /// reinforcement learning, on policy (Shao et al. 2024).
+    Grpo,
 }
 
 impl Objective {
@@ -33,6 +37,7 @@ impl Objective {
             Objective::Dpo => "dpo",
             Objective::Kto => "kto",
             Objective::Swirl => "swirl",
+            Objective::Grpo => "grpo",
         }
     }
 }
@@ -85,15 +90,16 @@ pub enum AdvEstimator {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScaleRewards {
-    /// The standard deviation of the rewards of the question. The default of `grpo`.
+    /// The standard deviation of the rewards of the question. The default of `grpo`, estimator and
+    /// objective.
     Group,
-    /// The standard deviation of all rewards of the run.
+    /// The standard deviation of all rewards of the run; of objective `grpo` all of a generation.
     Batch,
     /// Nothing. The default of `rloo`.
     None,
 }
 
-/// The loss of preferences and labels; TRL's names.
+/// The loss of preferences, labels and groups of trajectories; TRL's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossType {
@@ -111,6 +117,17 @@ pub enum LossType {
     Kto,
     /// `kto`: the same with the reference point zero (D'Oosterlinck et al. 2024). The default.
     ApoZeroUnpaired,
+    /// `grpo`: the mean over all action tokens of a generation (Yu et al. 2025). The default.
+    Dapo,
+    /// `grpo`: the mean over the action tokens of a trajectory, then over trajectories (Shao et al.
+    /// 2024).
+    Grpo,
+    /// `grpo`: the sum over the action tokens of a trajectory by `max_completion_length`, then the
+    /// mean over trajectories (Liu et al. 2025).
+    DrGrpo,
+    /// `grpo`: the mean over the tokens of a forward pass. A loss here does not depend on how a
+    /// step is cut into passes: refused.
+    Bnpo,
 }
 
 /// A divergence from the start policy; verl's names.

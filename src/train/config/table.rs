@@ -6,42 +6,48 @@ use super::error::ConfigError;
 use super::options::{LossType, Objective};
 use super::train_config::TrainConfig;
 
-use Objective::{Dpo, Kto, Ppo, Reinforce, Sft, Swirl};
+use Objective::{Dpo, Grpo, Kto, Ppo, Reinforce, Sft, Swirl};
 
 /// Options by the objectives that they have an effect on. Each is absent unless it is asked for.
-const TAKEN_BY: [(&str, &[Objective]); 22] = [
+const TAKEN_BY: [(&str, &[Objective]); 24] = [
     ("assistant_only_loss", &[Sft]),
     ("loss_agg_mode", &[Sft, Reinforce, Ppo]),
     ("baseline", &[Reinforce, Swirl]),
     ("adv_estimator", &[Ppo]),
-    ("scale_rewards", &[Ppo]),
+    ("scale_rewards", &[Ppo, Grpo]),
     ("kl_loss_coef", &[Reinforce, Ppo, Swirl]),
-    ("kl_loss_type", &[Reinforce, Ppo, Swirl]),
-    ("epsilon", &[Reinforce, Ppo]),
-    ("epsilon_high", &[Reinforce, Ppo]),
+    ("kl_loss_type", &[Reinforce, Ppo, Swirl, Grpo]),
+    ("epsilon", &[Reinforce, Ppo, Grpo]),
+    ("epsilon_high", &[Reinforce, Ppo, Grpo]),
     ("clip_ratio_c", &[Ppo]),
-    ("beta", &[Dpo, Kto, Swirl]),
-    ("loss_type", &[Dpo, Kto]),
+    ("beta", &[Dpo, Kto, Swirl, Grpo]),
+    ("loss_type", &[Dpo, Kto, Grpo]),
     ("label_smoothing", &[Dpo]),
     ("precompute_ref_log_probs", &[Dpo, Kto]),
     ("desirable_weight", &[Kto]),
     ("undesirable_weight", &[Kto]),
-    ("num_generations", &[Swirl]),
-    ("max_completion_length", &[Swirl]),
-    ("temperature", &[Swirl]),
-    ("top_p", &[Swirl]),
-    ("malformed_reward", &[Swirl]),
-    ("max_judge_failures", &[Swirl]),
+    ("num_generations", &[Swirl, Grpo]),
+    ("max_completion_length", &[Swirl, Grpo]),
+    ("temperature", &[Swirl, Grpo]),
+    ("top_p", &[Swirl, Grpo]),
+    ("malformed_reward", &[Swirl, Grpo]),
+    ("max_judge_failures", &[Swirl, Grpo]),
+    ("train_batch_size", &[Grpo]),
+    ("num_iterations", &[Grpo]),
 ];
 
 /// Losses by the objective that they belong to.
-const LOSSES: [(LossType, Objective); 6] = [
+const LOSSES: [(LossType, Objective); 10] = [
     (LossType::Sigmoid, Dpo),
     (LossType::Robust, Dpo),
     (LossType::Ipo, Dpo),
     (LossType::Hinge, Dpo),
     (LossType::Kto, Kto),
     (LossType::ApoZeroUnpaired, Kto),
+    (LossType::Dapo, Grpo),
+    (LossType::Grpo, Grpo),
+    (LossType::DrGrpo, Grpo),
+    (LossType::Bnpo, Grpo),
 ];
 
 /// Checks that every option given has an effect on the objective.

@@ -41,7 +41,7 @@ pub struct TrainConfig {
     /// Optimiser steps in all, whatever `num_train_epochs` says.
     pub max_steps: Option<u64>,
     /// Tokens of one optimiser step: sequences are added while they fit, at least one. For `swirl`
-    /// the tokens of states; those of samples come on top.
+    /// the tokens of states; those of samples come on top. `grpo` goes by `train_batch_size`.
     pub tokens_per_step: u64,
     /// Tokens of one forward pass, by which memory is bounded; steps accumulate several.
     pub tokens_per_batch: u64,
@@ -81,28 +81,30 @@ pub struct TrainConfig {
     pub baseline: Option<Baseline>,
     /// `ppo`: how rewards become advantages; `None`: grpo.
     pub adv_estimator: Option<AdvEstimator>,
-    /// `ppo`: what advantages are divided by; `None`: as the estimator has it.
+    /// `ppo`, `grpo`: what advantages are divided by; `None`: as the estimator has it, group for
+    /// `grpo`.
     pub scale_rewards: Option<ScaleRewards>,
     /// `reinforce`, `ppo`, `swirl`: the weight in the loss of the divergence from the start policy;
     /// `None`: 0.
     pub kl_loss_coef: Option<f64>,
-    /// `reinforce`, `ppo`, `swirl`: which divergence that is; `None`: k2.
+    /// `reinforce`, `ppo`, `swirl`: which divergence that is; `None`: k2. `grpo`: which one `beta`
+    /// weighs, k2 or k3; `None`: k3.
     pub kl_loss_type: Option<KlType>,
     /// `reinforce`, `ppo`: how far the ratio to the start policy may fall, and rise, before a
-    /// token's loss stops moving; verl's `clip_ratio` and `clip_ratio_low`. `None`: no clipping for
-    /// `reinforce`, 0.2 for `ppo`.
+    /// token's loss stops moving; verl's `clip_ratio` and `clip_ratio_low`. `grpo`: the same of the
+    /// ratio to the policy that played. `None`: no clipping for `reinforce`, 0.2 for the others.
     #[serde(alias = "clip_ratio", alias = "clip_ratio_low")]
     pub epsilon: Option<f64>,
-    /// `reinforce`, `ppo`: how far it may rise; verl's `clip_ratio_high`. `None`: `epsilon`.
+    /// `reinforce`, `ppo`, `grpo`: how far it may rise; verl's `clip_ratio_high`. `None`: `epsilon`.
     #[serde(alias = "clip_ratio_high")]
     pub epsilon_high: Option<f64>,
     /// `ppo`: with an advantage below zero no ratio counts for more than this; `None`: 3.
     pub clip_ratio_c: Option<f64>,
     /// `dpo`, `kto`: the scale of log-ratios; `None`: 0.1. `swirl`: the weight of the divergence
-    /// from
-    /// the start policy within the reward; `None`: 0.05.
+    /// from the start policy within the reward; `None`: 0.05. `grpo`: its weight in the loss;
+    /// `None`: 0.
     pub beta: Option<f64>,
-    /// `dpo`, `kto`: which loss; `None`: sigmoid and apo_zero_unpaired.
+    /// `dpo`, `kto`, `grpo`: which loss; `None`: sigmoid, apo_zero_unpaired and dapo.
     pub loss_type: Option<LossType>,
     /// `dpo`: the part of preferences taken to be the wrong way round; `None`: 0.
     pub label_smoothing: Option<f64>,
@@ -113,19 +115,27 @@ pub struct TrainConfig {
     pub desirable_weight: Option<f64>,
     /// `kto`: the weight of actions labelled 0; `None`: 1.
     pub undesirable_weight: Option<f64>,
-    /// `swirl`: the samples of each state; `None`: 4.
+    /// `swirl`: the samples of each state; `None`: 4. `grpo`: the trajectories of each question;
+    /// `None`: 8.
     pub num_generations: Option<u64>,
-    /// `swirl`: a sample is cut after this many tokens; `None`: 256.
+    /// `swirl`, `grpo`: a sampled action is cut after this many tokens; `None`: 256.
     pub max_completion_length: Option<u64>,
-    /// `swirl`: the temperature that samples are drawn at; `None`: 1, the policy that is trained.
+    /// `swirl`, `grpo`: the temperature that actions are drawn at; `None`: 1, the policy that is
+    /// trained.
     pub temperature: Option<f64>,
-    /// `swirl`: samples are drawn from the most probable tokens that have this much probability
-    /// together; `None`: 1, all of them.
+    /// `swirl`, `grpo`: actions are drawn from the most probable tokens that have this much
+    /// probability together; `None`: 1, all of them.
     pub top_p: Option<f64>,
-    /// `swirl`: the reward of a sample that is no action, which is not judged; `None`: 0.
+    /// `swirl`: the reward of a sample that is no action, which is not judged; `grpo`: that of a
+    /// trajectory without an answer. `None`: 0.
     pub malformed_reward: Option<f64>,
-    /// `swirl`: the part of a step's verdicts that may fail before the run stops; `None`: 0.05.
+    /// `swirl`, `grpo`: the part of a step's verdicts that may fail before the run stops; `None`:
+    /// 0.05.
     pub max_judge_failures: Option<f64>,
+    /// `grpo`: the questions that trajectories are played of at a time; verl's name. `None`: 8.
+    pub train_batch_size: Option<u64>,
+    /// `grpo`: the optimiser steps that are made on what was played at a time; `None`: 1.
+    pub num_iterations: Option<u64>,
     /// Evaluations in a row without improvement after which the run ends; `None`: it does not.
     pub early_stopping_patience: Option<u64>,
     /// By how much the metric must improve to count for patience; `None`: 0.
@@ -199,6 +209,8 @@ impl Default for TrainConfig {
             top_p: None,
             malformed_reward: None,
             max_judge_failures: None,
+            train_batch_size: None,
+            num_iterations: None,
             early_stopping_patience: None,
             early_stopping_threshold: None,
             metric_for_best_model: None,
@@ -253,10 +265,11 @@ impl TrainConfig {
         self.beta.unwrap_or(0.1)
     }
 
-    /// Returns the loss of `dpo` or `kto`.
+    /// Returns the loss of `dpo`, `kto` or `grpo`.
     pub fn loss(&self) -> LossType {
         self.loss_type.unwrap_or(match self.objective {
             Objective::Kto => LossType::ApoZeroUnpaired,
+            Objective::Grpo => LossType::Dapo,
             _ => LossType::Sigmoid,
         })
     }
@@ -265,6 +278,7 @@ impl TrainConfig {
     pub fn scaling(&self) -> ScaleRewards {
         self.scale_rewards.unwrap_or(match (self.objective, self.adv_estimator) {
             (Objective::Ppo, None | Some(AdvEstimator::Grpo)) => ScaleRewards::Group,
+            (Objective::Grpo, _) => ScaleRewards::Group,
             _ => ScaleRewards::None,
         })
     }
@@ -272,8 +286,8 @@ impl TrainConfig {
     /// Whether the loss needs the log-probabilities under the start policy.
     pub fn needs_start_policy(&self) -> bool {
         match self.objective {
-            // The actions of `swirl` are not known before the first step.
-            Objective::Sft | Objective::Swirl => false,
+            // Actions that are sampled are not known before the first step.
+            Objective::Sft | Objective::Swirl | Objective::Grpo => false,
             Objective::Reinforce => self.kl() > 0.0 || self.epsilon.is_some(),
             Objective::Ppo | Objective::Dpo | Objective::Kto => true,
         }
@@ -283,6 +297,7 @@ impl TrainConfig {
     pub fn needs_start_model(&self) -> bool {
         match self.objective {
             Objective::Swirl => self.reward_divergence() > 0.0 || self.kl() > 0.0,
+            Objective::Grpo => self.group_divergence() > 0.0,
             _ => self.kl() > 0.0 && self.kl_loss_type == Some(KlType::Full),
         }
     }
@@ -290,6 +305,11 @@ impl TrainConfig {
     /// Returns what `swirl` subtracts from a reward for each unit of divergence.
     pub fn reward_divergence(&self) -> f64 {
         self.beta.unwrap_or(0.05)
+    }
+
+    /// Returns the weight of the divergence from the start policy in the loss of `grpo`.
+    pub fn group_divergence(&self) -> f64 {
+        self.beta.unwrap_or(0.0)
     }
 
     /// Returns what is subtracted from rewards.
@@ -300,9 +320,20 @@ impl TrainConfig {
         })
     }
 
-    /// Returns the samples of a state.
+    /// Returns the samples of a state, or the trajectories of a question.
     pub fn generations(&self) -> usize {
-        self.num_generations.map_or(4, |count| count as usize)
+        let default = if self.objective == Objective::Grpo { 8 } else { 4 };
+        self.num_generations.map_or(default, |count| count as usize)
+    }
+
+    /// Returns the questions that are played together.
+    pub fn questions_together(&self) -> usize {
+        self.train_batch_size.map_or(8, |count| count as usize)
+    }
+
+    /// Returns the optimiser steps that are made on what was sampled once.
+    pub fn iterations(&self) -> u64 {
+        self.num_iterations.unwrap_or(1)
     }
 
     /// Returns the tokens that a sample has at most.
@@ -319,7 +350,7 @@ impl TrainConfig {
         }
     }
 
-    /// Returns the reward of a sample that is no action.
+    /// Returns the reward of a sample that is no action, or of a trajectory without an answer.
     pub fn malformed(&self) -> f64 {
         self.malformed_reward.unwrap_or(0.0)
     }

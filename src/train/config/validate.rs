@@ -1,7 +1,9 @@
 //! Ranges, and options that cannot stand together.
 
 use super::error::ConfigError;
-use super::options::{AdvEstimator, Baseline, KlType, LossAggregation, LossType, Objective};
+use super::options::{
+    AdvEstimator, Baseline, BatchBy, KlType, LossAggregation, LossType, Objective, Truncation,
+};
 use super::table;
 use super::train_config::TrainConfig;
 
@@ -29,6 +31,7 @@ impl TrainConfig {
         table::check(self)?;
         self.validate_objective()?;
         self.validate_sampling()?;
+        self.validate_groups()?;
         self.validate_watching()
     }
 
@@ -46,10 +49,13 @@ impl TrainConfig {
                  back: use 'k2', 'k3' or 'full'",
             );
         }
-        if self.kl_loss_type.is_some() && self.kl() == 0.0 {
-            return refuse("kl_loss_type has no effect without kl_loss_coef above 0");
+        let is_grpo = self.objective == Objective::Grpo;
+        let weight = if is_grpo { self.group_divergence() } else { self.kl() };
+        if self.kl_loss_type.is_some() && weight == 0.0 {
+            let name = if is_grpo { "beta" } else { "kl_loss_coef" };
+            return refuse(&format!("kl_loss_type has no effect without {name} above 0"));
         }
-        let clips = self.objective == Objective::Ppo || self.epsilon.is_some();
+        let clips = is_grpo || self.objective == Objective::Ppo || self.epsilon.is_some();
         if self.epsilon_high.is_some() && !clips {
             return refuse("epsilon_high has no effect without epsilon: set both");
         }
@@ -116,6 +122,69 @@ impl TrainConfig {
         Ok(())
     }
 
+    /// Checks options that act on trajectories played while training.
+    fn validate_groups(&self) -> Result<(), ConfigError> {
+        if self.objective != Objective::Grpo {
+            return Ok(());
+        }
+        if self.loss_type == Some(LossType::Bnpo) {
+            return refuse(
+                "loss_type = 'bnpo' takes the mean over the tokens of each forward pass, and a \
+                 loss here does not depend on how a step is cut into passes: use 'dapo', the mean \
+                 over all tokens of the step",
+            );
+        }
+        if self.generations() < 2 {
+            return refuse(
+                "'grpo' compares the trajectories of a question: set num_generations to at least 2",
+            );
+        }
+        if self.kl_loss_type == Some(KlType::Full) {
+            return refuse(
+                "kl_loss_type = 'full' is for stored actions: 'grpo' takes 'k3' or 'k2'",
+            );
+        }
+        let clips = self.epsilon.is_some() || self.epsilon_high.is_some();
+        if clips && self.iterations() == 1 {
+            return refuse(
+                "epsilon and epsilon_high have no effect with num_iterations = 1: the policy that \
+                 is trained is the one that played, and the ratio is 1",
+            );
+        }
+        for (name, every) in [("save_steps", self.save_steps), ("eval_steps", self.eval_steps)] {
+            if every.is_some_and(|every| !every.is_multiple_of(self.iterations())) {
+                return refuse(&format!(
+                    "{name} has to be a multiple of num_iterations = {}: what was played is in no \
+                     checkpoint, so they are between generations",
+                    self.iterations()
+                ));
+            }
+        }
+        let plain = TrainConfig::default();
+        for (name, is_given, instead) in [
+            ("tokens_per_step", self.tokens_per_step != plain.tokens_per_step, "train_batch_size"),
+            ("max_length", self.max_length.is_some(), "max_completion_length"),
+            ("truncation", self.truncation != Truncation::Error, "max_completion_length"),
+            ("batch_by", self.batch_by != BatchBy::Trajectory, "train_batch_size"),
+        ] {
+            if is_given {
+                return refuse(&format!(
+                    "{name} is about stored trajectories, and 'grpo' plays its own: leave it out, \
+                     or set {instead}"
+                ));
+            }
+        }
+        if self.log_examples {
+            return refuse(
+                "log_examples scores stored actions, which 'grpo' does not train on: leave it out",
+            );
+        }
+        match self.bf16 {
+            true => refuse("bf16 needs a CUDA device, and 'grpo' samples on the CPU: leave it out"),
+            false => Ok(()),
+        }
+    }
+
     /// Checks the options about the best state of the model.
     fn validate_watching(&self) -> Result<(), ConfigError> {
         if self.early_stopping_threshold.is_some() && self.early_stopping_patience.is_none() {
@@ -176,13 +245,15 @@ impl TrainConfig {
         check("epsilon_high", self.epsilon_high.is_none_or(positive), "a number above 0")?;
         let above_one = |c: f64| c.is_finite() && c > 1.0;
         check("clip_ratio_c", self.clip_ratio_c.is_none_or(above_one), "a number above 1")?;
-        if self.objective == Objective::Swirl {
+        if matches!(self.objective, Objective::Swirl | Objective::Grpo) {
             check("beta", self.beta.is_none_or(least), "a number from 0 on")?;
         } else {
             check("beta", self.beta.is_none_or(positive), "a number above 0")?;
         }
         check("num_generations", some(self.num_generations), "a whole number above 0")?;
         check("max_completion_length", some(self.max_completion_length), "a whole number above 0")?;
+        check("train_batch_size", some(self.train_batch_size), "a whole number above 0")?;
+        check("num_iterations", some(self.num_iterations), "a whole number above 0")?;
         let warm = |t: f64| (1e-4..=1e4).contains(&t);
         check("temperature", self.temperature.is_none_or(warm), "a number from 0.0001 to 10000")?;
         let part = |p: Option<f64>| p.is_none_or(|p| (0.0..=1.0).contains(&p));

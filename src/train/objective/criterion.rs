@@ -39,9 +39,11 @@ impl Criterion {
     /// Returns the loss that the options ask for.
     pub fn new(config: &TrainConfig) -> Criterion {
         match config.objective {
-            Objective::Sft | Objective::Reinforce | Objective::Ppo | Objective::Swirl => {
-                Criterion::Policy(PolicyLoss::new(config))
-            }
+            Objective::Sft
+            | Objective::Reinforce
+            | Objective::Ppo
+            | Objective::Swirl
+            | Objective::Grpo => Criterion::Policy(PolicyLoss::new(config)),
             Objective::Dpo => Criterion::Preference(PreferenceLoss::new(config)),
             Objective::Kto => Criterion::Label(LabelLoss::new(config)),
         }

@@ -127,11 +127,11 @@ impl PolicyLoss {
             let now = f64::from(*now);
             // Without a start policy the difference is not looked at.
             let start = action.start.and_then(|s| s.get(index)).map_or(now, |s| f64::from(*s));
-            let (policy, by_policy, clipped) = self.policy(action.weight, now, start);
+            let (policy, by_policy, clipped) = surrogate(self.clip, action.weight, now, start);
             let exact = action.divergence.and_then(|d| d.get(index)).map(|d| f64::from(*d));
             let (divergence, by_estimate) = match exact {
                 Some(exact) => (exact, 0.0),
-                None => self.divergence(now - start),
+                None => estimated(self.kl_type, now - start),
             };
             sum.loss += scale * (policy + self.kl_coef * divergence);
             sum.derivatives.push((scale * (by_policy + self.kl_coef * by_estimate)) as f32);
@@ -143,32 +143,32 @@ impl PolicyLoss {
         }
         sum
     }
+}
 
-    /// Returns a token's policy loss, its derivative by the log-probability, and whether it is
-    /// clipped.
-    fn policy(&self, weight: f64, now: f64, start: f64) -> (f64, f64, bool) {
-        let Some(clip) = self.clip else { return (-weight * now, -weight, false) };
-        let ratio = (now - start).exp();
-        let bounded = ratio.clamp(1.0 - clip.low, 1.0 + clip.high);
-        let dual = clip.dual.filter(|_| weight < 0.0).map_or(f64::INFINITY, |c| -c * weight);
-        let (free, held) = (-ratio * weight, (-bounded * weight).min(dual));
-        match held > free || free > dual {
-            true => (held.max(free.min(dual)), 0.0, true),
-            false => (free, free, false),
-        }
+/// Returns a token's policy loss, its derivative by the log-probability, and whether it is clipped.
+/// The ratio is to the probability whose logarithm is `start`.
+pub(super) fn surrogate(clip: Option<Clip>, weight: f64, now: f64, start: f64) -> (f64, f64, bool) {
+    let Some(clip) = clip else { return (-weight * now, -weight, false) };
+    let ratio = (now - start).exp();
+    let bounded = ratio.clamp(1.0 - clip.low, 1.0 + clip.high);
+    let dual = clip.dual.filter(|_| weight < 0.0).map_or(f64::INFINITY, |c| -c * weight);
+    let (free, held) = (-ratio * weight, (-bounded * weight).min(dual));
+    match held > free || free > dual {
+        true => (held.max(free.min(dual)), 0.0, true),
+        false => (free, free, false),
     }
+}
 
-    /// Returns a token's estimated divergence and its derivative, from the log-ratio.
-    fn divergence(&self, log_ratio: f64) -> (f64, f64) {
-        match self.kl_type {
-            KlType::K1 => (log_ratio, 1.0),
-            KlType::K2 => (0.5 * log_ratio * log_ratio, log_ratio),
-            KlType::K3 => {
-                let inverse = (-log_ratio).exp();
-                (inverse - 1.0 + log_ratio, 1.0 - inverse)
-            }
-            // Looked up, not estimated; at the start policy itself it is zero.
-            KlType::Full => (0.0, 0.0),
+/// Returns a token's estimated divergence and its derivative, from the log-ratio.
+pub(super) fn estimated(kl_type: KlType, log_ratio: f64) -> (f64, f64) {
+    match kl_type {
+        KlType::K1 => (log_ratio, 1.0),
+        KlType::K2 => (0.5 * log_ratio * log_ratio, log_ratio),
+        KlType::K3 => {
+            let inverse = (-log_ratio).exp();
+            (inverse - 1.0 + log_ratio, 1.0 - inverse)
         }
+        // Looked up, not estimated; at the start policy itself it is zero.
+        KlType::Full => (0.0, 0.0),
     }
 }

@@ -21,7 +21,7 @@ use super::policy::{ActionLogProbs, ActionLoss};
 /// The loss of pairs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PreferenceLoss {
-    /// Which of the losses; those of labels are taken as [`LossType::Sigmoid`].
+    /// Which of the losses; those of labels and groups are taken as [`LossType::Sigmoid`].
     pub loss_type: LossType,
     /// The scale of log-ratios.
     pub beta: f64,
@@ -77,7 +77,7 @@ impl PreferenceLoss {
                 let scale = 1.0 / (1.0 - 2.0 * smoothing);
                 (scale * loss, scale * self.beta * slope, -scale * self.beta * slope)
             }
-            LossType::Sigmoid | LossType::Kto | LossType::ApoZeroUnpaired => {
+            _ => {
                 let loss = (1.0 - smoothing) * softplus(-margin) + smoothing * softplus(margin);
                 let slope = -(1.0 - smoothing) * wrong + smoothing * right;
                 (loss, self.beta * slope, -self.beta * slope)
