@@ -14,6 +14,9 @@ use crate::synth::Split;
 /// The judge of answers where the file names none.
 const OUTCOME_JUDGE: &str = "exact_match";
 
+/// Options of EVALUATE in whose place a study has its own.
+const OF_EVALUATION: [&str; 5] = ["model", "report", "judge", "outcome_judge", "same_judge"];
+
 /// What a study is asked to do. Tables of options hold the options of the statement they are for.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -322,14 +325,15 @@ impl StudyConfig {
         const QUESTIONS: [&str; 5] = ["world", "questions", "split", "corpora", "tools"];
         refuse("generate", &self.generate, &QUESTIONS)?;
         refuse("evaluate", &self.evaluate, &QUESTIONS)?;
-        refuse("evaluate", &self.evaluate, &["model"])?;
+        refuse("evaluate", &self.evaluate, &OF_EVALUATION)?;
         for (name, options) in &self.objectives {
             refuse(&format!("objectives.{name}"), options, &["model", "seed", "resume"])?;
         }
         for (name, set) in self.questions.iter().flat_map(|sets| &sets.test) {
             if let TestSet::Options(options) = set {
                 let key = format!("questions.test.{name}");
-                refuse(&key, options, &["model", "world", "split"])?;
+                refuse(&key, options, &["world", "split"])?;
+                refuse(&key, options, &OF_EVALUATION)?;
                 if options.get("questions").and_then(Value::as_str).is_none() {
                     return Err(wrong(&key, "it lacks 'questions', the path of a file"));
                 }

@@ -37,8 +37,8 @@ pub use merging::merge;
 pub use runs::TrainSummary;
 pub use sampling::{SampleOptions, SampleReport, sample};
 
-pub(super) use difference::diff;
+pub(super) use difference::{diff, differing_fields, flat};
 pub(super) use model::{identity, load_frozen, weights_of};
-pub(super) use request::{check_options, option_names};
+pub(super) use request::{RunConfig, check_options, option_names};
 pub(super) use runs::{explain, resume, train};
 pub(super) use scoring::score;

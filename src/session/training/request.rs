@@ -5,18 +5,18 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::diag::{Diagnostic, did_you_mean};
-use crate::query::syntax::{Literal, Name, WithOption};
+use crate::query::syntax::{Literal, WithOption};
 use crate::session::error::SessionError;
-use crate::session::options;
-use crate::session::rollouts::JudgeOptions;
+use crate::session::rollouts::{JudgeOptions, is_of_judge};
 use crate::session::statement::mistake;
+use crate::store::Store;
 use crate::train::{ConfigError, Objective, OptionValue, TrainConfig};
 
 /// Options of TRAIN beside the trainer's.
 const OWN_OPTIONS: [&str; 6] = ["model", "reward", "eval_dataset", "device", "resume", "judge"];
 
-/// What the options of the judge of sampled actions begin with.
-const JUDGE_OPTIONS: &str = "judge.";
+/// What the judge of sampled actions is called in options.
+const JUDGE: &str = "judge";
 
 const NEEDS_REWARD: &str =
     "this objective needs reward = '<SQL expression>', such as reward = 'process - 0.5'";
@@ -29,7 +29,7 @@ pub(in crate::session) fn option_names() -> Vec<String> {
 
 /// What a run needs to be made again: stored with it as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct RunConfig {
+pub(in crate::session) struct RunConfig {
     /// A file, a folder, or a repository of the hub.
     pub(super) model: PathBuf,
     /// The commit of the repository that was used.
@@ -60,6 +60,21 @@ impl RunConfig {
             let message = format!("the options of run '{run}' cannot be read: {e}");
             SessionError::mistake("run", message)
         })
+    }
+
+    /// Returns the judge of sampled actions of a training run; `None` where it has none, or there is
+    /// no such run.
+    ///
+    /// # Errors
+    /// What the disk says; its options cannot be read.
+    pub(in crate::session) fn judge_of(
+        store: &Store,
+        run: &str,
+    ) -> Result<Option<JudgeOptions>, SessionError> {
+        match store.run(run)?.filter(|record| record.kind == "train") {
+            Some(record) => Ok(RunConfig::stored(&record.id, &record.config)?.judge),
+            None => Ok(None),
+        }
     }
 
     /// Returns it as it is stored.
@@ -124,7 +139,7 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
         ConfigError::Combination(_) => fail(error.to_string(), None),
     })?;
     let objective = options_of_trainer.objective;
-    let judge = judge(options, text)?;
+    let judge = JudgeOptions::of_part(options, JUDGE, text)?;
     check_judge(judge.is_some(), resume, objective).map_err(|(text, name)| fail(text, at(name)))?;
     let uses_reward = !matches!(objective, Objective::Sft | Objective::Dpo | Objective::Swirl);
     if uses_reward && reward.is_none() && !resume {
@@ -183,23 +198,9 @@ fn check_judge(
     }
 }
 
-/// Reads `judge = ...` and `judge.<option> = ...`, as JUDGE has them.
-fn judge(options: &[WithOption], text: &str) -> Result<Option<JudgeOptions>, SessionError> {
-    let of_judge = |option: &WithOption| {
-        let name = option.name.text.strip_prefix(JUDGE_OPTIONS).map(str::to_owned);
-        let name = name.or_else(|| (option.name.text == "judge").then(|| "judge".to_owned()))?;
-        Some(WithOption { name: Name { text: name, ..option.name.clone() }, ..option.clone() })
-    };
-    let given: Vec<WithOption> = options.iter().filter_map(of_judge).collect();
-    match given.is_empty() {
-        true => Ok(None),
-        false => options::read(&JudgeOptions::default(), &given, text).map(Some),
-    }
-}
-
 /// Reads the options that are the trainer's.
 fn of_trainer(options: &[WithOption]) -> Result<TrainConfig, ConfigError> {
-    let is_own = |name: &str| OWN_OPTIONS.contains(&name) || name.starts_with(JUDGE_OPTIONS);
+    let is_own = |name: &str| OWN_OPTIONS.contains(&name) || is_of_judge(name, JUDGE);
     let others = options.iter().filter(|o| !is_own(&o.name.text));
     let others: Vec<(String, OptionValue)> =
         others.map(|o| (o.name.text.clone(), option_value(&o.value))).collect();
