@@ -62,11 +62,7 @@ impl Row {
         means: [Option<f64>; 2],
     ) -> Row {
         let told = |mean: Option<f64>| mean.map_or(NONE.to_owned(), |mean| fixed(mean, DIGITS));
-        Row {
-            group: group.to_owned(),
-            values: means,
-            ..Row::texts(what, name, means.map(told))
-        }
+        Row { group: group.to_owned(), values: means, ..Row::texts(what, name, means.map(told)) }
     }
 
     /// Returns the row with what its values are over.
