@@ -49,7 +49,7 @@ pub fn small_model(session: &Session, folder: &Path) -> PathBuf {
     path
 }
 
-fn rolled(session: &Session, text: &str) -> RolloutSummary {
+pub fn rolled(session: &Session, text: &str) -> RolloutSummary {
     match run(session, text).0 {
         Outcome::Rolled(summary) => *summary,
         outcome => panic!("{outcome:?}"),
@@ -153,21 +153,22 @@ fn answers_are_measured() {
         model.display()
     );
     let summary = rolled(&session, &text);
-    let report = summary.report.unwrap();
-    let all = report.figures.iter().filter(|figure| figure.group == "all");
-    let names: Vec<&str> = all.map(|figure| figure.metric).collect();
+    let evaluation = summary.evaluation.unwrap();
+    let all = evaluation.measurements.iter().filter(|one| one.group == "all");
+    let names: Vec<&str> = all.map(|one| one.metric.as_str()).collect();
     assert_eq!(names, ["exact_match", "f1", "precision", "recall", "answered", "calls"]);
-    let exact = &report.figures[0];
+    assert!(summary.report.is_none() && summary.judged.is_empty());
+    let exact = &evaluation.measurements[0];
     assert_eq!((exact.interval, exact.questions, exact.estimate.value), ("wilson", 10, 0.0));
     assert!(exact.estimate.high > 0.2 && exact.estimate.low == 0.0, "{:?}", exact.estimate);
-    assert!(report.figures.iter().any(|figure| figure.group.starts_with("hops ")));
+    assert!(evaluation.measurements.iter().any(|one| one.group.starts_with("hops ")));
     let labels = "FROM trajectories |> WHERE run_id = 'e' |> AGGREGATE count(\"outcome@hotpotqa\")";
     assert_eq!(number(&session, labels), 10.0);
     let metric = "FROM metrics |> WHERE run = 'e' AND name = 'exact_match.high' |> SELECT value";
     assert_eq!(number(&session, metric), exact.estimate.high);
     // Greedy: the same again.
     let again = rolled(&session, &text.replace("AS e", "AS f"));
-    assert_eq!(again.report, Some(report));
+    assert_eq!(again.evaluation, Some(evaluation));
     let error = mistake(
         &session,
         &format!(

@@ -10,6 +10,7 @@ mod dense;
 mod documents;
 mod encoder;
 mod evaluation;
+mod evaluations;
 mod exchange;
 mod exchange_damage;
 mod exchange_native;

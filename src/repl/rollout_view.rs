@@ -1,7 +1,7 @@
 //! What a rollout did, for people.
 
 use super::console::{grouped, plural, say};
-use crate::session::{Figure, JudgeSummary, ResampleSummary, RolloutSummary};
+use crate::session::{JudgeSummary, Measurement, ResampleSummary, RolloutSummary};
 
 /// Prints what a rollout did, and what an evaluation measured.
 pub(super) fn print(summary: &RolloutSummary) {
@@ -16,28 +16,21 @@ pub(super) fn print(summary: &RolloutSummary) {
         told.push_str(&format!(", {} of them played before", grouped(summary.earlier)));
     }
     say(&told);
-    let parts = [
-        (counts.answered, "answered"),
-        (counts.limit, "reached the limit"),
-        (counts.error, "ended with an error"),
-    ];
-    say(&format!("  {}", listed(&parts)));
-    let parts = [
-        (counts.actions, "actions"),
-        (counts.calls, "calls"),
-        (counts.tool_errors, "errors of tools"),
-        (counts.nothing_found, "found nothing"),
-        (counts.repeated, "repeated calls"),
-        (counts.no_action, "neither call nor answer"),
-        (counts.both, "call and answer"),
-        (counts.several, "several calls or answers"),
-        (counts.unreadable, "unreadable"),
-        (counts.cut, "cut off"),
-        (counts.restored, "closing tags put back"),
-    ];
-    say(&format!("  {}", listed(&parts)));
-    for figure in summary.report.iter().flat_map(|report| &report.figures) {
-        say(&line(figure));
+    say(&format!("  {}", listed(&summary.endings())));
+    say(&format!("  {}", listed(&summary.happenings())));
+    for measurement in summary.evaluation.iter().flat_map(|of| &of.measurements) {
+        say(&line(measurement));
+    }
+    for (column, missing) in summary.evaluation.iter().flat_map(|of| &of.unlabelled) {
+        if *missing > 0 {
+            say(&format!("  {column}: {} without a label", grouped(*missing)));
+        }
+    }
+    for judged in &summary.judged {
+        print_judged(judged);
+    }
+    if let Some([markdown, html]) = &summary.report {
+        say(&format!("wrote {} and {}", markdown.display(), html.display()));
     }
 }
 
@@ -77,10 +70,10 @@ fn listed(parts: &[(u64, &str)]) -> String {
     told.join(", ")
 }
 
-fn line(figure: &Figure) -> String {
-    let Figure { group, metric, questions, estimate, interval } = figure;
+fn line(measurement: &Measurement) -> String {
+    let Measurement { group, metric, questions, estimate, interval, .. } = measurement;
     format!(
-        "  {group:<16} {metric:<12} {:.3}  [{:.3}, {:.3}]  {interval}, {questions} questions",
+        "  {group:<16} {metric:<16} {:.3}  [{:.3}, {:.3}]  {interval}, {questions} questions",
         estimate.value, estimate.low, estimate.high
     )
 }

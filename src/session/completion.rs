@@ -56,7 +56,7 @@ impl Session {
             Some(NameKind::Dataset) => self.dataset_names(),
             Some(NameKind::OptionOf(verb)) => match RolloutVerb::parse(verb) {
                 Some(RolloutVerb::Resample) => options::names(&ResampleOptions::default()),
-                Some(verb) => options::names(&RolloutOptions::of(verb)),
+                Some(verb) => RolloutOptions::names(verb),
                 None if *verb == "JUDGE" => options::names(&JudgeOptions::default()),
                 None => option_names(),
             },

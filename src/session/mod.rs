@@ -4,6 +4,7 @@
 //! Rows, progress and training events go to a [`Sink`]; nothing here prints. The clock and random
 //! numbers enter the program here.
 
+mod comparing;
 mod completion;
 mod config_file;
 mod corpora;
@@ -19,6 +20,7 @@ mod labelling;
 mod listing;
 mod options;
 mod recordings;
+mod report_files;
 mod rollouts;
 mod select;
 mod sitting;
@@ -39,7 +41,7 @@ pub use error::SessionError;
 pub use evaluation::{TopicRun, TopicSearch, measured, qrels, run};
 pub use export::{ExportFormat, export};
 pub use host::{now_micros, random_identity};
-pub use rollouts::{Figure, JudgeSummary, Report, ResampleSummary, RolloutSummary};
+pub use rollouts::{EvaluationSummary, JudgeSummary, Measurement, ResampleSummary, RolloutSummary};
 pub use sitting::{Counts, Sitting, SittingOptions};
 pub use statement::{Outcome, Session, SessionOptions, Sink};
 pub use study::{Doing, Perform, Study, Work};

@@ -8,6 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Schema};
 
+use super::comparing;
 use super::corpora::{self, CorpusReport};
 use super::datasets;
 use super::error::SessionError;
@@ -281,7 +282,7 @@ impl Session {
                 Ok(Outcome::Rolled(Box::new(played)))
             }
             StatementKind::DiffRuns { first, second } => {
-                training::diff(self, first, second, text, sink)
+                comparing::diff_runs(self, first, second, text, sink)
             }
         }
     }

@@ -53,7 +53,7 @@ pub enum StatementKind {
     Corpus(CorpusStatement),
     /// A policy answers the questions of a file: `GENERATE WITH (questions = 'file') AS name`.
     Rollout(Rollout),
-    /// In what two training runs differ: `DIFF RUNS a b`.
+    /// In what two training runs differ, or two evaluations: `DIFF RUNS a b`.
     DiffRuns {
         /// The first.
         first: Name,

@@ -1,106 +1,167 @@
-//! EVALUATE: answers against gold, as labels and as figures with intervals.
+//! EVALUATE: answers against gold, steps and answers before judges, as labels and as figures with
+//! intervals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::report::{Figure, Report};
+use super::judging::{Appointed, JudgeSummary};
+use super::measured::{AnswerMetric, measured, without_gold};
+use super::request::RolloutOptions;
+use super::summary::EvaluationSummary;
 use crate::codec::HeaderRecord;
-use crate::model::{Json, Judge, JudgeKind, Label, LabelName, Status, Target};
-use crate::score::{
-    AnswerScore, Estimate, Resampling, StatisticsError, bootstrap, score_gsm8k, score_hotpotqa,
-    score_musique, wilson,
-};
+use crate::model::{Json, Judge, JudgeKind, Label, LabelName, Target};
 use crate::session::error::SessionError;
 use crate::session::statement::Session;
+use crate::session::training::RunConfig;
 use crate::store::{Durability, Fact};
 
-/// Trajectories that are measured together.
+/// Trajectories whose labels are committed together.
 const TOGETHER: usize = 1024;
 
-/// The share of cases in which an interval is to hold the true value.
-const LEVEL: f64 = 0.95;
+/// What the judge of steps is called in options.
+pub(super) const STEP_JUDGE: &str = "judge";
 
-/// Whose definition of a right answer is taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::session) enum AnswerMetric {
-    /// The script of HotpotQA.
-    #[default]
-    Hotpotqa,
-    /// The script of MuSiQue.
-    Musique,
-    /// Equal numbers, as for GSM8K.
-    Gsm8k,
-}
+/// What the judge of answers is called in options.
+pub(super) const ANSWER_JUDGE: &str = "outcome_judge";
 
-impl AnswerMetric {
-    fn name(self) -> &'static str {
-        match self {
-            AnswerMetric::Hotpotqa => "hotpotqa",
-            AnswerMetric::Musique => "musique",
-            AnswerMetric::Gsm8k => "gsm8k",
-        }
-    }
-
-    fn score(self, answer: &str, gold: &[String]) -> Option<AnswerScore> {
-        match self {
-            AnswerMetric::Hotpotqa => score_hotpotqa(answer, gold),
-            AnswerMetric::Musique => score_musique(answer, gold),
-            AnswerMetric::Gsm8k => score_gsm8k(answer, gold).map(|is_right| {
-                let value = f64::from(u8::from(is_right));
-                AnswerScore { exact_match: value, f1: value, precision: value, recall: value }
-            }),
-        }
-    }
-}
-
-/// What was measured of one trajectory.
-struct Measured {
-    question: String,
-    groups: Vec<String>,
-    values: Vec<(&'static str, f64)>,
-}
-
-/// Measures the answers of trajectories: every one gets labels (`outcome`, which is the exact
-/// match, `f1`, `precision`, `recall`; no answer counts as an empty one), the run gets metrics.
+/// Returns the judges that an evaluation asks for.
 ///
 /// # Errors
-/// A trajectory without gold answers; what the disk says.
+/// A judge that cannot be used, that is another one than its name says, or that judges the other
+/// thing; the judge that the model was trained with, unless that is said to be meant.
+pub(super) fn appointed(
+    session: &Session,
+    options: &RolloutOptions,
+) -> Result<Vec<Appointed>, SessionError> {
+    check_same(session, options)?;
+    let mut appointed = Vec::new();
+    for (part, judge, label) in [
+        (ANSWER_JUDGE, &options.outcome_judge, LabelName::outcome()),
+        (STEP_JUDGE, &options.judge, LabelName::process()),
+    ] {
+        let Some(judge) = judge else { continue };
+        let one = Appointed::open(session, label, judge)?;
+        if one.is_of_steps() != (part == STEP_JUDGE) {
+            let (looks_at, other, expected) = match part {
+                STEP_JUDGE => ("answers", ANSWER_JUDGE, "steps"),
+                _ => ("steps", STEP_JUDGE, "answers"),
+            };
+            let message = format!(
+                "{part} = '{}' judges {looks_at}; expected a judge of {expected}, or {other} = '{0}'",
+                judge.word()
+            );
+            return Err(SessionError::mistake("judge", message));
+        }
+        let is_metric = one.judge().name == options.metric.name();
+        if part == ANSWER_JUDGE && is_metric {
+            let message = format!(
+                "'{}' is the name that the labels of the metric carry: name the judge otherwise, \
+                 outcome_judge.name = '...'",
+                options.metric.name()
+            );
+            return Err(SessionError::mistake("judge", message));
+        }
+        appointed.push(one);
+    }
+    Ok(appointed)
+}
+
+/// Refuses the judge that the evaluated run was trained with.
+fn check_same(session: &Session, options: &RolloutOptions) -> Result<(), SessionError> {
+    let Some(run) = options.policy.model.strip_prefix("run:") else { return Ok(()) };
+    let (Some(judge), false) = (&options.judge, options.same_judge) else { return Ok(()) };
+    let trained = RunConfig::judge_of(session.database().store(), run)?;
+    if !trained.is_some_and(|trained| trained.is_like(judge)) {
+        return Ok(());
+    }
+    let message = format!(
+        "judge = '{}' is the judge that run '{run}' was trained with, whose mistakes are then not \
+         seen; expected another one, or same_judge = true to say that it is meant",
+        judge.word()
+    );
+    Err(SessionError::mistake("judge", message))
+}
+
+/// Measures the trajectories of a run: every one gets labels (`outcome`, which is the exact match,
+/// `f1`, `precision`, `recall`; no answer counts as an empty one) and those of the judges, the run
+/// gets metrics.
+///
+/// # Errors
+/// A trajectory without gold answers; a judge that fails for all, or does not answer for some; what
+/// the disk says.
 pub(super) fn evaluate(
     session: &Session,
     run: &str,
     ordinals: &[u64],
     metric: AnswerMetric,
-) -> Result<Report, SessionError> {
+    appointed: &mut [Appointed],
+) -> Result<(EvaluationSummary, Vec<JudgeSummary>), SessionError> {
+    label_answers(session, run, ordinals, metric)?;
+    let mut judged = Vec::new();
+    for one in appointed.iter_mut() {
+        let wanted: BTreeMap<u64, BTreeSet<u32>> =
+            ordinals.iter().map(|ordinal| (*ordinal, BTreeSet::new())).collect();
+        let summary = one.label_all(session, wanted, Some(run))?;
+        check_answered(&summary)?;
+        judged.push(summary);
+    }
+    let columns: Vec<String> = appointed.iter().map(Appointed::column).collect();
+    let view = session.database().view();
+    let measured = measured(&view, ordinals, metric, Some(&columns))?;
+    let summary = EvaluationSummary::of(&measured, &columns)?;
+    let metrics = summary.metrics();
+    let named: Vec<(&str, f64)> = metrics.iter().map(|(name, v)| (name.as_str(), *v)).collect();
+    session.database().store().put_metrics(run, 0, &named)?;
+    Ok((summary, judged))
+}
+
+/// Checks that the judge answered. What it did not is asked again when the statement is given again.
+fn check_answered(summary: &JudgeSummary) -> Result<(), SessionError> {
+    let JudgeSummary { judge, tally, .. } = summary;
+    if tally.failed == 0 {
+        return Ok(());
+    }
+    let message = format!(
+        "judge '{judge}' did not answer {} of {} times: {}; the same statement again goes on with \
+         those",
+        tally.failed,
+        tally.count(),
+        tally.errors.first().map_or("it does not say why", String::as_str)
+    );
+    Err(SessionError::mistake("judge", message))
+}
+
+/// Compares answers with gold and stores what comes of it as labels.
+fn label_answers(
+    session: &Session,
+    run: &str,
+    ordinals: &[u64],
+    metric: AnswerMetric,
+) -> Result<(), SessionError> {
     let judge = Judge {
         name: metric.name().to_owned(),
         kind: JudgeKind::Program,
         definition: Some(Json::of(&json!({"program": "answers against gold", "script": metric}))),
         sees_gold: Some(true),
     };
+    let names = ["outcome", "f1", "precision", "recall"].map(|name| LabelName::new(name).ok());
     let store = session.database().store();
     let view = session.database().view();
-    let mut measured = Vec::with_capacity(ordinals.len());
     for part in ordinals.chunks(TOGETHER) {
         let mut facts = Vec::new();
         for (ordinal, header) in part.iter().zip(view.headers(part)?) {
-            let one = measure(&header, metric)?;
-            facts.extend(one.values.iter().filter_map(|(name, value)| {
-                let name = if *name == "exact_match" { "outcome" } else { *name };
-                let is_label = ["outcome", "f1", "precision", "recall"].contains(&name);
-                Some(fact(*ordinal, LabelName::new(name).ok()?, *value, &judge.name, run))
-                    .filter(|_| is_label)
-            }));
-            measured.push(one);
+            let answer = header.answer.as_deref().unwrap_or_default();
+            let score = metric.score(answer, &header.gold);
+            let score = score.ok_or_else(|| without_gold(&header.id))?;
+            let values = [score.exact_match, score.f1, score.precision, score.recall];
+            for (name, value) in names.iter().flatten().zip(values) {
+                facts.push(fact(*ordinal, name.clone(), value, &judge.name, run));
+            }
         }
         store.label(&facts, std::slice::from_ref(&judge), Durability::Now)?;
     }
-    let report = report(&measured)?;
-    let metrics = report.metrics();
-    let named: Vec<(&str, f64)> = metrics.iter().map(|(name, v)| (name.as_str(), *v)).collect();
-    store.put_metrics(run, 0, &named)?;
-    Ok(report)
+    Ok(())
 }
 
 fn fact(trajectory: u64, name: LabelName, value: f64, judge: &str, run: &str) -> Fact {
@@ -117,37 +178,6 @@ fn fact(trajectory: u64, name: LabelName, value: f64, judge: &str, run: &str) ->
     Fact { trajectory, label }
 }
 
-fn measure(header: &HeaderRecord, metric: AnswerMetric) -> Result<Measured, SessionError> {
-    let answer = header.answer.as_deref().unwrap_or_default();
-    let Some(score) = metric.score(answer, &header.gold) else {
-        let message = format!("trajectory '{}' has no gold answer to compare with", header.id);
-        return Err(SessionError::mistake("evaluate", message));
-    };
-    let meta = meta_of(header);
-    let answered = header.status.as_deref() == Some(Status::Answered.as_str());
-    let mut groups = vec!["all".to_owned()];
-    let word = |value: &Value| match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    };
-    for name in ["hops", "type"] {
-        groups.extend(word(&meta[name]).map(|value| format!("{name} {value}")));
-    }
-    Ok(Measured {
-        question: header.question_id.clone().unwrap_or_else(|| header.id.clone()),
-        groups,
-        values: vec![
-            ("exact_match", score.exact_match),
-            ("f1", score.f1),
-            ("precision", score.precision),
-            ("recall", score.recall),
-            ("answered", f64::from(u8::from(answered))),
-            ("calls", meta["rollout"]["calls"].as_f64().unwrap_or_default()),
-        ],
-    })
-}
-
 /// Returns the meta of a trajectory as a value.
 pub(super) fn meta_of(header: &HeaderRecord) -> Value {
     let meta = header.meta.as_deref().and_then(|meta| serde_json::from_str(meta).ok());
@@ -159,46 +189,4 @@ pub(super) fn titles_of(meta: Option<&Json>) -> Vec<String> {
     let meta = meta.map(Json::to_value).unwrap_or_default();
     let titles = meta["titles"].as_array().into_iter().flatten();
     titles.filter_map(|title| title.as_str().map(str::to_owned)).collect()
-}
-
-fn report(measured: &[Measured]) -> Result<Report, SessionError> {
-    let mut groups: BTreeMap<(bool, &str), Vec<&Measured>> = BTreeMap::new();
-    for one in measured {
-        for group in &one.groups {
-            groups.entry((group != "all", group)).or_default().push(one);
-        }
-    }
-    let mut report = Report::default();
-    for ((_, group), of) in groups {
-        let names: Vec<&'static str> = of[0].values.iter().map(|(name, _)| *name).collect();
-        for (at, metric) in names.into_iter().enumerate() {
-            let values = || of.iter().map(|one| (one.question.as_str(), one.values[at].1));
-            let (questions, interval, estimate) = estimated(values())
-                .map_err(|error| SessionError::mistake("evaluate", error.to_string()))?;
-            let group = group.to_owned();
-            report.figures.push(Figure { group, metric, questions, estimate, interval });
-        }
-    }
-    Ok(report)
-}
-
-/// Returns the mean of a figure: with Wilson's interval where it is 0 or 1 and every question has
-/// one value, else with that of a bootstrap by question.
-fn estimated<'a>(
-    values: impl Iterator<Item = (&'a str, f64)> + Clone,
-) -> Result<(u64, &'static str, Estimate), StatisticsError> {
-    let count = values.clone().count() as u64;
-    let questions: std::collections::HashSet<&str> = values.clone().map(|(q, _)| q).collect();
-    let is_share = values.clone().all(|(_, value)| value == 0.0 || value == 1.0);
-    if is_share && questions.len() as u64 == count {
-        let successes = values.filter(|(_, value)| *value == 1.0).count() as u64;
-        return Ok((count, "wilson", wilson(successes, count, LEVEL)?));
-    }
-    let number = questions.len() as u64;
-    if number < 2 {
-        let mean = values.map(|(_, value)| value).sum::<f64>() / count as f64;
-        return Ok((number, "none", Estimate { value: mean, low: mean, high: mean }));
-    }
-    let drawn = Resampling { level: LEVEL, ..Resampling::default() };
-    Ok((number, "bootstrap", bootstrap(values, drawn)?))
 }

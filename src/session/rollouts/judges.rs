@@ -11,12 +11,14 @@ use super::implicit::ImplicitJudge;
 use super::policies::{PolicyOptions, judging_policy};
 use super::world::{World, verdict};
 use crate::model::{Json, Judge, JudgeKind, Message, Trajectory};
+use crate::query::syntax::{Name, WithOption};
 use crate::rollout::judge::{
     BuiltIn, Ending, ExecutedStep, GoldFacts, JudgeError, JudgeParts, JudgeSpec, JudgeTarget,
     Judged, OnJudged, OutcomeInput, OutcomeJudge, ProcessInput, ProcessJudge, ProgramJudge,
     Reading, StepProgram, Tally, Unreadable, Verdict,
 };
 use crate::session::error::SessionError;
+use crate::session::options;
 use crate::session::statement::Session;
 use crate::synth::JudgeNoise;
 
@@ -84,6 +86,45 @@ impl JudgeOptions {
         JudgeOptions { judge: judge.to_owned(), ..JudgeOptions::default() }
     }
 
+    /// Returns what the options of a statement say of the judge that `part` names, as JUDGE has
+    /// them: `judge = 'world', judge.world = 'default'`; `None` where they say nothing of it, and
+    /// `defaults` where they leave something out.
+    ///
+    /// # Errors
+    /// An option that JUDGE does not have; a value that it does not take.
+    pub(in crate::session) fn of_part(
+        options: &[WithOption],
+        part: &str,
+        defaults: &JudgeOptions,
+        text: &str,
+    ) -> Result<Option<JudgeOptions>, SessionError> {
+        let of_judge = |option: &WithOption| {
+            let name = &option.name;
+            let own = match name.text.strip_prefix(part)? {
+                "" => "judge",
+                rest => rest.strip_prefix('.')?,
+            };
+            let name = Name { text: own.to_owned(), ..name.clone() };
+            Some(WithOption { name, ..option.clone() })
+        };
+        let given: Vec<WithOption> = options.iter().filter_map(of_judge).collect();
+        match given.is_empty() {
+            true => Ok(None),
+            false => options::read(defaults, &given, text).map(Some),
+        }
+    }
+
+    /// Returns which judge: the word that names it.
+    pub(super) fn word(&self) -> &str {
+        &self.judge
+    }
+
+    /// Whether it is the same judge, whatever its labels are called.
+    pub(super) fn is_like(&self, other: &JudgeOptions) -> bool {
+        let unnamed = |of: &JudgeOptions| JudgeOptions { name: String::new(), ..of.clone() };
+        unnamed(self) == unnamed(other)
+    }
+
     /// Refuses options that mean nothing to a judge.
     fn check_used(&self, used: &[&str]) -> Result<(), SessionError> {
         let fields = |options: &JudgeOptions| match serde_json::to_value(options) {
@@ -106,6 +147,12 @@ impl JudgeOptions {
             format!("option '{name}' has no effect on judge '{}': drop it; {takes}", self.judge);
         Err(SessionError::mistake("judge", message))
     }
+}
+
+/// Whether an option speaks of the judge that `part` names.
+pub(in crate::session) fn is_of_judge(option: &str, part: &str) -> bool {
+    let rest = option.strip_prefix(part);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// Options that every judge takes.

@@ -58,24 +58,86 @@ pub(in crate::session) fn judge(
     };
     let label = LabelName::new(&name.text).map_err(fail)?;
     let options: JudgeOptions = options::read(&JudgeOptions::default(), asked, scope.text)?;
-    let (mut judging, judge) = judging(session, &options, label.is_verdict())?;
-    check_known(session, &judge)?;
+    let mut appointed = Appointed::open(session, label, &options)?;
     let rows = select(session, scope, query, None)?.rows;
     let mut wanted: BTreeMap<u64, BTreeSet<u32>> = BTreeMap::new();
     for row in &rows {
         wanted.entry(row.trajectory).or_default().extend(row.step);
     }
-    let mut summary =
-        JudgeSummary { judge: judge.name.clone(), added: 0, earlier: 0, tally: Tally::default() };
-    let progress = session.progress();
-    progress.begin("judging", wanted.len() as u64);
-    let task = Task { session, label, judge };
-    let all: Vec<(u64, BTreeSet<u32>)> = wanted.into_iter().collect();
-    for part in all.chunks(TOGETHER) {
-        task.judge(&mut judging, part, &mut summary)?;
-        progress.advance(part.len() as u64);
+    appointed.label_all(session, wanted, None)
+}
+
+/// A judge, and the name of the labels that it is to give.
+pub(super) struct Appointed {
+    label: LabelName,
+    judge: Judge,
+    judging: Judging,
+}
+
+impl Appointed {
+    /// Returns the judge that options ask for, ready to judge.
+    ///
+    /// # Errors
+    /// Options, a model or a prompt that cannot be used; a judge of that name that is another one.
+    pub(super) fn open(
+        session: &Session,
+        label: LabelName,
+        options: &JudgeOptions,
+    ) -> Result<Appointed, SessionError> {
+        let (judging, judge) = judging(session, options, label.is_verdict())?;
+        check_known(session, &judge)?;
+        Ok(Appointed { label, judge, judging })
     }
-    Ok(summary)
+
+    /// Returns the column of its labels: `process@world`.
+    pub(super) fn column(&self) -> String {
+        format!("{}@{}", self.label, self.judge.name)
+    }
+
+    /// Returns what tells the judge from others whose labels are called the same.
+    pub(super) fn fingerprint(&self) -> String {
+        let definition = self.judge.definition.as_ref().map_or("", |d| d.as_str());
+        blake3::hash(definition.as_bytes()).to_hex()[..16].to_owned()
+    }
+
+    /// Returns the judge as labels know it.
+    pub(super) fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    /// Whether steps are judged, or whole trajectories.
+    pub(super) fn is_of_steps(&self) -> bool {
+        self.judging.is_of_steps()
+    }
+
+    /// Judges trajectories, or steps of them (all, where none is named), and stores the verdicts as
+    /// labels of `run`.
+    ///
+    /// # Errors
+    /// What fails for all; `Cancelled`. Labels committed before stay.
+    pub(super) fn label_all(
+        &mut self,
+        session: &Session,
+        wanted: BTreeMap<u64, BTreeSet<u32>>,
+        run: Option<&str>,
+    ) -> Result<JudgeSummary, SessionError> {
+        let Appointed { label, judge, judging } = self;
+        let mut summary = JudgeSummary {
+            judge: judge.name.clone(),
+            added: 0,
+            earlier: 0,
+            tally: Tally::default(),
+        };
+        let progress = session.progress();
+        progress.begin("judging", wanted.len() as u64);
+        let task = Task { session, label, judge, run };
+        let all: Vec<(u64, BTreeSet<u32>)> = wanted.into_iter().collect();
+        for part in all.chunks(TOGETHER) {
+            task.judge(judging, part, &mut summary)?;
+            progress.advance(part.len() as u64);
+        }
+        Ok(summary)
+    }
 }
 
 /// Checks that no other judge has the name.
@@ -98,8 +160,10 @@ fn check_known(session: &Session, judge: &Judge) -> Result<(), SessionError> {
 /// What all verdicts of a statement share.
 struct Task<'a> {
     session: &'a Session,
-    label: LabelName,
-    judge: Judge,
+    label: &'a LabelName,
+    judge: &'a Judge,
+    /// The run that labels are of.
+    run: Option<&'a str>,
 }
 
 /// A step or answer that waits for its verdict.
@@ -136,7 +200,7 @@ impl Task<'_> {
             let known: Vec<Label> = view.current_labels(*ordinal)?;
             for target in targets {
                 let is_own = |l: &Label| {
-                    l.target == target && l.name == self.label && l.judge == self.judge.name
+                    l.target == target && l.name == *self.label && l.judge == self.judge.name
                 };
                 match known.iter().any(is_own) {
                     true => summary.earlier += 1,
@@ -153,7 +217,7 @@ impl Task<'_> {
             if let Judged::Verdict(verdict) = judged {
                 let Open { ordinal, target, .. } = &open[number];
                 let name = self.label.clone();
-                let label = verdict.into_label(target.clone(), name, &self.judge.name, None);
+                let label = verdict.into_label(target.clone(), name, &self.judge.name, self.run);
                 failed = kept.keep(Fact { trajectory: *ordinal, label }).err();
             }
             if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -191,7 +255,7 @@ impl Kept<'_> {
         if self.facts.is_empty() {
             return Ok(());
         }
-        let judges = std::slice::from_ref(&self.task.judge);
+        let judges = std::slice::from_ref(self.task.judge);
         let store = self.task.session.database().store();
         self.added += store.label(&self.facts, judges, Durability::Now)?.added;
         self.facts.clear();

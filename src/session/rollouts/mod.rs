@@ -8,30 +8,39 @@
 //!   3  questions  of a file, or of the trajectories of a query
 //!   4  policies   a model of this process as a policy
 //!   5  run        record 'g'; episodes are stored under source 'g' as they end
-//!   6  evaluate   EVALUATE: labels, metrics, a report with intervals
+//!   6  evaluate   EVALUATE: labels, of its judges too, and metrics
+//!   7  measured   what was measured of each trajectory, from what is stored
+//!   8  summary    figures with intervals, by groups; `document` makes a report of them
+//!
+//!   DIFF RUNS of two evaluations: `measured` of both, compared by question in `comparison`
 //! ```
 //! TRAIN with objective 'grpo' plays by the same parts (`played`), and stores no trajectory.
 
+mod comparison;
+mod comparison_rows;
+mod document;
 mod evaluate;
 mod implicit;
 mod judges;
 mod judging;
+mod measured;
 mod played;
 mod policies;
 mod questions;
-mod report;
 mod request;
 mod resample;
 mod run;
+mod summary;
 mod toolset;
 mod world;
 
 pub use judging::JudgeSummary;
-pub use report::{Figure, Report};
 pub use resample::ResampleSummary;
 pub use run::RolloutSummary;
+pub use summary::{EvaluationSummary, Measurement};
 
-pub(super) use judges::{JudgeOptions, Judging, Shown, judging};
+pub(super) use comparison::compare;
+pub(super) use judges::{JudgeOptions, Judging, Shown, is_of_judge, judging};
 pub(super) use judging::judge;
 pub(super) use played::{EpisodeOptions, Episodes};
 pub(super) use request::RolloutOptions;

@@ -92,7 +92,7 @@ impl Episodes {
         let tools = Toolset::open(session, &tools, None)?;
         options.protocol.tags = tools.tags.clone();
         options.protocol.complete();
-        let (judging, judge) = judging(session, judge)?;
+        let (judging, judge) = judging(session, judge, true)?;
         judging.check_answers(&judge.name)?;
         let definition = judge.definition.as_ref().map_or("", |d| d.as_str());
         let hash = blake3::hash(definition.as_bytes()).to_hex();

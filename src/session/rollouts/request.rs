@@ -1,12 +1,28 @@
 //! What GENERATE, EVALUATE and RESAMPLE can be asked for.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::evaluate::AnswerMetric;
+use super::evaluate::{ANSWER_JUDGE, STEP_JUDGE};
+use super::judges::{JudgeOptions, is_of_judge};
+use super::measured::AnswerMetric;
 use super::policies::{PolicyOptions, Writing};
+use crate::diag::Diagnostic;
 use crate::model::Json;
-use crate::query::syntax::RolloutVerb;
+use crate::query::syntax::{Rollout, RolloutVerb, WithOption};
 use crate::rollout::{CallForm, Protocol, StopTags};
+use crate::session::error::SessionError;
+use crate::session::options;
+use crate::session::statement::mistake;
+
+/// Options that only EVALUATE takes, beside those of its judges.
+const OF_EVALUATE: [&str; 3] = ["metric", REPORT, SAME_JUDGE];
+
+/// Where the report goes: no part of what a run is.
+const REPORT: &str = "report";
+
+/// Says that a judge is meant: no part of what a run is.
+const SAME_JUDGE: &str = "same_judge";
 
 /// The options of a rollout, with the protocol's among them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +51,16 @@ pub(in crate::session) struct RolloutOptions {
     pub(super) stop_tags: StopTags,
     /// Whose definition of a right answer EVALUATE takes.
     pub(super) metric: AnswerMetric,
+    /// The files that EVALUATE writes its report to, without `.md` and `.html`; empty for none.
+    pub(super) report: String,
+    /// Whether the judge of steps may be the one that the model was trained with.
+    pub(super) same_judge: bool,
+    /// Who judges the steps of an evaluation.
+    #[serde(skip)]
+    pub(super) judge: Option<JudgeOptions>,
+    /// Who judges its answers, beside the metric.
+    #[serde(skip)]
+    pub(super) outcome_judge: Option<JudgeOptions>,
     #[serde(flatten)]
     pub(super) policy: PolicyOptions,
     #[serde(flatten)]
@@ -55,6 +81,10 @@ impl Default for RolloutOptions {
             limit: 0,
             stop_tags: StopTags::default(),
             metric: AnswerMetric::default(),
+            report: String::new(),
+            same_judge: false,
+            judge: None,
+            outcome_judge: None,
             policy: PolicyOptions::default(),
             protocol: Protocol::default(),
         }
@@ -89,6 +119,69 @@ impl RolloutOptions {
     pub(super) fn writing<'a>(&'a self, offered: Option<&'a Json>) -> Writing<'a> {
         Writing { protocol: &self.protocol, offered, stop_tags: self.stop_tags }
     }
+
+    /// Returns what a statement asks for.
+    ///
+    /// # Errors
+    /// An option that the verb does not have, or a value that it does not take.
+    pub(in crate::session) fn read(
+        asked: &Rollout,
+        text: &str,
+    ) -> Result<RolloutOptions, SessionError> {
+        let is_of_judges = |option: &&WithOption| is_of_judges(&option.name.text);
+        let is_other = |option: &&WithOption| {
+            let name = option.name.text.as_str();
+            is_of_judges(option) || OF_EVALUATE.contains(&name)
+        };
+        if asked.verb != RolloutVerb::Evaluate
+            && let Some(option) = asked.options.iter().find(is_other)
+        {
+            let (name, verb) = (&option.name.text, asked.verb.as_str());
+            let message = format!("option '{name}' has no effect on {verb}: EVALUATE takes it");
+            let place = option.name.span.to(option.span);
+            return Err(mistake(Diagnostic::new("option", message).at(place), text));
+        }
+        let given = &asked.options;
+        let others: Vec<WithOption> =
+            given.iter().filter(|option| !is_of_judges(option)).cloned().collect();
+        let options: RolloutOptions =
+            options::read(&RolloutOptions::of(asked.verb), &others, text)?;
+        let defaults = JudgeOptions::default();
+        Ok(RolloutOptions {
+            judge: JudgeOptions::of_part(given, STEP_JUDGE, &defaults, text)?,
+            outcome_judge: JudgeOptions::of_part(given, ANSWER_JUDGE, &defaults, text)?,
+            ..options
+        })
+    }
+
+    /// Returns the names of the options that a verb takes.
+    pub(in crate::session) fn names(verb: RolloutVerb) -> Vec<String> {
+        let mut names = options::names(&RolloutOptions::of(verb));
+        match verb {
+            RolloutVerb::Evaluate => {
+                names.extend([STEP_JUDGE, ANSWER_JUDGE].map(str::to_owned));
+            }
+            _ => names.retain(|name| !OF_EVALUATE.contains(&name.as_str())),
+        }
+        names
+    }
+
+    /// Returns what a run keeps of its options.
+    pub(super) fn kept(&self) -> Value {
+        let mut kept = json!(self);
+        if let Value::Object(fields) = &mut kept {
+            fields.remove(REPORT);
+            fields.remove(SAME_JUDGE);
+            for (part, judge) in [(STEP_JUDGE, &self.judge), (ANSWER_JUDGE, &self.outcome_judge)] {
+                fields.extend(judge.iter().map(|judge| (part.to_owned(), json!(judge))));
+            }
+        }
+        kept
+    }
+}
+
+fn is_of_judges(option: &str) -> bool {
+    [STEP_JUDGE, ANSWER_JUDGE].iter().any(|part| is_of_judge(option, part))
 }
 
 /// Returns the words of a list joined by commas.

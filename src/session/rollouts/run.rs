@@ -3,12 +3,17 @@
 //! A run that was stopped or killed goes on when the same statement is given again: what its source
 //! holds already is not played again, and what is played is the same as it would have been.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
-use super::evaluate::{evaluate, meta_of};
+use super::document::document;
+use super::evaluate::{appointed, evaluate, meta_of};
+use super::judging::{Appointed, JudgeSummary};
 use super::policies::{Opened, drawn, policy};
 use super::questions::questions;
 use super::request::RolloutOptions;
+use super::summary::EvaluationSummary;
 use super::toolset::Toolset;
 use crate::codec::{RunRecord, RunStatus};
 use crate::exchange::content_hash;
@@ -20,7 +25,7 @@ use crate::rollout::{
 };
 use crate::session::error::SessionError;
 use crate::session::host::now_micros;
-use crate::session::options;
+use crate::session::report_files;
 use crate::session::statement::Session;
 use crate::session::training::free_name;
 use crate::store::{Appended, Durability, Incoming};
@@ -39,7 +44,37 @@ pub struct RolloutSummary {
     /// What happened in all episodes of the run.
     pub counts: Counts,
     /// What was measured, where that was asked for.
-    pub report: Option<super::report::Report>,
+    pub evaluation: Option<EvaluationSummary>,
+    /// What judges found, where they were asked.
+    pub judged: Vec<JudgeSummary>,
+    /// The files of the report, Markdown and HTML, where one was asked for.
+    pub report: Option<[PathBuf; 2]>,
+}
+
+impl RolloutSummary {
+    /// Returns how episodes ended, with their numbers.
+    pub fn endings(&self) -> [(u64, &'static str); 3] {
+        let Counts { answered, limit, error, .. } = self.counts;
+        [(answered, "answered"), (limit, "reached the limit"), (error, "ended with an error")]
+    }
+
+    /// Returns what happened in episodes, with how often.
+    pub fn happenings(&self) -> [(u64, &'static str); 11] {
+        let counts = &self.counts;
+        [
+            (counts.actions, "actions"),
+            (counts.calls, "calls"),
+            (counts.tool_errors, "errors of tools"),
+            (counts.nothing_found, "found nothing"),
+            (counts.repeated, "repeated calls"),
+            (counts.no_action, "neither call nor answer"),
+            (counts.both, "call and answer"),
+            (counts.several, "several calls or answers"),
+            (counts.unreadable, "unreadable"),
+            (counts.cut, "cut off"),
+            (counts.restored, "closing tags put back"),
+        ]
+    }
 }
 
 /// Plays the episodes that a statement asks for.
@@ -54,8 +89,10 @@ pub(in crate::session) fn rollout(
     query: Option<&QueryStatement>,
     asked: &Rollout,
 ) -> Result<RolloutSummary, SessionError> {
-    let defaults = RolloutOptions::of(asked.verb);
-    let mut options: RolloutOptions = options::read(&defaults, &asked.options, scope.text)?;
+    let mut options = RolloutOptions::read(asked, scope.text)?;
+    if !options.report.is_empty() {
+        report_files::check(&options.report)?;
+    }
     let recorder = options.policy.recorder(session)?;
     let tools = Toolset::open(session, &options.tools(), recorder)?;
     options.protocol.tags = tools.tags.clone();
@@ -65,9 +102,10 @@ pub(in crate::session) fn rollout(
     let writing = options.writing(tools.offered.as_ref());
     let opened = policy(session, &options.policy, recorder, &writing)?;
     let Opened { mut policy, weights } = opened;
+    let mut judges = appointed(session, &options)?;
     let identity = policy.identity().clone();
-    let config = json!({
-        "options": options,
+    let mut config = json!({
+        "options": options.kept(),
         "pinned": {
             "weights": weights,
             "policy": identity.version,
@@ -76,6 +114,9 @@ pub(in crate::session) fn rollout(
             "program": env!("CARGO_PKG_VERSION"),
         },
     });
+    for judge in &judges {
+        config["pinned"][judge.column()] = judge.fingerprint().into();
+    }
     let record = begin(session, asked, statement, &config, options.policy.seed)?;
     let task = Task {
         session,
@@ -87,27 +128,23 @@ pub(in crate::session) fn rollout(
     let played = task.play(&questions, &tools, policy.as_mut());
     let done = played.and_then(|earlier| {
         let ordinals = task.ordinals(&questions)?;
-        Ok((earlier, task.counts(&ordinals)?, ordinals))
-    });
-    let done = done.and_then(|(earlier, counts, ordinals)| {
-        let report = match asked.verb {
-            RolloutVerb::Evaluate => {
-                Some(evaluate(session, &record.id, &ordinals, options.metric)?)
-            }
-            _ => None,
+        let mut summary = RolloutSummary {
+            run: record.id.clone(),
+            verb: asked.verb,
+            questions: questions.len() as u64,
+            earlier,
+            counts: task.counts(&ordinals)?,
+            evaluation: None,
+            judged: Vec::new(),
+            report: None,
         };
-        Ok((earlier, counts, report))
+        if asked.verb == RolloutVerb::Evaluate {
+            task.evaluate(&ordinals, &mut judges, &record, &mut summary)?;
+        }
+        Ok(summary)
     });
-    let output = done.as_ref().ok().map(|(_, counts, _)| json!(counts));
-    let (earlier, played, report) = end(session, record.clone(), output, done)?;
-    Ok(RolloutSummary {
-        run: record.id,
-        verb: asked.verb,
-        questions: questions.len() as u64,
-        earlier,
-        counts: played,
-        report,
-    })
+    let output = done.as_ref().ok().map(|summary| json!(summary.counts));
+    end(session, record, output, done)
 }
 
 /// Returns the record of a run that begins, or goes on.
@@ -311,6 +348,26 @@ impl Task<'_> {
             meta: Some(Json::of(&Value::Object(meta))),
             ..trajectory
         }
+    }
+
+    /// Measures the trajectories of the run, has them judged, and writes the report.
+    fn evaluate(
+        &self,
+        ordinals: &[u64],
+        judges: &mut [Appointed],
+        record: &RunRecord,
+        summary: &mut RolloutSummary,
+    ) -> Result<(), SessionError> {
+        let metric = self.options.metric;
+        let (evaluation, judged) = evaluate(self.session, self.run, ordinals, metric, judges)?;
+        summary.evaluation = Some(evaluation);
+        summary.judged = judged;
+        if !self.options.report.is_empty() {
+            let config: Value = serde_json::from_str(&record.config).unwrap_or_default();
+            let report = document(summary, &record.statement, &config)?;
+            summary.report = Some(report_files::write(&report, &self.options.report)?);
+        }
+        Ok(())
     }
 
     /// Returns the ordinals of all trajectories of the run, by questions and samples.

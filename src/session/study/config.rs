@@ -15,6 +15,9 @@ use crate::synth::Split;
 /// The judge of answers where the file names none.
 const OUTCOME_JUDGE: &str = "exact_match";
 
+/// Options of EVALUATE in whose place a study has its own.
+const OF_EVALUATION: [&str; 5] = ["model", "report", "judge", "outcome_judge", "same_judge"];
+
 /// What a study is asked to do. Tables of options hold the options of the statement they are for.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -328,7 +331,7 @@ impl StudyConfig {
         refuse("evaluate", &self.evaluate, &["action_form"])?;
         refuse("generate", &self.generate, &QUESTIONS)?;
         refuse("evaluate", &self.evaluate, &QUESTIONS)?;
-        refuse("evaluate", &self.evaluate, &["model"])?;
+        refuse("evaluate", &self.evaluate, &OF_EVALUATION)?;
         for (name, options) in &self.objectives {
             let key = format!("objectives.{name}");
             let own = ["model", "seed", "resume", "world", "corpora", "tools", "action_form"];
@@ -337,7 +340,8 @@ impl StudyConfig {
         for (name, set) in self.questions.iter().flat_map(|sets| &sets.test) {
             if let TestSet::Options(options) = set {
                 let key = format!("questions.test.{name}");
-                refuse(&key, options, &["model", "world", "split", "action_form"])?;
+                refuse(&key, options, &["world", "split", "action_form"])?;
+                refuse(&key, options, &OF_EVALUATION)?;
                 if options.get("questions").and_then(Value::as_str).is_none() {
                     return Err(wrong(&key, "it lacks 'questions', the path of a file"));
                 }

@@ -6,6 +6,7 @@ use super::run::Study;
 use super::tables::{Entry, Holds, Part, Section, Table};
 use crate::report::{self, Cell, Column, Figure, Kind, Measured, Report, ReportError};
 use crate::session::error::SessionError;
+use crate::session::report_files;
 use crate::session::statement::Session;
 
 /// Digits behind the point of shares.
@@ -25,15 +26,7 @@ impl Study {
     /// # Errors
     /// As [`Study::markdown`].
     pub fn write_report(&self, session: &Session) -> Result<[PathBuf; 2], SessionError> {
-        let report = self.report(session)?;
-        let write = |ending: &str, text: String| {
-            let path = PathBuf::from(format!("{}.{ending}", self.config.report));
-            match std::fs::write(&path, text) {
-                Ok(()) => Ok(path),
-                Err(e) => Err(SessionError::Environment(format!("{}: {e}", path.display()))),
-            }
-        };
-        Ok([write("md", report::markdown(&report))?, write("html", report::html(&report))?])
+        report_files::write(&self.report(session)?, &self.config.report)
     }
 
     fn report(&self, session: &Session) -> Result<Report, SessionError> {

@@ -389,8 +389,7 @@ fn check_statement(session: &Session, text: &str) -> Result<(), SessionError> {
     for statement in session.parse(text)? {
         match &statement.kind {
             StatementKind::Rollout(asked) => {
-                let defaults = RolloutOptions::of(asked.verb);
-                let _: RolloutOptions = options::read(&defaults, &asked.options, text)?;
+                RolloutOptions::read(asked, text)?;
             }
             StatementKind::Query(query) => match &query.then {
                 Some(Then::Judge { options: given, .. }) => {

@@ -6,10 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::request::RunConfig;
-use super::runs::named_run;
 use crate::codec::{DatasetRecord, RunRecord};
 use crate::diag::hexadecimal;
-use crate::query::syntax::Name;
 use crate::session::datasets::differing;
 use crate::session::error::SessionError;
 use crate::session::listing::list;
@@ -30,17 +28,14 @@ pub(super) type Metrics = BTreeMap<String, BTreeMap<u64, f64>>;
 /// Compares two training runs.
 ///
 /// # Errors
-/// There is no run of a name; what the disk says.
+/// What the disk says.
 pub(in crate::session) fn diff(
     session: &Session,
-    first: &Name,
-    second: &Name,
-    text: &str,
+    a: &RunRecord,
+    b: &RunRecord,
     sink: &mut dyn Sink,
 ) -> Result<Outcome, SessionError> {
     let store = session.database().store();
-    let known = |name: &Name| named_run(store, &name.text, Some((name.span, text)));
-    let (a, b) = (known(first)?, known(second)?);
     let mut lines = Vec::new();
     for (what, name, values) in [
         ("status", "", [a.status.as_str(), b.status.as_str()].map(str::to_owned)),
@@ -48,8 +43,8 @@ pub(in crate::session) fn diff(
     ] {
         push(&mut lines, what, name, values, "");
     }
-    options(&mut lines, &a, &b)?;
-    data(session, &mut lines, [&a, &b])?;
+    options(&mut lines, a, b)?;
+    data(session, &mut lines, [a, b])?;
     metrics(&mut lines, &collected(store, &a.id)?, &collected(store, &b.id)?);
     if lines.is_empty() {
         sink.note("the runs have the same options, data and metrics, to the last bit");
@@ -74,6 +69,7 @@ fn options(lines: &mut Vec<Line>, a: &RunRecord, b: &RunRecord) -> Result<(), Se
             "reward": config.reward,
             "eval_dataset": config.eval_dataset,
             "device": config.device,
+            "judge": config.judge,
         });
         let options = serde_json::to_value(&config.options).unwrap_or_default();
         Ok(([own, options], config.pinned))
@@ -88,18 +84,37 @@ fn options(lines: &mut Vec<Line>, a: &RunRecord, b: &RunRecord) -> Result<(), Se
 
 /// Compares the fields of two objects.
 fn fields(lines: &mut Vec<Line>, what: &str, a: &Value, b: &Value) {
-    let keys = |value: &Value| -> Vec<String> {
-        value.as_object().map(|map| map.keys().cloned().collect()).unwrap_or_default()
-    };
-    let names: BTreeSet<String> = keys(a).into_iter().chain(keys(b)).collect();
-    let text = |value: &Value| match value {
-        Value::Null => "default".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    for name in names {
-        push(lines, what, &name, [text(&a[&name]), text(&b[&name])], "");
+    for (name, values) in differing_fields(a, b) {
+        push(lines, what, &name, values, "");
     }
+}
+
+/// Returns the fields of two objects that differ, with both values as texts.
+pub(in crate::session) fn differing_fields(a: &Value, b: &Value) -> Vec<(String, [String; 2])> {
+    let (a, b) = (flat(a), flat(b));
+    let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    let text = |of: &BTreeMap<String, String>, name: &String| match of.get(name) {
+        Some(value) => value.clone(),
+        None => "default".to_owned(),
+    };
+    let both = names.into_iter().map(|name| (name.clone(), [text(&a, name), text(&b, name)]));
+    both.filter(|(_, [a, b])| a != b).collect()
+}
+
+/// Returns the fields of an object that have a value as texts, those of an object within it under
+/// both names: `judge.world`.
+pub(in crate::session) fn flat(value: &Value) -> BTreeMap<String, String> {
+    let mut fields = BTreeMap::new();
+    for (name, value) in value.as_object().into_iter().flatten() {
+        match value {
+            Value::Null => {}
+            Value::String(text) => _ = fields.insert(name.clone(), text.clone()),
+            Value::Object(_) => fields
+                .extend(flat(value).into_iter().map(|(part, v)| (format!("{name}.{part}"), v))),
+            other => _ = fields.insert(name.clone(), other.to_string()),
+        }
+    }
+    fields
 }
 
 /// Compares the rows that the runs were trained on.

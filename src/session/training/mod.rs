@@ -40,8 +40,8 @@ pub use merging::merge;
 pub use runs::TrainSummary;
 pub use sampling::{SampleOptions, SampleReport, sample};
 
-pub(super) use difference::diff;
+pub(super) use difference::{diff, differing_fields, flat};
 pub(super) use model::{identity, load_frozen, weights_of};
-pub(super) use request::{check_options, episode_option_names, option_names};
+pub(super) use request::{RunConfig, check_options, episode_option_names, option_names};
 pub(super) use runs::{explain, free_name, resume, train};
 pub(super) use scoring::score;

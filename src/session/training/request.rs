@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::diag::{Diagnostic, did_you_mean};
-use crate::query::syntax::{Literal, Name, WithOption};
+use crate::query::syntax::{Literal, WithOption};
 use crate::rollout::CallForm;
 use crate::session::error::SessionError;
 use crate::session::options;
-use crate::session::rollouts::{EpisodeOptions, JudgeOptions};
+use crate::session::rollouts::{EpisodeOptions, JudgeOptions, is_of_judge};
 use crate::session::statement::mistake;
+use crate::store::Store;
 use crate::train::{ConfigError, Objective, OptionValue, TrainConfig};
 
 /// Options of TRAIN beside the trainer's.
@@ -19,8 +20,8 @@ const OWN_OPTIONS: [&str; 6] = ["model", "reward", "eval_dataset", "device", "re
 /// The one option of episodes that sampled actions take too.
 const ACTION_FORM: &str = "action_form";
 
-/// What the options of the judge of sampled actions begin with.
-const JUDGE_OPTIONS: &str = "judge.";
+/// What the judge of sampled actions is called in options.
+const JUDGE: &str = "judge";
 
 /// The judge of answers where the options name none.
 const OUTCOME_JUDGE: &str = "exact_match";
@@ -41,7 +42,7 @@ pub(in crate::session) fn episode_option_names() -> Vec<String> {
 
 /// What a run needs to be made again: stored with it as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct RunConfig {
+pub(in crate::session) struct RunConfig {
     /// A file, a folder, or a repository of the hub.
     pub(super) model: PathBuf,
     /// The commit of the repository that was used.
@@ -78,6 +79,21 @@ impl RunConfig {
             let message = format!("the options of run '{run}' cannot be read: {e}");
             SessionError::mistake("run", message)
         })
+    }
+
+    /// Returns the judge of sampled actions of a training run; `None` where it has none, or there is
+    /// no such run.
+    ///
+    /// # Errors
+    /// What the disk says; its options cannot be read.
+    pub(in crate::session) fn judge_of(
+        store: &Store,
+        run: &str,
+    ) -> Result<Option<JudgeOptions>, SessionError> {
+        match store.run(run)?.filter(|record| record.kind == "train") {
+            Some(record) => Ok(RunConfig::stored(&record.id, &record.config)?.judge),
+            None => Ok(None),
+        }
     }
 
     /// Returns it as it is stored.
@@ -151,7 +167,10 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
         ConfigError::Combination(_) => fail(error.to_string(), None),
     })?;
     let objective = options_of_trainer.objective;
-    let judge = judge(options, text, objective)?;
+    let plays = objective == Objective::Grpo;
+    let by_default = if plays { JudgeOptions::of(OUTCOME_JUDGE) } else { JudgeOptions::default() };
+    let judge = JudgeOptions::of_part(options, JUDGE, &by_default, text)?;
+    let judge = judge.or_else(|| plays.then_some(by_default));
     check_judge(judge.is_some(), resume, objective).map_err(|(text, name)| fail(text, at(name)))?;
     let episodes = episodes(options, text, objective)?;
     check_reward(reward.is_some(), resume, objective)
@@ -225,26 +244,6 @@ fn check_judge(
     }
 }
 
-/// Reads `judge = ...` and `judge.<option> = ...`, as JUDGE has them; `None` where there is none.
-fn judge(
-    options: &[WithOption],
-    text: &str,
-    objective: Objective,
-) -> Result<Option<JudgeOptions>, SessionError> {
-    let of_judge = |option: &WithOption| {
-        let name = option.name.text.strip_prefix(JUDGE_OPTIONS).map(str::to_owned);
-        let name = name.or_else(|| (option.name.text == "judge").then(|| "judge".to_owned()))?;
-        Some(WithOption { name: Name { text: name, ..option.name.clone() }, ..option.clone() })
-    };
-    let given: Vec<WithOption> = options.iter().filter_map(of_judge).collect();
-    let defaults = match objective {
-        Objective::Grpo => JudgeOptions::of(OUTCOME_JUDGE),
-        _ if given.is_empty() => return Ok(None),
-        _ => JudgeOptions::default(),
-    };
-    options::read(&defaults, &given, text).map(Some)
-}
-
 /// Reads the options that say how episodes go, as GENERATE has them; `None` for an objective that
 /// plays none.
 ///
@@ -278,7 +277,7 @@ fn of_trainer(options: &[WithOption]) -> Result<TrainConfig, ConfigError> {
     let episodes = episode_option_names();
     let is_own = |name: &str| {
         OWN_OPTIONS.contains(&name)
-            || name.starts_with(JUDGE_OPTIONS)
+            || is_of_judge(name, JUDGE)
             || episodes.iter().any(|known| known == name)
     };
     let others = options.iter().filter(|o| !is_own(&o.name.text));

@@ -15,7 +15,7 @@ use super::recorder::Recorder;
 use super::request::{RunConfig, request};
 use crate::codec::{RunRecord, RunStatus};
 use crate::db::NewRow;
-use crate::diag::{Diagnostic, Span, nearest};
+use crate::diag::{Diagnostic, nearest};
 use crate::lm::LoadedModel;
 use crate::query::Scope;
 use crate::query::parameters::with_values;
@@ -178,15 +178,6 @@ pub(in crate::session) fn resume(
 /// # Errors
 /// There is none, with the nearest name.
 pub(super) fn training_run(store: &Store, run: &str) -> Result<RunRecord, SessionError> {
-    named_run(store, run, None)
-}
-
-/// Returns the training run of a name, which stands in a statement at `place`.
-pub(super) fn named_run(
-    store: &Store,
-    run: &str,
-    place: Option<(Span, &str)>,
-) -> Result<RunRecord, SessionError> {
     if let Some(record) = store.run(run)?.filter(|record| record.kind == "train") {
         return Ok(record);
     }
@@ -194,10 +185,7 @@ pub(super) fn named_run(
         store.runs()?.into_iter().filter(|r| r.kind == "train").map(|r| r.id).collect();
     let help = nearest(run, &names, "runs", "|> TRAIN WITH (...) AS name makes one");
     let unknown = Diagnostic::new("unknown-run", format!("no training run '{run}'")).help(help);
-    Err(match place {
-        Some((span, text)) => mistake(unknown.at(span), text),
-        None => mistake(unknown, ""),
-    })
+    Err(mistake(unknown, ""))
 }
 
 /// Returns after how many optimiser steps a run ended, and after how many it had the weights that
