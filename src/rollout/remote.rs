@@ -189,6 +189,7 @@ impl RemotePolicy {
             unread: None,
             log_probs: log_probs.map(|tokens| tokens.iter().map(|t| t.log_prob as f32).collect()),
             message: choice.message,
+            state_ids: None,
             token_ids: choice.token_ids,
             tokens: choice.tokens,
             finish_reason: choice.finish_reason,

@@ -358,7 +358,7 @@ impl Player<'_> {
         let answered = ended.iter().enumerate().filter_map(|(at, (of, _))| {
             let answer = of.answer.clone()?;
             let (state, action) = (Vec::new(), Message::default());
-            Some((at, Shown { of, state, action, observation: None, answer }))
+            Some((at, Shown { of, step: 0, state, action, observation: None, answer }))
         });
         let (places, shown): (Vec<usize>, Vec<Shown<'_>>) = answered.unzip();
         for at in &places {
