@@ -35,7 +35,7 @@ fn demonstrated(folder: &Path) -> Session {
 }
 
 /// Makes a model of some thousand weights.
-fn small_model(session: &Session, folder: &Path) -> PathBuf {
+pub fn small_model(session: &Session, folder: &Path) -> PathBuf {
     let path = folder.join("model");
     let new = NewModel {
         vocab_size: 512,
@@ -49,14 +49,14 @@ fn small_model(session: &Session, folder: &Path) -> PathBuf {
     path
 }
 
-fn rolled(session: &Session, text: &str) -> RolloutSummary {
+pub fn rolled(session: &Session, text: &str) -> RolloutSummary {
     match run(session, text).0 {
         Outcome::Rolled(summary) => *summary,
         outcome => panic!("{outcome:?}"),
     }
 }
 
-fn judged(session: &Session, text: &str) -> JudgeSummary {
+pub fn judged(session: &Session, text: &str) -> JudgeSummary {
     match run(session, text).0 {
         Outcome::Judged(summary) => *summary,
         outcome => panic!("{outcome:?}"),
