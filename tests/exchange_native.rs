@@ -69,10 +69,12 @@ prop_compose! {
         role in proptest::sample::select(vec!["system", "user", "assistant", "tool", "narrator"]),
         content in of(text()), parts in of(json()), reasoning in of(text()),
         tool_calls in vec(call(), 0..3), tool_call_id in of(text()), name in of(text()),
-        error in of(any::<bool>()),
+        error in of(any::<bool>()), calls_in_content in any::<bool>(),
     ) -> Message {
         let role = role.to_owned();
-        Message { role, content, parts, reasoning, tool_calls, tool_call_id, name, error }
+        Message {
+            role, content, parts, reasoning, tool_calls, calls_in_content, tool_call_id, name, error,
+        }
     }
 }
 

@@ -56,7 +56,7 @@ pub fn rolled(session: &Session, text: &str) -> RolloutSummary {
     }
 }
 
-fn judged(session: &Session, text: &str) -> JudgeSummary {
+pub fn judged(session: &Session, text: &str) -> JudgeSummary {
     match run(session, text).0 {
         Outcome::Judged(summary) => *summary,
         outcome => panic!("{outcome:?}"),

@@ -34,6 +34,7 @@ mod render;
 mod report;
 mod rollout;
 mod rollouts;
+mod rollouts_tags;
 mod runs;
 mod schema;
 mod score;
