@@ -5,4 +5,5 @@ mod episodes;
 mod policies;
 mod programs;
 mod prompted;
+mod scored;
 mod verdicts;

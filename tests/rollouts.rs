@@ -16,7 +16,7 @@ use crate::session::{Kept, OPTIONS, load, mistake, number, run, table, try_run};
 const WORLD: &str = "questions=30, held_out=20";
 
 /// Returns a database with the demonstrator's trajectories over the small world.
-fn demonstrated(folder: &Path) -> Session {
+pub fn demonstrated(folder: &Path) -> Session {
     let study = StudyOptions {
         questions: 30,
         held_out: 20,
@@ -56,7 +56,7 @@ fn rolled(session: &Session, text: &str) -> RolloutSummary {
     }
 }
 
-fn judged(session: &Session, text: &str) -> JudgeSummary {
+pub fn judged(session: &Session, text: &str) -> JudgeSummary {
     match run(session, text).0 {
         Outcome::Judged(summary) => *summary,
         outcome => panic!("{outcome:?}"),
