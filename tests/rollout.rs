@@ -5,5 +5,6 @@ mod episodes;
 mod policies;
 mod programs;
 mod prompted;
+mod scored;
 mod tagged;
 mod verdicts;

@@ -19,6 +19,7 @@ mod exchange_rollouts;
 mod functions;
 mod fusion;
 mod hub;
+mod judging;
 mod lm;
 mod matching;
 mod mistakes;

@@ -144,11 +144,11 @@ T
     Finds.
     Fast.
 end";
-    assert_eq!(judge.prompt(&input), expected);
+    assert_eq!(judge.prompt(&input).unwrap(), expected);
     let nothing = Message::default();
     let input = ProcessInput { question: None, state: &[], action: &nothing, tools: None };
     let expected = "{Q}\n  (nothing)\nC\n  (nothing)\nL\n  (nothing)\nT\n  (nothing)\nend";
-    assert_eq!(judge.prompt(&input), expected);
+    assert_eq!(judge.prompt(&input).unwrap(), expected);
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn the_prompts_that_come_along_show_what_is_judged() {
                 let judge = ProcessJudge::new(spec.clone(), policy).unwrap();
                 let with_tools = (prompt == BuiltIn::Choice).then_some("  the_tool\n");
                 let state = Some("[1] user\n    the state\n");
-                (judge.prompt(&input), state.into_iter().chain(with_tools).collect())
+                (judge.prompt(&input).unwrap(), state.into_iter().chain(with_tools).collect())
             };
             for part in shown.into_iter().chain(["    the question\n", "    the action\n"]) {
                 assert!(text.contains(part), "{prompt:?} {ending:?}: {part:?} in\n{text}");
@@ -364,6 +364,13 @@ fn judging_ends_when_it_is_told_to() {
     assert_eq!((tally.unwrap().count(), count), (300, 300));
     let ended = judge.judge(&inputs, &|| true, &mut |_, _| ControlFlow::Continue(()));
     assert!(ended.is_err());
+    // A policy that only writes has no words to look up.
+    let parts = JudgeParts { reading: Reading::Scored, ..spec.parts().clone() };
+    let spec = JudgeSpec::new(parts).unwrap();
+    let mut judge = ProcessJudge::new(spec.clone(), silent(&spec)).unwrap();
+    let error = judge.judge(&inputs, &|| false, &mut |_, _| ControlFlow::Continue(()));
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("does not give the probabilities of texts"), "{error}");
 }
 
 #[test]

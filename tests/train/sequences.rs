@@ -4,15 +4,50 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use swirldb::lm::Packed;
+use swirldb::model::{Message, role};
 use swirldb::train::{
-    Baseline, BatchBy, Example, LossAggregation, Objective, TrainConfig, Truncation, cut_by_tokens,
-    epoch_order, evaluate, prepare,
+    Baseline, BatchBy, ChosenStep, Example, LossAggregation, Objective, TrainConfig, Truncation,
+    cut_by_tokens, epoch_order, evaluate, evaluate_shared, prepare,
 };
 
 use super::{
     Told, config, decoder, example, examples, prepared, run_with, tokenizer, trajectory,
     try_prepare,
 };
+
+/// Actions proposed at the states of one trajectory: the states are computed once.
+#[test]
+fn states_that_are_beginnings_of_one_another_are_shared() {
+    let model = decoder(1);
+    let of = |key: u64, step: usize, answer: &str| {
+        let mut trajectory = trajectory(key / 10);
+        trajectory.steps.truncate(step);
+        trajectory.steps[step - 1].action = Message::new(role::ASSISTANT, answer);
+        let steps = vec![ChosenStep::new(step as u32, 1.0)];
+        Example { key, trajectory: Arc::new(trajectory), steps }
+    };
+    let examples = [
+        of(0, 1, "Paris"),
+        of(1, 1, "Oslo it is"),
+        of(2, 3, "Oslo"),
+        of(3, 2, "P"),
+        of(10, 2, "Paris1"),
+        of(11, 3, "a city"),
+    ];
+    let sequences = prepared(&config(), &examples).sequences;
+    let apart = evaluate(&model, &sequences, 1 << 20).unwrap().actions;
+    for budget in [1, 150, 1 << 20] {
+        let shared = evaluate_shared(&model, &sequences, budget).unwrap().actions;
+        assert_eq!(shared.len(), examples.len());
+        for (shared, apart) in shared.iter().zip(&apart) {
+            assert_eq!(shared.row, apart.row);
+            assert_eq!(shared.log_probs.len(), apart.log_probs.len());
+            for (shared, apart) in shared.log_probs.iter().zip(&apart.log_probs) {
+                assert!((shared - apart).abs() < 1e-4, "{shared} and {apart}");
+            }
+        }
+    }
+}
 
 #[test]
 fn only_the_chosen_actions_and_their_ends_carry_loss() {

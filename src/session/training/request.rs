@@ -231,7 +231,7 @@ fn check_judge(
     match objective {
         Objective::Swirl if !is_given && !resumes => {
             let message = "'swirl' needs judge = '<who judges sampled actions>': world, process, \
-                           choice, calculation, or exact_match for answers alone";
+                           choice, calculation, implicit, or exact_match for answers alone";
             Err((message.to_owned(), "objective"))
         }
         Objective::Swirl | Objective::Grpo => Ok(()),
