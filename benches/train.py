@@ -111,6 +111,20 @@ class Bench:
         pairs = [f"{name} {version}" for name, version in zip(words[0::2], words[1::2])]
         return f"{program.replace('swirl ', 'swirldb ')}, {', '.join(pairs)}"
 
+    def branches(self) -> str:
+        """Returns a sentence on samples packed as branches, beside separate sequences."""
+        test = ["--exact", "lm::timing::branches_beside_separate_sequences", "--ignored",
+                "--nocapture"]
+        measured = self.measured(self.run([self.driver, *test]))
+        packed, separate = measured["packed"], measured["separate"]
+        times = [statistics.median(side["seconds"]) for side in (packed, separate)]
+        return (
+            f"Four samples of 40 tokens at each of five states of one trajectory, forward and "
+            f"backward in 6 layers of that width: packed as branches of it {duration(times[0])} "
+            f"({packed['tokens']:,} tokens), as separate sequences {duration(times[1])} "
+            f"({separate['tokens']:,} tokens), {times[1] / times[0]:.1f} times as long."
+        )
+
     def waits(self) -> str:
         """Returns a sentence on a few steps of the program itself, and its waits for data."""
         if not MODEL.exists():
@@ -227,7 +241,7 @@ def main() -> None:
         for case, title, share in CASES:
             if options.only in case:
                 lines.append(row(title, share, measure(bench, case, options.rounds)))
-        lines += ["", bench.waits()]
+        lines += ["", bench.branches(), "", bench.waits()]
     finally:
         shutil.rmtree(options.folder, ignore_errors=True)
     table = "\n".join(lines)

@@ -74,7 +74,11 @@ fn played(
     for one in all {
         let (id, gold, hops, kind) = one.0;
         let line = json!({
-            "id": id, "question": format!("Which is {id}?"), "answer": gold, "hops": hops, "type": kind,
+            "id": id,
+            "question": format!("Which is {id}?"),
+            "answer": gold,
+            "hops": hops,
+            "type": kind,
         });
         if one.1 == 0 {
             lines.push(line.to_string());
@@ -287,16 +291,15 @@ fn flips_are_counted_by_hops_and_tools() {
 #[test]
 fn what_one_side_lacks_is_said() {
     let World { session, model, .. } = &compared();
-    let label = |source: &str, judge: &str, value: &str| {
+    let label = |sources: &str, judge: &str, value: &str| {
         let text = format!(
-            "FROM steps |> WHERE source = '{source}' |> LABEL AS process BY '{judge}' = {value}"
+            "FROM steps |> WHERE source IN ({sources}) |> LABEL AS process BY '{judge}' = {value}"
         );
         run(session, &text);
     };
-    label("a", "one", "1");
+    label("'a'", "one", "1");
     let first_good = "CASE WHEN step = 1 THEN 1 ELSE 0 END";
-    label("a", "both", first_good);
-    label("b", "both", first_good);
+    label("'a', 'b'", "both", first_good);
     let rows = Rows::of(session, "DIFF RUNS a b");
     let row = rows.find("metric", "process@one", "all");
     assert_eq!((rows.values(row), rows.counts(row)), ([Some(1.0), None], [4, 0]));
@@ -343,7 +346,8 @@ fn runs_of_two_kinds_are_not_compared() {
     run(
         session,
         &format!(
-            "GENERATE WITH (model = '{model}', world = '{WORLD}', limit = 1, max_new_tokens = 2) AS g"
+            "GENERATE WITH (model = '{model}', world = '{WORLD}', limit = 1, max_new_tokens = 2) \
+             AS g"
         ),
     );
     let error = mistake(session, "DIFF RUNS a t");
@@ -427,7 +431,7 @@ fn judges_label_an_evaluation() {
     let error = wrong("judge = 'world', judge.wold = 'default'");
     assert!(error.contains("did you mean 'world'"), "{error}");
     let error = wrong("outcome_judge = 'f1', outcome_judge.name = 'hotpotqa'");
-    assert!(error.contains("labels of the metric"), "{error}");
+    assert!(error.contains("'hotpotqa' is a judge already"), "{error}");
     let error = wrong("judge = 'random', judge.name = 'fresh'");
     assert!(error.contains("a judge never changes"), "{error}");
     let generate =

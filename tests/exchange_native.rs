@@ -73,7 +73,15 @@ prop_compose! {
     ) -> Message {
         let role = role.to_owned();
         Message {
-            role, content, parts, reasoning, tool_calls, calls_in_content, tool_call_id, name, error,
+            role,
+            content,
+            parts,
+            reasoning,
+            tool_calls,
+            calls_in_content,
+            tool_call_id,
+            name,
+            error,
         }
     }
 }

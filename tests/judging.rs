@@ -168,8 +168,8 @@ fn the_implicit_judge_rewards_sampled_actions() {
         "{}",
         table(&session, "FROM samples |> SELECT action, malformed, verdict")
     );
-    let error =
-        mistake(&session, &text.replace("judge.model", "judge.scale = 'real', judge.model"));
+    let real = text.replace("judge.model", "judge.scale = 'real', judge.model");
+    let error = mistake(&session, &real.replace("AS w", "AS real"));
     assert!(error.contains("rewards of sampled actions are from 0 to 1"), "{error}");
 }
 

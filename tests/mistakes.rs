@@ -12,7 +12,8 @@ use crate::syntax::goldens;
 
 /// Kinds of mistakes that no statement and no command at the prompt can make, and the tests that
 /// make them.
-const OF_THE_PROGRAM: [(&str, &str); 33] = [
+const OF_THE_PROGRAM: [(&str, &str); 35] = [
+    ("action-form", "rollouts_tags: actions that are written in another form"),
     ("ambiguous", "tools: expressions of the calculator"),
     ("bundle", "runs: a bundle is made again to the last bit"),
     ("character", "tools: expressions of the calculator"),
@@ -34,6 +35,7 @@ const OF_THE_PROGRAM: [(&str, &str); 33] = [
     ("read-only", "corpora: an agent reads and changes nothing"),
     ("recording", "tools: lines that are no recordings"),
     ("renderer", "a chat template that loses calls, asked for by name: render"),
+    ("report", "evaluations: a report that cannot be written"),
     ("run", "program: swirl train --resume of a run that is no training"),
     ("sample", "runs: samples of stored states"),
     ("serve", "serve: options that do not hold"),

@@ -1,4 +1,5 @@
-//! Episodes, actions by tags, remote policies, judges with a prompt, programs that judge, and their audit.
+//! Episodes, actions by tags, remote policies, judges with a prompt, programs that judge, and their
+//! audit.
 
 mod audit;
 mod episodes;

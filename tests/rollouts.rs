@@ -42,7 +42,7 @@ pub fn small_model(session: &Session, folder: &Path) -> PathBuf {
         hidden_size: 32,
         n_layers: 1,
         n_heads: 2,
-        context_length: 512,
+        context_length: 768,
         ..NewModel::default()
     };
     create_model(session, &path, &new).unwrap();

@@ -79,14 +79,14 @@ fn a_server_calls_tools_by_tags() {
     assert!(told.contains("<math_exp>...</math_exp> calculator: "), "{told}");
     let action = "Half of it.\n<math_exp> 48 / 2 </math_exp>";
     assert_eq!(messages[2], json!({"role": "assistant", "content": action}));
-    assert_eq!(messages[3], json!({"role": "user", "content": "48 / 2 -> 24"}));
+    assert_eq!(messages[3], json!({"role": "user", "content": "48 / 2 -> 24.0"}));
     let steps = table(
         &session,
         "FROM steps |> WHERE run_id = 'g' |> SELECT tool, tools, n_calls, arguments, observation, \
          observation_error, action_chars |> ORDER BY step",
     );
     let first =
-        "| calculator | [calculator] | 1 | {\"expression\":\"48 / 2\"} | 48 / 2 -> 24 | false |";
+        "| calculator | [calculator] | 1 | {\"expression\":\"48 / 2\"} | 48 / 2 -> 24.0 | false |";
     assert!(
         steps.replace("  ", " ").contains(first) || squeezed(&steps).contains(first),
         "{steps}"
@@ -96,7 +96,7 @@ fn a_server_calls_tools_by_tags() {
         action.len() as f64
     );
     let calls = squeezed(&table(&session, "FROM tool_calls |> SELECT tool, output, error"));
-    assert!(calls.contains("| calculator | 48 / 2 -> 24 | false |"), "{calls}");
+    assert!(calls.contains("| calculator | 48 / 2 -> 24.0 | false |"), "{calls}");
     // What is stored is what was said, and export and import keep it.
     let [of] = &stored(&session, "g")[..] else { panic!("one trajectory") };
     assert_eq!((of.steps[0].action.text(), of.answer.as_deref()), (action, Some("24")));
@@ -180,8 +180,8 @@ fn the_demonstrator_writes_tags_that_columns_and_judges_read() {
     let session = Session::open(&folder.path().join("db"), OPTIONS, true).unwrap();
     load(&session, &path, Some("shown"));
     let all = number(&session, "FROM steps |> AGGREGATE count(*)");
-    let calls = "FROM steps |> WHERE tool IS NOT NULL AND n_calls = 1 AND observation_error = false \
-                 AND action LIKE '<%>' |> AGGREGATE count(*)";
+    let calls = "FROM steps |> WHERE tool IS NOT NULL AND n_calls = 1 \
+                 AND observation_error = false AND action LIKE '<%>' |> AGGREGATE count(*)";
     let answers = "FROM steps |> WHERE tool IS NULL |> AGGREGATE count(*)";
     assert_eq!(number(&session, calls) + number(&session, answers), all);
     assert!(number(&session, calls) > number(&session, answers));
@@ -209,7 +209,8 @@ fn the_demonstrator_writes_tags_that_columns_and_judges_read() {
         assert!(text.contains("calls_in_content"));
     }
     let both = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b",
-        "tool_calls":[{"function":{"name":"f"}}],"calls_in_content":[{"function":{"name":"f"}}]}]}"#;
+        "tool_calls":[{"function":{"name":"f"}}],
+        "calls_in_content":[{"function":{"name":"f"}}]}]}"#;
     let read = read_bytes("x.jsonl", both.replace('\n', "").as_bytes(), &ReadOptions::default());
     let told = format!("{:?}", read.bad);
     assert!(told.contains("expected those of a message in one place"), "{told}");
@@ -301,8 +302,8 @@ fn a_policy_of_this_process_is_trained_on_what_it_wrote() {
     let error = mistake(&session, &train(", action_form = 'tags'", "s"));
     assert!(error.contains("'action_form' has no effect on objective 'sft'"), "{error}");
     run(&session, &train(&format!("{judge}, action_form = 'tags'"), "s"));
-    let good = "FROM samples |> WHERE run_id = 's' AND malformed IS NULL AND verdict IS NOT NULL AND \
-                action LIKE '%_query>' |> AGGREGATE count(*)";
+    let good = "FROM samples |> WHERE run_id = 's' AND malformed IS NULL \
+                AND verdict IS NOT NULL AND action LIKE '%_query>' |> AGGREGATE count(*)";
     assert!(
         number(&session, good) > 0.0,
         "{}",

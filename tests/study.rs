@@ -214,7 +214,7 @@ fn objectives_say_what_they_are_trained_with() {
 [objectives.dpo]
 objective = "dpo"
 
-[objectives.grpo]
+[objectives.played]
 objective = "grpo"
 num_generations = 2
 max_queries = 3

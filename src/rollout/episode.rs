@@ -432,8 +432,8 @@ fn answers(text: &str) -> Answers {
 }
 
 /// Returns what an action has to be for a protocol, as [`Episode::act`] takes it, or why it is not:
-/// one call, or one answer. A message of the policy is taken as it stands: where tools are called by
-/// tags these are read from its text.
+/// one call, or one answer. A message of the policy is taken as it stands: where tools are called
+/// by tags these are read from its text.
 ///
 /// # Errors
 /// The name of the fault: `no_action`, `both`, `several_calls`, `unreadable`.

@@ -156,8 +156,8 @@ impl CallForm {
         }
     }
 
-    /// Returns the form of a stored action that called a tool; `None` where no call was answered, or
-    /// one by tags of another kind.
+    /// Returns the form of a stored action that called a tool; `None` where no call was answered,
+    /// or one by tags of another kind.
     pub fn of(step: &Step) -> Option<CallForm> {
         let action = &step.action;
         if step.call_results().iter().all(|(_, result)| result.is_none()) {

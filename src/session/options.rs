@@ -40,6 +40,16 @@ pub(super) fn read<T: Serialize + DeserializeOwned>(
     serde_json::from_value(Value::Object(fields)).map_err(unlikely)
 }
 
+/// Returns the names of the options that are not as in `defaults`.
+///
+/// # Errors
+/// None that is known: plain data.
+pub(super) fn given<T: Serialize>(options: &T, defaults: &T) -> Result<Vec<String>, SessionError> {
+    let (options, defaults) = (fields(options)?, fields(defaults)?);
+    let is_given = |(name, value): &(String, Value)| defaults.get(name) != Some(value);
+    Ok(options.into_iter().filter(is_given).map(|(name, _)| name).collect())
+}
+
 /// Returns the names of the options that [`read`] knows.
 pub(super) fn names<T: Serialize>(defaults: &T) -> Vec<String> {
     fields(defaults).map(|fields| fields.keys().cloned().collect()).unwrap_or_default()

@@ -79,9 +79,9 @@ pub fn evaluate(
     Ok(evaluation)
 }
 
-/// Returns what [`evaluate`] returns, up to rounding, for sequences that have one action each: where
-/// the states of neighbours are beginnings of one another, their tokens are computed once. Actions
-/// that were proposed at the states of one trajectory are such neighbours.
+/// Returns what [`evaluate`] returns, up to rounding, for sequences that have one action each:
+/// where the states of neighbours are beginnings of one another, their tokens are computed once.
+/// Actions that were proposed at the states of one trajectory are such neighbours.
 ///
 /// # Errors
 /// A model that fails.

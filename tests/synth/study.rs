@@ -143,7 +143,7 @@ fn the_same_options_give_the_same_bytes() {
         blake3::hash(&out).to_hex().to_string()
     };
     let options = StudyOptions { questions: 100, held_out: 20, samples: 2, ..small() };
-    assert_eq!(hash(&options), "d89bb451f31531e435c3cf521817b01fb54fdfef953811b0a435d376cded3e35");
+    assert_eq!(hash(&options), "fc568026accdf05cc5419c43304fa0d3ab97ee5afbaa4578a37a427e7015f8f1");
     assert_ne!(hash(&options), hash(&StudyOptions { seed: 8, ..options.clone() }));
 }
 
@@ -481,7 +481,8 @@ fn lines_to_copy_say_every_name_twice() {
     for line in all {
         let (asked, said) = (&line["messages"][0]["content"], &line["messages"][1]["content"]);
         assert_eq!(asked.as_str().unwrap().strip_prefix("Repeat: "), said.as_str());
-        let names = said.as_str().unwrap().split(' ').count();
-        assert!((4..=10).contains(&names), "{names}");
+        // Names of two words.
+        let words = said.as_str().unwrap().split(' ').count();
+        assert!((8..=20).contains(&words) && words % 2 == 0, "{words}");
     }
 }

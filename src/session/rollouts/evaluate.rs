@@ -48,7 +48,8 @@ pub(super) fn appointed(
                 _ => ("steps", STEP_JUDGE, "answers"),
             };
             let message = format!(
-                "{part} = '{}' judges {looks_at}; expected a judge of {expected}, or {other} = '{0}'",
+                "{part} = '{}' judges {looks_at}; expected a judge of {expected}, or {other} = \
+                 '{0}'",
                 judge.word()
             );
             return Err(SessionError::mistake("judge", message));
@@ -116,7 +117,7 @@ pub(super) fn evaluate(
     Ok((summary, judged))
 }
 
-/// Checks that the judge answered. What it did not is asked again when the statement is given again.
+/// Checks that the judge answered. What it did not is asked when the statement is given again.
 fn check_answered(summary: &JudgeSummary) -> Result<(), SessionError> {
     let JudgeSummary { judge, tally, .. } = summary;
     if tally.failed == 0 {

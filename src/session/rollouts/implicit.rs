@@ -88,16 +88,7 @@ impl ImplicitJudge {
         if !(beta.is_finite() && beta > 0.0) {
             return Err(wrong(format!("beta = {beta}: expected a number above 0, such as 0.05")));
         }
-        let named = |name: &str, option: &str, example: &str| match name {
-            "" => Err(wrong(format!("'implicit' needs {option} = '{example}'"))),
-            name => load_frozen(session, Path::new(name), None),
-        };
-        let mut model = named(&options.policy.model, "model", "run:NAME, trained on outcomes")?;
-        let reference = named(&options.reference, "reference", "the model it was trained from")?;
-        let Some(tokenizer) = model.tokenizer.take() else {
-            return Err(SessionError::mistake("model", "the model has no tokenizer"));
-        };
-        check_tokenizers(&tokenizer, &reference)?;
+        let (model, reference, tokenizer) = ImplicitJudge::models(session, options)?;
         let template = model.chat_template.clone();
         let probe = probe(CallForm::Calls, None);
         let renderer = renderer(template.as_deref(), &tokenizer, options.policy.renderer, &probe)?;
@@ -240,6 +231,24 @@ impl ImplicitJudge {
             source: &Whole,
         };
         Ok(preparation.scoring(examples)?.sequences)
+    }
+
+    /// Returns the model of the judge, the one that it is compared with, and the tokenizer of both.
+    fn models(
+        session: &Session,
+        options: &JudgeOptions,
+    ) -> Result<(LoadedModel, LoadedModel, Tokenizer), SessionError> {
+        let named = |name: &str, option: &str, example: &str| match name {
+            "" => Err(wrong(format!("'implicit' needs {option} = '{example}'"))),
+            name => load_frozen(session, Path::new(name), None),
+        };
+        let mut model = named(&options.policy.model, "model", "run:NAME, trained on outcomes")?;
+        let reference = named(&options.reference, "reference", "the model it was trained from")?;
+        let Some(tokenizer) = model.tokenizer.take() else {
+            return Err(SessionError::mistake("model", "the model has no tokenizer"));
+        };
+        check_tokenizers(&tokenizer, &reference)?;
+        Ok((model, reference, tokenizer))
     }
 
     fn verdict(&self, own: &ActionScore, other: &ActionScore) -> Judged {

@@ -4,11 +4,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::evaluate::titles_of;
 use super::implicit::ImplicitJudge;
-use super::policies::{PolicyOptions, judging_policy};
+use super::policies::{OF_SERVER, PolicyOptions, judging_policy};
 use super::world::{World, verdict};
 use crate::model::{Json, Judge, JudgeKind, Message, Trajectory};
 use crate::query::syntax::{Name, WithOption};
@@ -127,16 +127,9 @@ impl JudgeOptions {
 
     /// Refuses options that mean nothing to a judge.
     fn check_used(&self, used: &[&str]) -> Result<(), SessionError> {
-        let fields = |options: &JudgeOptions| match serde_json::to_value(options) {
-            Ok(Value::Object(fields)) => Ok(fields),
-            Ok(_) => Err(SessionError::Environment("options that are no structure".to_owned())),
-            Err(error) => Err(SessionError::Environment(error.to_string())),
-        };
-        let (given, defaults) = (fields(self)?, fields(&JudgeOptions::default())?);
-        let is_unused = |(name, value): &(&String, &Value)| {
-            defaults.get(*name) != Some(*value) && !used.contains(&name.as_str())
-        };
-        let Some((name, _)) = given.iter().find(is_unused) else { return Ok(()) };
+        let given = options::given(self, &JudgeOptions::default())?;
+        let is_unused = |name: &&String| !used.contains(&name.as_str());
+        let Some(name) = given.iter().find(is_unused) else { return Ok(()) };
         let used: Vec<&str> =
             used.iter().copied().filter(|name| !["judge", "name"].contains(name)).collect();
         let takes = match used.is_empty() {
@@ -166,18 +159,6 @@ const OF_PROMPTED: [&str; 4] = ["model", "base_url", "ending", "prompt"];
 
 /// Those of models that write their verdict.
 const OF_SAMPLING: [&str; 6] = ["max_new_tokens", "temperature", "top_k", "top_p", "min_p", "seed"];
-
-/// Those of models behind a chat server.
-const OF_SERVER: [&str; 8] = [
-    "revision",
-    "api_key_env",
-    "concurrency",
-    "requests_per_minute",
-    "timeout",
-    "max_retries",
-    "cassette",
-    "record",
-];
 
 /// Who judges.
 pub(in crate::session) enum Judging {
@@ -437,7 +418,9 @@ fn prompted(
     match (is_local, parts.reading) {
         (true, Reading::Text) => used.extend(OF_SAMPLING.into_iter().chain(["slots", "renderer"])),
         (true, _) => used.push("renderer"),
-        (false, _) => used.extend(OF_SAMPLING.into_iter().chain(OF_SERVER)),
+        (false, _) => {
+            used.extend(OF_SAMPLING.into_iter().chain(OF_SERVER).chain(["cassette", "record"]));
+        }
     }
     options.check_used(&used)?;
     if !options.prompt.is_empty() {

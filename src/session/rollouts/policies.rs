@@ -17,6 +17,7 @@ use crate::rollout::{
     StopTags, sampling_json,
 };
 use crate::session::error::SessionError;
+use crate::session::options;
 use crate::session::recordings::SystemClock;
 use crate::session::statement::Session;
 use crate::session::training::{identity, load_frozen, weights_of};
@@ -86,7 +87,43 @@ impl Default for PolicyOptions {
     }
 }
 
+/// Options of models behind a chat server.
+pub(super) const OF_SERVER: [&str; 6] =
+    ["revision", "api_key_env", "concurrency", "requests_per_minute", "timeout", "max_retries"];
+
 impl PolicyOptions {
+    /// Checks that every option that is given has an effect; `records` says whether calls of tools
+    /// are recorded.
+    ///
+    /// # Errors
+    /// One that has none.
+    pub(super) fn check(&self, records: bool) -> Result<(), SessionError> {
+        // The verbs differ in their temperature, which every policy has.
+        let defaults = PolicyOptions { temperature: self.temperature, ..PolicyOptions::default() };
+        let is_server = !self.base_url.is_empty();
+        for name in options::given(self, &defaults)? {
+            let why = match name.as_str() {
+                name if OF_SERVER.contains(&name) && !is_server => {
+                    "it is for a chat server, and there is no base_url"
+                }
+                "renderer" if is_server => {
+                    "it is for a model of this process: a server renders by itself"
+                }
+                "cassette" if !(is_server || records) => {
+                    "calls of servers and of tools over corpora are recorded, and there are none; \
+                     the seed gives the same actions again"
+                }
+                "record" if self.cassette.is_empty() => {
+                    "it says how a cassette is used, and there is none"
+                }
+                _ => continue,
+            };
+            let message = format!("option '{name}' has no effect: {why}; drop it");
+            return Err(SessionError::mistake("policy", message));
+        }
+        Ok(())
+    }
+
     /// Returns what records calls, where that is asked for.
     ///
     /// # Errors

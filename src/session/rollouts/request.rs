@@ -108,6 +108,23 @@ impl RolloutOptions {
         ToolOptions { world, corpora, tools, k: *k, form: self.protocol.action_form }
     }
 
+    /// Checks that every option that is given has an effect.
+    ///
+    /// # Errors
+    /// One that has none.
+    pub(super) fn check(&self) -> Result<(), SessionError> {
+        self.policy.check(self.world.is_empty())?;
+        let defaults = RolloutOptions::default();
+        let why = if self.world.is_empty() && self.split != defaults.split {
+            "split: it is a part of a world's questions, and there is no world"
+        } else if self.corpora.is_empty() && self.k != defaults.k {
+            "k: it is the documents that a search over corpora returns, and there are no corpora"
+        } else {
+            return Ok(());
+        };
+        Err(SessionError::mistake("tools", format!("{why}; drop it")))
+    }
+
     /// Returns what a verb does where nothing is said.
     pub(in crate::session) fn of(verb: RolloutVerb) -> RolloutOptions {
         let temperature = if verb == RolloutVerb::Evaluate { 0.0 } else { 1.0 };

@@ -113,6 +113,7 @@ pub(in crate::session) fn resample(
 ) -> Result<ResampleSummary, SessionError> {
     let options: ResampleOptions =
         options::read(&ResampleOptions::default(), &asked.options, scope.text)?;
+    options.policy.check(false)?;
     let recorder = options.policy.recorder(session)?;
     let protocol = options.protocol()?;
     let writing = Writing { protocol: &protocol, offered: None, stop_tags: options.stop_tags };

@@ -93,6 +93,7 @@ pub(in crate::session) fn rollout(
     if !options.report.is_empty() {
         report_files::check(&options.report)?;
     }
+    options.check()?;
     let recorder = options.policy.recorder(session)?;
     let tools = Toolset::open(session, &options.tools(), recorder)?;
     options.protocol.tags = tools.tags.clone();

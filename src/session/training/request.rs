@@ -81,8 +81,8 @@ impl RunConfig {
         })
     }
 
-    /// Returns the judge of sampled actions of a training run; `None` where it has none, or there is
-    /// no such run.
+    /// Returns the judge of sampled actions of a training run; `None` where it has none, or there
+    /// is no such run.
     ///
     /// # Errors
     /// What the disk says; its options cannot be read.
@@ -144,15 +144,8 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
     let reward = own_text("reward")?;
     let eval_dataset = own_text("eval_dataset")?;
     let device = own_text("device")?;
-    let action_form = match own_text(ACTION_FORM)?.as_deref() {
-        None => None,
-        Some("calls") => Some(CallForm::Calls),
-        Some("tags") => Some(CallForm::Tags),
-        Some(other) => {
-            let message = format!("option 'action_form' is '{other}'; expected 'calls' or 'tags'");
-            return Err(fail(message, at(ACTION_FORM)));
-        }
-    };
+    let action_form = own_text(ACTION_FORM)?.as_deref().map(form).transpose();
+    let action_form = action_form.map_err(|message| fail(message, at(ACTION_FORM)))?;
     let options_of_trainer = of_trainer(options).map_err(|error| match &error {
         ConfigError::UnknownOption { name, .. } => {
             let message = match did_you_mean(name, OWN_OPTIONS) {
@@ -198,6 +191,14 @@ pub(super) fn request(options: &[WithOption], text: &str) -> Result<Request, Ses
         pinned: serde_json::Value::Null,
     };
     Ok(Request { config, resume })
+}
+
+fn form(word: &str) -> Result<CallForm, String> {
+    match word {
+        "calls" => Ok(CallForm::Calls),
+        "tags" => Ok(CallForm::Tags),
+        other => Err(format!("option 'action_form' is '{other}'; expected 'calls' or 'tags'")),
+    }
 }
 
 /// Checks that an objective has a reward if it takes one, and none if it does not; an error comes
