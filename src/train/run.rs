@@ -96,7 +96,7 @@ pub fn train_online(
 /// all steps on what was played are made.
 ///
 /// # Errors
-/// As [`train`]; a player that fails, verdicts that fail too often, an objective that plays nothing.
+/// As [`train`]; a player that fails, verdicts that fail too often, an objective that plays none.
 pub fn train_episodes(
     run: &Run<'_>,
     player: &mut (dyn EpisodePlayer + Send),

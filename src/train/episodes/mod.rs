@@ -16,7 +16,7 @@
 //! [`super::objective::GroupLoss`]'s.
 //!
 //! ```text
-//! questions ------ player.rs      plays and judges: the caller alone knows tools and rules
+//! questions ------ player.rs      plays and judges: the caller knows tools and rules
 //!             |--- generation.rs  advantages; tokens as they were sampled, states as they were read
 //!             |--- step.rs        forward, backward, update; held-out questions
 //!             `--- tally.rs       what a step is told by
