@@ -10,7 +10,7 @@
 //!        r_i - mean of r                                'none'
 //! ```
 //!
-//! the deviation by n - 1, as TRL has it (`GRPOTrainer`, trl 0.25). Every action token of trajectory
+//! the deviation by n - 1, as TRL has it (`GRPOTrainer`, trl 1.16). Every action token of trajectory
 //! i has the advantage A_i; observations and prompts have none and no loss. `num_iterations`
 //! optimiser steps are made on a generation, the loss is [`super::objective::GroupLoss`]'s.
 //!
