@@ -17,6 +17,7 @@
 //! ```text
 //! questions ------ player.rs      plays and judges: tools and rules are known to the caller only
 //!             |--- generation.rs  advantages; tokens as they were sampled, states as they were read
+//!             |--- batch.rs       the prompt of a question once, its trajectories as branches
 //!             |--- step.rs        forward, backward, update; held-out questions
 //!             `--- tally.rs       what a step is told by
 //! ```
@@ -30,6 +31,7 @@
 //! that it would have had, given tools and a judge that say the same again. Nothing that was played
 //! is in a checkpoint: checkpoints are between generations.
 
+mod batch;
 mod generation;
 mod player;
 mod step;
