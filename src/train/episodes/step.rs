@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use candle_core::Tensor;
 
-use crate::train::batch::Batch;
 use crate::train::error::TrainError;
 use crate::train::event::{EpisodeReport, Event, Observer, StepReport};
 use crate::train::example::Row;
 use crate::train::gradients::Gradients;
 use crate::train::objective::{GroupLoss, PlayedLogProbs};
-use crate::train::order::cut_by_tokens;
 use crate::train::sequence::Sequence;
 use crate::train::trainer::Trainer;
 
+use super::batch::{GroupBatch, trunks};
 use super::generation::Generation;
 use super::player::{Asked, EpisodePlayer, Played, Worth};
 use super::tally::Tally;
@@ -52,12 +51,12 @@ impl Trainer<'_> {
         let ready = (self.run.clock)();
         let mut gradients = Gradients::new(self.optimizer.names().count());
         let mut sums = Sums::default();
-        let order: Vec<usize> = (0..generation.sequences.len()).collect();
+        let trunks = trunks(&generation.sequences);
         let budget = self.run.config.tokens_per_batch;
-        for indexes in cut_by_tokens(&generation.sequences, &order, budget) {
-            self.learn_group(&mut generation, &indexes, &mut gradients, &mut sums)?;
+        for batch in GroupBatch::cut(&generation.sequences, &trunks, budget) {
+            self.learn_group(&mut generation, &batch, &mut gradients, &mut sums)?;
         }
-        if !order.is_empty() {
+        if !generation.sequences.is_empty() {
             self.check_gradients(&gradients)?;
         }
         let (grad_norm, rate) = self.update(gradients, &generation.chosen)?;
@@ -154,13 +153,12 @@ impl Trainer<'_> {
     fn learn_group(
         &self,
         generation: &mut Generation,
-        indexes: &[usize],
+        batch: &GroupBatch,
         gradients: &mut Gradients,
         sums: &mut Sums,
     ) -> Result<(), TrainError> {
         let loss = GroupLoss::new(self.run.config);
         let Generation { sequences, parts, trajectories, lengths, counts, tally, .. } = generation;
-        let batch = Batch::new(sequences, indexes);
         let log_probs = batch.log_probs(&self.decoder)?;
         let values: Vec<f32> = log_probs.to_vec1()?;
         let start = match &self.start_model {
@@ -168,8 +166,8 @@ impl Trainer<'_> {
             None => None,
         };
         let mut slopes = Vec::with_capacity(values.len());
-        for index in indexes {
-            let (part, sequence) = (&mut parts[*index], &sequences[*index]);
+        for index in batch.sequences.clone() {
+            let (part, sequence) = (&mut parts[index], &sequences[index]);
             let own = slopes.len()..slopes.len() + part.sampled.len();
             let now = &values[own.clone()];
             let played = PlayedLogProbs {
@@ -195,7 +193,6 @@ impl Trainer<'_> {
             sums.log_prob += now.iter().map(|l| f64::from(*l)).sum::<f64>();
             sums.actions += sequence.actions.len();
             sums.action_tokens += now.len();
-            sums.tokens += sequence.tokens.len() as u64;
             slopes.extend(told.derivatives);
             if part.old.is_none() {
                 for (now, sampled) in now.iter().zip(&part.sampled) {
@@ -204,6 +201,7 @@ impl Trainer<'_> {
                 part.old = Some(now.to_vec());
             }
         }
+        sums.tokens += batch.tokens() as u64;
         let slopes = Tensor::from_vec(slopes, log_probs.dims1()?, log_probs.device())?;
         self.collect(&(log_probs * slopes)?.sum_all()?, gradients)
     }
