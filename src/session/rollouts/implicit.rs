@@ -87,9 +87,10 @@ impl ImplicitJudge {
         if !(beta.is_finite() && beta > 0.0) {
             return Err(wrong(format!("beta = {beta}: expected a number above 0, such as 0.05")));
         }
+        let device = Some(options.device.as_str()).filter(|name| !name.is_empty());
         let named = |name: &str, option: &str, example: &str| match name {
             "" => Err(wrong(format!("'implicit' needs {option} = '{example}'"))),
-            name => load_frozen(session, Path::new(name), None),
+            name => load_frozen(session, Path::new(name), device),
         };
         let mut model = named(&options.policy.model, "model", "run:NAME, trained on outcomes")?;
         let reference = named(&options.reference, "reference", "the model it was trained from")?;
