@@ -132,6 +132,7 @@ fn the_value_of_a_step_is_its_log_ratio() {
     for (label, options, said) in [
         ("process", ", scale = 'real'", "scale = 'sigmoid' or 'sign', or another label"),
         ("value", ", scale = 'odd'", "expected 'real', 'sigmoid' or 'sign'"),
+        ("value", ", device = 'abacus'", "abacus"),
         ("value", ", beta = 0", "beta = 0: expected a number above 0"),
         ("value", ", normalize = 'max'", "expected 'sum' or 'mean'"),
         ("value", ", ending = 'graded'", "option 'ending' has no effect on judge 'implicit'"),

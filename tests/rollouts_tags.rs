@@ -82,8 +82,8 @@ fn a_server_calls_tools_by_tags() {
     assert_eq!(messages[3], json!({"role": "user", "content": "48 / 2 -> 24.0"}));
     let steps = table(
         &session,
-        "FROM steps |> WHERE run_id = 'g' |> SELECT tool, tools, n_calls, arguments, observation, \
-         observation_error, action_chars |> ORDER BY step",
+        "FROM steps |> WHERE run_id = 'g' |> ORDER BY step |> SELECT tool, tools, n_calls, \
+         arguments, observation, observation_error, action_chars",
     );
     let first =
         "| calculator | [calculator] | 1 | {\"expression\":\"48 / 2\"} | 48 / 2 -> 24.0 | false |";

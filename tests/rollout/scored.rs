@@ -201,7 +201,7 @@ fn the_oldest_turns_are_left_out_of_long_conversations() {
     assert!(left_out == 4 && text.contains("3 to 6") && text.contains("result 3"), "{text}");
     assert!(shortened_transcript_text(&state, least - 1).is_err());
     // Without a turn there is nothing to leave out.
-    assert_eq!(shortened_transcript_text(&state[..2], 10), Err(44));
+    assert_eq!(shortened_transcript_text(&state[..2], 10), Err(43));
     assert_eq!(shortened_transcript_text(&[], 0), Ok((String::new(), 0)));
 
     let mut judge = judge(Some(least));

@@ -132,14 +132,6 @@ impl ImplicitJudge {
             "renderer": renderer.name(),
             "sees": Sees { state: true, action: true, ..Sees::default() }.to_value(),
         });
-        let fingerprint = blake3::hash(definition.to_string().as_bytes()).to_hex();
-        let short = options.policy.model.rsplit('/').next().unwrap_or_default();
-        let known = Judge {
-            name: format!("implicit:{short}:{}", &fingerprint[..8]),
-            kind: JudgeKind::Model,
-            definition: Some(Json::of(&definition)),
-            sees_gold: Some(false),
-        };
         let judge = ImplicitJudge {
             model: model.decoder,
             reference: reference.decoder,
@@ -150,7 +142,7 @@ impl ImplicitJudge {
             is_mean,
             scale,
         };
-        Ok((judge, known))
+        Ok((judge, known(&options.policy.model, &definition)))
     }
 
     /// Judges steps, and hands on what came of each, by its number. GOOD is what raises the
@@ -238,9 +230,10 @@ impl ImplicitJudge {
         session: &Session,
         options: &JudgeOptions,
     ) -> Result<(LoadedModel, LoadedModel, Tokenizer), SessionError> {
+        let device = Some(options.device.as_str()).filter(|name| !name.is_empty());
         let named = |name: &str, option: &str, example: &str| match name {
             "" => Err(wrong(format!("'implicit' needs {option} = '{example}'"))),
-            name => load_frozen(session, Path::new(name), None),
+            name => load_frozen(session, Path::new(name), device),
         };
         let mut model = named(&options.policy.model, "model", "run:NAME, trained on outcomes")?;
         let reference = named(&options.reference, "reference", "the model it was trained from")?;
@@ -268,6 +261,18 @@ impl ImplicitJudge {
         let word = if reward > 0.0 { "GOOD" } else { "BAD" };
         let verdict = (self.scale == Scale::Sign).then(|| word.to_owned());
         Judged::Verdict(Found { raw, verdict, ..Found::of(value) })
+    }
+}
+
+/// Returns the judge as labels know it.
+fn known(model: &str, definition: &Value) -> Judge {
+    let fingerprint = blake3::hash(definition.to_string().as_bytes()).to_hex();
+    let short = model.rsplit('/').next().unwrap_or_default();
+    Judge {
+        name: format!("implicit:{short}:{}", &fingerprint[..8]),
+        kind: JudgeKind::Model,
+        definition: Some(Json::of(definition)),
+        sees_gold: Some(false),
     }
 }
 

@@ -38,6 +38,8 @@ pub(in crate::session) struct JudgeOptions {
     max_state_characters: usize,
     /// Judge 'implicit': the model that its log-probabilities are held against.
     pub(super) reference: String,
+    /// Judge 'implicit': where both models are computed; the CPU, if empty.
+    pub(super) device: String,
     /// Judge 'implicit': what the log-ratio is multiplied by.
     pub(super) beta: f64,
     /// Judge 'implicit': `sum` or `mean` over the tokens of an action.
@@ -64,6 +66,7 @@ impl Default for JudgeOptions {
             prompt: String::new(),
             max_state_characters: 0,
             reference: String::new(),
+            device: String::new(),
             beta: 0.05,
             normalize: "sum".to_owned(),
             scale: String::new(),
@@ -152,7 +155,8 @@ pub(in crate::session) fn is_of_judge(option: &str, part: &str) -> bool {
 const OF_ALL: [&str; 2] = ["judge", "name"];
 
 /// Those of judge 'implicit'.
-const OF_IMPLICIT: [&str; 6] = ["model", "reference", "beta", "normalize", "scale", "renderer"];
+const OF_IMPLICIT: [&str; 7] =
+    ["model", "reference", "device", "beta", "normalize", "scale", "renderer"];
 
 /// Those of models with a prompt.
 const OF_PROMPTED: [&str; 4] = ["model", "base_url", "ending", "prompt"];
