@@ -207,6 +207,27 @@ objectives.swirl = {objective = "swirl", num_generations = 2}
 }
 
 #[test]
+fn other_worlds_are_read_while_warming_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        file(folder.path()).replace("demonstrations =", "reading_worlds = 2\ndemonstrations =");
+    let study = Study::read(&written(folder.path(), &text)).unwrap();
+    let plan = study.plan();
+    let rows = "WHERE source IN ('tiny/demonstrator', 'tiny/reading/1', 'tiny/reading/2') AND split \
+                = 'train'";
+    assert!(plan.contains("and of 2 others") && plan.contains(rows), "{plan}");
+    let session = Session::open(&folder.path().join("db"), OPTIONS, true).unwrap();
+    let stopped = study.carry_out(&session, &mut |doing| match doing.work {
+        Work::Preparation => Ok(()),
+        _ => Err(SessionError::Cancelled),
+    });
+    assert!(matches!(stopped, Err(SessionError::Cancelled)), "{stopped:?}");
+    let others = "FROM trajectories |> WHERE source LIKE 'tiny/reading/%' \
+                  |> AGGREGATE count(DISTINCT source)";
+    assert_eq!(number(&session, others), 2.0);
+}
+
+#[test]
 fn objectives_say_what_they_are_trained_with() {
     let folder = tempfile::tempdir().unwrap();
     let text = file(folder.path())

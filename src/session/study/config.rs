@@ -31,6 +31,10 @@ pub(super) struct StudyConfig {
     pub(super) action_form: CallForm,
     /// Trajectories of the demonstrator for each question of the world.
     pub(super) demonstrations: Option<usize>,
+    /// Other worlds, a tenth of the questions each, that the model is warmed up on too. Their facts
+    /// are others: where there are some, knowing by heart helps less than reading results.
+    #[serde(default)]
+    pub(super) reading_worlds: u64,
     /// Files of questions, in place of a world.
     pub(super) questions: Option<QuestionSets>,
     /// The corpora that searches are over.
@@ -308,6 +312,9 @@ impl StudyConfig {
                 }
                 if self.demonstrations.is_some() {
                     return Err(wrong("demonstrations", "only a 'world' has a demonstrator"));
+                }
+                if self.reading_worlds > 0 {
+                    return Err(wrong("reading_worlds", "only a 'world' has others like it"));
                 }
                 sets.test.keys().cloned().collect()
             }

@@ -126,6 +126,11 @@ pub(super) fn name_of(config: &StudyConfig, rest: &str) -> String {
     format!("{}/{rest}", config.name)
 }
 
+/// Returns the source of another world's demonstrations, by its number from 1.
+pub(super) fn reading(config: &StudyConfig, number: u64) -> String {
+    name_of(config, &format!("reading/{number}"))
+}
+
 /// Returns the judges that a cell's filter and reward look at.
 pub(super) fn judges_of(config: &StudyConfig, noise: f64) -> Judges {
     let process = called(config, &config.judge, "process");
@@ -186,9 +191,13 @@ impl Planner<'_> {
                 CallForm::Tags => ", actions by tags",
             };
             let name = self.name("demonstrator");
+            let others = match config.reading_worlds {
+                0 => String::new(),
+                count => format!(", and of {count} others"),
+            };
             plan.jobs.push(Job {
                 what: "the demonstrator's trajectories".to_owned(),
-                text: format!("import of the world '{world}' as '{name}'{form}"),
+                text: format!("import of the world '{world}' as '{name}'{form}{others}"),
                 makes: Makes::Demonstrations,
             });
         }
@@ -202,10 +211,15 @@ impl Planner<'_> {
         let Some(warm) = &config.warm_start else { return Ok(()) };
         let mut rows = match warm.get("query").and_then(Value::as_str) {
             Some(query) => query.trim().trim_end_matches(';').trim_end().to_owned(),
-            None => format!(
-                "FROM steps\n|> WHERE source = {} AND split = 'train'",
-                text(&self.name("demonstrator"))
-            ),
+            None => {
+                let own = text(&self.name("demonstrator"));
+                let others = (1..=config.reading_worlds).map(|n| text(&reading(config, n)));
+                let sources = match others.collect::<Vec<_>>().join(", ") {
+                    none if none.is_empty() => format!("source = {own}"),
+                    others => format!("source IN ({own}, {others})"),
+                };
+                format!("FROM steps\n|> WHERE {sources} AND split = 'train'")
+            }
         };
         if let Some(condition) = warm.get("rows").and_then(Value::as_str) {
             rows.push_str(&format!("\n|> WHERE {condition}"));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::config::{Filter, StudyConfig};
 use super::measured::Generated;
-use super::plan::{Job, LEAST, Makes, Plan, judges_of, name_of};
+use super::plan::{Job, LEAST, Makes, Plan, judges_of, name_of, reading};
 use crate::codec::{RunRecord, RunStatus};
 use crate::db::import;
 use crate::diag::Diagnostic;
@@ -23,7 +23,7 @@ use crate::session::options;
 use crate::session::rollouts::{JudgeOptions, RolloutOptions, study_options};
 use crate::session::statement::Session;
 use crate::session::training::check_options;
-use crate::synth::{ActionForm, StudyWorld};
+use crate::synth::{ActionForm, StudyOptions, StudyWorld};
 
 /// A study, as its file asks for it.
 pub struct Study {
@@ -56,6 +56,9 @@ pub struct Doing<'a> {
     /// What is to be done for it.
     pub work: Work<'a>,
 }
+
+/// What is added to a world's seed for that of the first other one, less one.
+const OTHER_SEEDS: u64 = 1_000;
 
 /// Runs statements, and goes on with runs; one that was stopped is an error.
 pub type Perform<'a> = dyn FnMut(&Doing<'_>) -> Result<(), SessionError> + 'a;
@@ -288,7 +291,7 @@ impl Study {
         }
     }
 
-    /// Stores the demonstrator's trajectories.
+    /// Stores the demonstrator's trajectories, those of other worlds too.
     fn demonstrations(&self, session: &Session) -> Result<(), SessionError> {
         let config = &self.config;
         let world = config.world.as_deref().unwrap_or_default();
@@ -298,19 +301,39 @@ impl Study {
             CallForm::Tags => ActionForm::Tags,
         };
         options.samples = config.demonstrations.unwrap_or(options.samples);
+        self.demonstrated(session, &options, name_of(config, "demonstrator"))?;
+        for number in 1..=config.reading_worlds {
+            let other = StudyOptions {
+                seed: options.seed.wrapping_add(OTHER_SEEDS + number),
+                questions: (options.questions / 10).max(1),
+                held_out: 0,
+                ..options.clone()
+            };
+            self.demonstrated(session, &other, reading(config, number))?;
+        }
+        Ok(())
+    }
+
+    /// Stores the demonstrator's trajectories of a world.
+    fn demonstrated(
+        &self,
+        session: &Session,
+        options: &StudyOptions,
+        source: String,
+    ) -> Result<(), SessionError> {
         let store = session.database().store();
         let folder = store.path().join("runs");
-        let path = folder.join(format!("{}.demonstrator.jsonl", config.name));
+        let path = folder.join(format!("{}.demonstrator.jsonl", self.config.name));
         let failed =
             |e: std::io::Error| SessionError::Environment(format!("{}: {e}", path.display()));
         std::fs::create_dir_all(&folder).map_err(failed)?;
         let mut out = BufWriter::new(std::fs::File::create(&path).map_err(failed)?);
-        StudyWorld::new(&options).write_trajectories(&mut out).map_err(failed)?;
+        StudyWorld::new(options).write_trajectories(&mut out).map_err(failed)?;
         out.flush().map_err(failed)?;
         drop(out);
         let started_at = now_micros();
         let read = ReadOptions {
-            source: Some(name_of(config, "demonstrator")),
+            source: Some(source.clone()),
             threads: session.options().threads.max(1),
             bytes_ahead: store.commit_bytes(),
             ..ReadOptions::default()
@@ -329,8 +352,7 @@ impl Study {
         }
         if report.skipped + report.conflicts > 0 {
             let message = format!(
-                "'{}' holds trajectories of another world: give the study another name",
-                name_of(config, "demonstrator")
+                "'{source}' holds trajectories of another world: give the study another name"
             );
             return Err(SessionError::mistake("study", message));
         }
