@@ -123,7 +123,7 @@ fn resampled(session: &Session, server: &Server) {
     assert_eq!((summary.states, summary.samples, summary.malformed), (2, 2, 0));
     let samples = squeezed(&table(
         session,
-        "FROM samples |> WHERE run_id = 's' |> SELECT tool, action |> ORDER BY step",
+        "FROM samples |> WHERE run_id = 's' |> ORDER BY step |> SELECT tool, action",
     ));
     assert!(samples.contains("| calculator | Half of it."), "{samples}");
     for (options, told) in [

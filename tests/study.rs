@@ -213,8 +213,8 @@ fn other_worlds_are_read_while_warming_up() {
         file(folder.path()).replace("demonstrations =", "reading_worlds = 2\ndemonstrations =");
     let study = Study::read(&written(folder.path(), &text)).unwrap();
     let plan = study.plan();
-    let rows = "WHERE source IN ('tiny/demonstrator', 'tiny/reading/1', 'tiny/reading/2') AND split \
-                = 'train'";
+    let rows = "WHERE source IN ('tiny/demonstrator', 'tiny/reading/1', 'tiny/reading/2') \
+                AND split = 'train'";
     assert!(plan.contains("and of 2 others") && plan.contains(rows), "{plan}");
     let session = Session::open(&folder.path().join("db"), OPTIONS, true).unwrap();
     let stopped = study.carry_out(&session, &mut |doing| match doing.work {
