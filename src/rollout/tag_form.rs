@@ -145,13 +145,7 @@ impl TagForm {
     /// A sentence about a tag that is not closed, was not opened, or stands within another one.
     pub(super) fn read(&self, text: &str) -> Result<Tagged, String> {
         let mut tagged = Tagged::default();
-        let mut rest = text;
-        if let Some(inside) = text.trim_start().strip_prefix(THINK) {
-            let Some((_, behind)) = inside.split_once(THINK_END) else {
-                return Err(format!("{THINK} is not closed"));
-            };
-            rest = behind;
-        }
+        let mut rest = behind_reasoning(text).ok_or_else(|| format!("{THINK} is not closed"))?;
         while let Some(tag) = next_tag(rest) {
             let name = tag.name;
             if tag.is_closing {
@@ -188,7 +182,7 @@ impl TagForm {
 /// Returns the closing tag that a text lacks: that of the last tag it opens, if that is one of
 /// `closing` and the text ends within it.
 pub(super) fn open_tag<'a>(text: &str, closing: &'a [String]) -> Option<&'a str> {
-    let mut rest = text;
+    let mut rest = behind_reasoning(text)?;
     let mut open: Option<&'a str> = None;
     while let Some(tag) = next_tag(rest) {
         let known = closing.iter().find(|known| known.get(2..known.len() - 1) == Some(tag.name));
@@ -196,6 +190,14 @@ pub(super) fn open_tag<'a>(text: &str, closing: &'a [String]) -> Option<&'a str>
         rest = &rest[tag.end..];
     }
     open
+}
+
+/// Returns what stands behind the reasoning that a text begins with; `None` where that does not end.
+fn behind_reasoning(text: &str) -> Option<&str> {
+    match text.trim_start().strip_prefix(THINK) {
+        None => Some(text),
+        Some(inside) => inside.split_once(THINK_END).map(|(_, behind)| behind),
+    }
 }
 
 /// Returns the text of a call that was read from tags.

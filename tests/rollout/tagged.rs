@@ -253,6 +253,7 @@ fn a_tag_that_a_server_keeps_to_itself_is_put_back() {
         ("<search_query>a</search_query> <answer>b", "</answer>", true),
         ("<atlas_query>a", "", false),
         ("no tag", "", false),
+        ("<think>a <search_query></think> no", "", false),
         ("cut", "", false),
     ];
     let requests: Vec<_> = cases.iter().map(|(text, ..)| asked(text)).collect();
