@@ -129,7 +129,11 @@ fn questions_without_gold_are_named() {
     let session = demonstrated(folder.path());
     let model = small_model(&session, folder.path());
     let path = folder.path().join("open.jsonl");
-    let line = r#"{"swirl":1,"trajectory":{"source":"open","id":"1","question_id":"q1","question":"Who?","prompt":[{"role":"user","content":"Who?"}],"steps":[{"action":{"role":"assistant","content":"I"}}]}}"#;
+    let line = serde_json::json!({"swirl": 1, "trajectory": {
+        "source": "open", "id": "1", "question_id": "q1", "question": "Who?",
+        "prompt": [{"role": "user", "content": "Who?"}],
+        "steps": [{"action": {"role": "assistant", "content": "I"}}],
+    }});
     std::fs::write(&path, format!("{line}\n")).unwrap();
     load(&session, &path, None);
     let statement = text(&model, "", "g").replace("split = 'train'", "source = 'open'");

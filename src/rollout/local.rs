@@ -130,8 +130,8 @@ impl LocalPolicy {
         self
     }
 
-    /// Lets go of all that the cache holds, after the weights of the decoder have moved, and samples
-    /// from another distribution from now on. Its identity stays that of the beginning.
+    /// Lets go of all that the cache holds, after the weights of the decoder have moved, and
+    /// samples from another distribution from now on. Its identity stays that of the beginning.
     pub fn renew(&mut self, distribution: Distribution) {
         self.options.distribution = distribution;
         (self.shared, self.last) = (None, None);

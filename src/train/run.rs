@@ -96,7 +96,8 @@ pub fn train_online(
 /// all steps on what was played are made.
 ///
 /// # Errors
-/// As [`train`]; a player that fails, verdicts that fail too often, an objective that does not play.
+/// As [`train`]; a player that fails, verdicts that fail too often, an objective that does not
+/// play.
 pub fn train_episodes(
     run: &Run<'_>,
     player: &mut (dyn EpisodePlayer + Send),

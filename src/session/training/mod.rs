@@ -10,8 +10,8 @@
 //!   4  runs        record 'first' is stored; the recorder makes metrics of events; checkpoints
 //!                  go to DB/runs/first/checkpoint-N, each with a model card at the end
 //! ```
-//! Objective 'swirl' samples and judges actions at the rows' states (`online`), 'grpo' asks the rows'
-//! questions anew and plays whole episodes (`session::rollouts::played`); `material` knows which.
+//! Objective 'swirl' samples and judges actions at the rows' states (`online`), 'grpo' asks the
+//! rows' questions anew and plays whole episodes (`rollouts::played`); `material` knows which.
 //! Going on after a kill starts at 3: the run record and the dataset say everything.
 //!
 //! Beside it: what else is done with models and runs. `scoring` writes log-probabilities of a

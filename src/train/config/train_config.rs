@@ -92,7 +92,8 @@ pub struct TrainConfig {
     /// ratio to the policy that played. `None`: no clipping for `reinforce`, 0.2 for the others.
     #[serde(alias = "clip_ratio", alias = "clip_ratio_low")]
     pub epsilon: Option<f64>,
-    /// `reinforce`, `ppo`, `grpo`: how far it may rise; verl's `clip_ratio_high`. `None`: `epsilon`.
+    /// `reinforce`, `ppo`, `grpo`: how far it may rise; verl's `clip_ratio_high`. `None`:
+    /// `epsilon`.
     #[serde(alias = "clip_ratio_high")]
     pub epsilon_high: Option<f64>,
     /// `ppo`: with an advantage below zero no ratio counts for more than this; `None`: 3.

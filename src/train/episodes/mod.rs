@@ -10,13 +10,14 @@
 //!        r_i - mean of r                                'none'
 //! ```
 //!
-//! the deviation by n - 1, as TRL has it (`GRPOTrainer`, trl 1.16). Every action token of trajectory
-//! i has the advantage A_i; observations and prompts have none and no loss. `num_iterations`
-//! optimiser steps are made on a generation, the loss is [`super::objective::GroupLoss`]'s.
+//! the deviation by n - 1, as TRL has it (`GRPOTrainer`, trl 1.16). Every action token of
+//! trajectory i has the advantage A_i; observations and prompts have none and no loss.
+//! `num_iterations` optimiser steps are made on a generation, the loss is
+//! [`super::objective::GroupLoss`]'s.
 //!
 //! ```text
 //! questions ------ player.rs      plays and judges: tools and rules are known to the caller only
-//!             |--- generation.rs  advantages; tokens as they were sampled, states as they were read
+//!             |--- generation.rs  advantages; tokens as they were sampled and read
 //!             |--- batch.rs       the prompt of a question once, its trajectories as branches
 //!             |--- step.rs        forward, backward, update; held-out questions
 //!             `--- tally.rs       what a step is told by

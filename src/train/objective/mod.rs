@@ -20,8 +20,8 @@
 //! Actions that are sampled while training (`swirl`, see [`super::online`]) have the loss of a
 //! policy too: [`ActionLogProbs::weight`] is their advantage, known once they are judged.
 //!
-//! Trajectories that are played while training (`grpo`, see [`super::episodes`]) have a ratio to the
-//! policy that played and a divergence from the one at the start, which are two.
+//! Trajectories that are played while training (`grpo`, see [`super::episodes`]) have a ratio to
+//! the policy that played and a divergence from the one at the start, which are two.
 //!
 //! Room for more. An objective with a value head needs a second number for each token beside
 //! `now`, and a second list of derivatives in [`ActionLoss`], as the exact divergence has: `Batch`
