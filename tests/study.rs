@@ -214,7 +214,7 @@ fn objectives_say_what_they_are_trained_with() {
 [objectives.dpo]
 objective = "dpo"
 
-[objectives.grpo]
+[objectives.words]
 objective = "grpo"
 num_generations = 2
 max_queries = 3
@@ -245,7 +245,7 @@ rows = "is_final AND {process} > .5"
         "judge = 'exact_match', judge.name = 'gold'",
         "judge = 'f1', max_queries = 3, num_generations = 2, objective = 'grpo', world = \
          'questions=30, held_out=20')",
-        "seed = 1, objective = 'grpo', world = 'questions=30, held_out=20', judge = 'exact_match')",
+        "seed = 1, objective = 'grpo', judge = 'exact_match', world = 'questions=30, held_out=20')",
     ] {
         assert!(plan.contains(told), "{told}\n{plan}");
     }
