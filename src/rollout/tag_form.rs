@@ -192,7 +192,7 @@ pub(super) fn open_tag<'a>(text: &str, closing: &'a [String]) -> Option<&'a str>
     open
 }
 
-/// Returns what stands behind the reasoning that a text begins with; `None` where that does not end.
+/// Returns what stands behind the reasoning that a text begins with; `None` where it does not end.
 fn behind_reasoning(text: &str) -> Option<&str> {
     match text.trim_start().strip_prefix(THINK) {
         None => Some(text),
