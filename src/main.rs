@@ -128,7 +128,8 @@ enum Command {
     Train(training::TrainArguments),
     /// Let a policy answer questions with tools as a file says, and store its trajectories.
     Generate(training::RolloutArguments),
-    /// The same, and measure its answers against gold.
+    /// The same, and measure its answers against gold; judge = .. also has its steps judged, and
+    /// report = .. writes what was measured as Markdown and HTML.
     Eval(training::RolloutArguments),
     /// Let a policy propose actions at stored states as a file says, and store them as samples.
     Resample(training::RolloutArguments),

@@ -12,7 +12,7 @@ use swirldb::session::{Outcome, RolloutSummary, Session};
 use swirldb::store::{Durability, Incoming};
 
 use crate::rollouts::{WORLD, demonstrated, rolled, small_model};
-use crate::session::{mistake, number, run, table};
+use crate::session::{OPTIONS, mistake, number, run, table};
 
 /// A question: identifier, gold answer, hops, type.
 type Asked = (&'static str, &'static str, u32, &'static str);
@@ -489,6 +489,23 @@ fn an_evaluation_is_reported() {
     let config =
         "FROM runs |> WHERE run = 'a' AND config LIKE '%\"report\"%' |> AGGREGATE count(*)";
     assert_eq!(number(session, config), 0.0);
+}
+
+#[test]
+fn every_option_is_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = Session::open(&folder.path().join("db"), OPTIONS, true).unwrap();
+    let offered = |text: &str| session.completions(text, text.len()).candidates;
+    let options = offered("EVALUATE WITH (");
+    assert!(options.iter().any(|name| name == "outcome_judge"), "{options:?}");
+    let described: String = ["evaluation.md", "rollouts.md"]
+        .map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join("schema").join(name))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .concat();
+    for name in options {
+        assert!(described.contains(&format!("`{name}`")), "{name}");
+    }
+    assert!(!offered("GENERATE WITH (").iter().any(|name| name == "report" || name == "metric"));
 }
 
 #[test]

@@ -85,10 +85,11 @@ fn heading(metric: &str) -> String {
     metric.replace('_', " ")
 }
 
-/// Returns a table of metrics by group of questions.
+/// Returns a table of metrics by group of questions; questions and episodes are those that have a
+/// value of `counted`.
 fn by_group(
     evaluation: &EvaluationSummary,
-    caption: &str,
+    (caption, counted): (&str, &str),
     metrics: &[(&str, Kind)],
 ) -> Result<Table, ReportError> {
     let first = [
@@ -99,7 +100,7 @@ fn by_group(
     let others = metrics.iter().map(|(metric, kind)| Column::new(heading(metric), *kind));
     let mut table = Table::new(caption, first.into_iter().chain(others));
     for group in groups(evaluation) {
-        let episodes = found(evaluation, group, COURSE[0]);
+        let episodes = found(evaluation, group, counted);
         let count = |of: fn(&Measurement) -> u64| Cell::from(episodes.map(|one| of(one) as f64));
         let counts = [Cell::from(group), count(|one| one.questions), count(|one| one.values)];
         let estimates = metrics.iter().map(|(metric, _)| estimate(evaluation, group, metric));
@@ -124,7 +125,7 @@ fn answers(evaluation: &EvaluationSummary) -> Result<Section, ReportError> {
     let columns: Vec<(&str, Kind)> =
         metrics.iter().map(|metric| (*metric, Kind::Share { digits: DIGITS })).collect();
     let mut section = Section::new("Answers").paragraph(READING);
-    section = section.table(by_group(evaluation, "Answers", &columns)?);
+    section = section.table(by_group(evaluation, ("Answers", COURSE[0]), &columns)?);
     for (column, missing) in evaluation.unlabelled.iter().filter(|(c, _)| !is_process(c)) {
         section = section.paragraph(format!("{column}: {missing} answers have no label."));
     }
@@ -143,11 +144,10 @@ fn steps(evaluation: &EvaluationSummary) -> Result<Section, ReportError> {
         "The mean label of a trajectory's steps, then over samples and questions; and the mean \
          label of all steps of a number, over the trajectories that are so long.",
     );
-    let columns: Vec<(&str, Kind)> = process_columns(evaluation)
-        .map(|column| (column, Kind::Share { digits: DIGITS }))
-        .collect();
-    section = section.table(by_group(evaluation, "Mean label of steps", &columns)?);
     for (column, missing) in evaluation.unlabelled.iter().filter(|(c, _)| is_process(c)) {
+        let share = [(column.as_str(), Kind::Share { digits: DIGITS })];
+        let caption = ("Mean label of steps, of episodes with a label", column.as_str());
+        section = section.table(by_group(evaluation, caption, &share)?);
         section = section.paragraph(format!("{column}: {missing} steps have no label."));
         let mut table = Table::new(
             format!("{column} by step"),
@@ -184,7 +184,8 @@ fn course(
 ) -> Result<Section, ReportError> {
     let kinds = [Kind::Share { digits: DIGITS }, Kind::Estimate { digits: 2 }];
     let metrics: Vec<(&str, Kind)> = COURSE.into_iter().zip(kinds).collect();
-    let table = by_group(evaluation, "Episodes that were answered, and calls in each", &metrics)?;
+    let caption = "Episodes that were answered, and calls in each";
+    let table = by_group(evaluation, (caption, COURSE[0]), &metrics)?;
     let columns =
         [Column::new("what", Kind::Text), Column::new("times", Kind::Number { digits: 0 })];
     let mut counts = Table::new("What happened in all episodes", columns);
