@@ -54,3 +54,7 @@ mod train;
 mod trec;
 mod vectors;
 mod windows;
+
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

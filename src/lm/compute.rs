@@ -297,30 +297,19 @@ impl Compute {
     }
 
     /// Returns the sum of grad W over `parts`, added to `sum` if there is one.
-    pub(super) fn input_gradient(
+    pub(super) fn input_gradient<'a>(
         &self,
-        parts: &[(&Tensor, &Weight)],
+        parts: &[(&'a Tensor, &'a Weight)],
         sum: Option<Tensor>,
     ) -> Result<Tensor> {
-        let mut own: Option<Tensor> = None;
-        if let Compute::Device(pass) = self {
-            own = sum;
-            for (grad, weight) in parts {
-                let working = pass.working(weight.tensor())?;
-                own = Some(pass.operations.input_gradient(grad, &working, own)?);
-            }
-        } else {
-            for (grad, weight) in parts {
-                let part = ops::input_gradient(grad, weight.tensor())?;
-                own = Some(match own {
-                    Some(own) => ops::sum(&own, &part)?,
-                    None => part,
-                });
-            }
-            own = match (sum, own) {
-                (Some(sum), Some(own)) => Some(ops::sum(&sum, &own)?),
-                (sum, own) => own.or(sum),
-            };
+        let Compute::Device(pass) = self else {
+            let tensors = |(grad, weight): &(&'a Tensor, &'a Weight)| (*grad, weight.tensor());
+            return ops::input_gradients(&parts.iter().map(tensors).collect::<Vec<_>>(), sum);
+        };
+        let mut own = sum;
+        for (grad, weight) in parts {
+            let working = pass.working(weight.tensor())?;
+            own = Some(pass.operations.input_gradient(grad, &working, own)?);
         }
         match own {
             Some(own) => Ok(own),

@@ -11,7 +11,7 @@ use super::error::TrainError;
 use super::event::{Event, Observer, Outcome};
 use super::online::Online;
 use super::plan::Prepared;
-use super::thread::run_on_large_stack;
+use super::thread::on_training_thread;
 use super::trainer::Trainer;
 
 /// A run: what is trained, on what, and where its checkpoints go.
@@ -67,7 +67,7 @@ pub fn train(run: &Run<'_>, observer: &mut (dyn Observer + Send)) -> Result<Outc
     match run.config.objective {
         Objective::Swirl => Err(TrainError::NoJudge),
         Objective::Grpo => Err(TrainError::NoPlayer),
-        _ => run_on_large_stack(|| train_here(run, Live::Stored, observer))?,
+        _ => on_training_thread(|| train_here(run, Live::Stored, observer))?,
     }
 }
 
@@ -84,7 +84,7 @@ pub fn train_online(
 ) -> Result<Outcome, TrainError> {
     match run.config.objective {
         Objective::Swirl => {
-            run_on_large_stack(|| train_here(run, Live::Actions(online), observer))?
+            on_training_thread(|| train_here(run, Live::Actions(online), observer))?
         }
         Objective::Grpo => Err(TrainError::NoPlayer),
         other => Err(TrainError::NotOnline { objective: other.name() }),
@@ -104,7 +104,7 @@ pub fn train_episodes(
 ) -> Result<Outcome, TrainError> {
     match run.config.objective {
         Objective::Grpo => {
-            run_on_large_stack(|| train_here(run, Live::Episodes(player), observer))?
+            on_training_thread(|| train_here(run, Live::Episodes(player), observer))?
         }
         other => Err(TrainError::NotPlayed { objective: other.name() }),
     }

@@ -219,6 +219,31 @@ fn linear_and_its_gradient() {
 }
 
 #[test]
+fn products_do_not_read_the_memory_that_they_are_written_to() {
+    let sizes = [1, 2, 3, 4, 17, 65];
+    let value = |at: usize| (at * 37 % 64) as f32 - 31.5;
+    let matrix = |rows: usize, columns: usize| {
+        let values: Vec<f32> = (0..rows * columns).map(value).collect();
+        Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
+    };
+    let shapes = sizes.iter().flat_map(|rows| sizes.iter().map(move |out| (*rows, *out)));
+    // Longer sums than 512 are made in parts.
+    for ((rows, out), inner) in shapes.flat_map(|ends| [1, 2, 3, 30, 600].map(|n| (ends, n))) {
+        let (x, weight) = (matrix(rows, inner), matrix(out, inner));
+        // Most likely the memory of the product.
+        drop(std::hint::black_box(vec![f32::NAN; rows * out]));
+        let product = ops::linear(&x, &weight, &GradientSink::default()).unwrap();
+        let product: Vec<f32> = product.flatten_all().unwrap().to_vec1().unwrap();
+        for (at, found) in product.iter().enumerate() {
+            let (row, column) = (at / out, at % out);
+            let term = |i: usize| value(row * inner + i) * value(column * inner + i);
+            // Quarters of whole numbers: every order of the sum gives the same.
+            assert_eq!(*found, (0..inner).map(term).sum::<f32>(), "{rows} {inner} {out}");
+        }
+    }
+}
+
+#[test]
 fn frozen_weights_get_no_gradient() {
     let sink = GradientSink::default();
     let (x, w) = (variable(1, &[4, 5]), variable(2, &[3, 5]));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::Device;
 use swirldb::lm::{Decoder, DecoderConfig, LoraConfig, Training};
 use swirldb::train::{
-    Event, Example, Objective, Outcome, TrainConfig, evaluate, prepare, run_on_large_stack,
+    Event, Example, Objective, Outcome, TrainConfig, evaluate, on_training_thread, prepare,
 };
 
 use super::{
@@ -248,5 +248,16 @@ fn work_runs_on_a_stack_deep_enough() {
         if n == 0 { 0 } else { depth(n - 1) + frame[0] - n + 1 }
     }
     // About 100 MB of frames, far beyond the stack of a test's thread.
-    assert_eq!(run_on_large_stack(|| depth(150_000)).unwrap(), 150_000);
+    assert_eq!(on_training_thread(|| depth(150_000)).unwrap(), 150_000);
+}
+
+#[test]
+#[expect(unsafe_code, reason = "the allocator's options are functions of C")]
+fn freed_memory_stays_while_a_model_is_trained() {
+    // The one option with this default is the delay, in milliseconds; -1 is for ever. Other tests
+    // train at the same time.
+    // SAFETY: it only reads a number.
+    let delay = || unsafe { libmimalloc_sys::mi_option_get(15) };
+    assert!([1000, -1].contains(&delay()));
+    assert_eq!(on_training_thread(delay).unwrap(), -1);
 }

@@ -21,7 +21,7 @@ use swirldb::lm::{
     Decoder, Distribution, LoraConfig, Packed, Prompt, Request, Sampler, SamplerOptions, Training,
     load,
 };
-use swirldb::train::{AdamConfig, AdamW, Gradients, run_on_large_stack};
+use swirldb::train::{AdamConfig, AdamW, Gradients, on_training_thread};
 
 use crate::lm::smollm2;
 
@@ -200,7 +200,7 @@ fn steps_beside_pytorch() {
     let case = setting("CASE").expect("SWIRL_BENCH_CASE names a case");
     let folder = PathBuf::from(setting("MODEL").expect("SWIRL_BENCH_MODEL names a folder"));
     let steps = setting("STEPS").map_or(4, |steps| steps.parse().unwrap());
-    let measured = run_on_large_stack(|| match case.split_once('-') {
+    let measured = on_training_thread(|| match case.split_once('-') {
         None if case == "setup" => setup(&folder),
         None if case == "decode" => decode(&folder, steps),
         Some((kind, size)) => {

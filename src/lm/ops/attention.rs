@@ -329,8 +329,8 @@ impl Attention {
             let d_score = Matrix::dense(&d_score, 0, block.rows(), block.keys());
             d_query.extend(d_score.times(key.rows(first_key, end))?);
             let at = first_key * key.columns;
-            add(&mut d_key[at..], &d_score.transposed().times(query)?);
-            add(&mut d_value[at..], &weights.transposed().times(grad)?);
+            d_score.transposed().add_times(query, &mut d_key[at..])?;
+            weights.transposed().add_times(grad, &mut d_value[at..])?;
         }
         Ok(d_query)
     }

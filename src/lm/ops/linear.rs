@@ -1,7 +1,9 @@
 //! The product with a weight matrix.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CudaStorage, CustomOp2, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp2, InplaceOp3, Layout, Result, Shape, Storage, Tensor,
+};
 
 use super::GradientSink;
 use super::matrix::Matrix;
@@ -31,13 +33,6 @@ fn sizes(x: &Layout, weight: &Layout) -> Result<(usize, usize, usize)> {
     Ok((rows, width, out))
 }
 
-/// Returns x W^T on any device.
-fn product<S: BackendStorage>(x: &S, x_l: &Layout, w: &S, w_l: &Layout) -> Result<(S, Shape)> {
-    let (rows, inner, out) = sizes(x_l, w_l)?;
-    let product = x.matmul(w, (1, rows, out, inner), x_l, &w_l.transpose(0, 1)?)?;
-    Ok((product, Shape::from((rows, out))))
-}
-
 impl CustomOp2 for Linear {
     fn name(&self) -> &'static str {
         "linear"
@@ -50,7 +45,10 @@ impl CustomOp2 for Linear {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        product(x, x_layout, weight, weight_layout)
+        let (rows, _, out) = sizes(x_layout, weight_layout)?;
+        let weight = Matrix::of(weight, weight_layout)?;
+        let product = Matrix::of(x, x_layout)?.times(weight.transposed())?;
+        Ok((CpuStorage::F32(product), Shape::from((rows, out))))
     }
 
     fn cuda_fwd(
@@ -60,7 +58,10 @@ impl CustomOp2 for Linear {
         weight: &CudaStorage,
         weight_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        product(x, x_layout, weight, weight_layout)
+        let (rows, inner, out) = sizes(x_layout, weight_layout)?;
+        let transposed = weight_layout.transpose(0, 1)?;
+        let product = x.matmul(weight, (1, rows, out, inner), x_layout, &transposed)?;
+        Ok((product, Shape::from((rows, out))))
     }
 
     fn bwd(
@@ -87,19 +88,76 @@ impl CustomOp2 for Linear {
 }
 
 /// Returns grad W, the gradient of the input of [`linear`].
-pub(in crate::lm) fn input_gradient(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
+fn input_gradient(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    if on_cpu(grad) {
+        return input_gradients(&[(grad, weight)], None);
+    }
     grad.matmul(&weight.detach())
+}
+
+/// Returns the sum of grad W over `parts`, of which there is at least one, on the CPU; added to
+/// `sum`, in its own memory, if there is one.
+pub(in crate::lm) fn input_gradients(
+    parts: &[(&Tensor, &Tensor)],
+    sum: Option<Tensor>,
+) -> Result<Tensor> {
+    let mut sum = sum;
+    for (grad, weight) in parts {
+        sum = Some(match sum {
+            Some(sum) => {
+                sum.inplace_op3(grad, weight, &AddProduct)?;
+                sum
+            }
+            None => {
+                let shape = (grad.dim(0)?, weight.dim(1)?);
+                let product =
+                    with_matrix(grad, |grad| with_matrix(weight, |weight| grad.times(weight)))?;
+                Tensor::from_vec(product, shape, grad.device())?
+            }
+        });
+    }
+    match sum {
+        Some(sum) => Ok(sum),
+        None => candle_core::bail!("a gradient of nothing"),
+    }
+}
+
+/// Adds the product of two matrices to a third.
+struct AddProduct;
+
+impl InplaceOp3 for AddProduct {
+    fn name(&self) -> &'static str {
+        "add-product"
+    }
+
+    fn cpu_fwd(
+        &self,
+        sum: &mut CpuStorage,
+        sum_layout: &Layout,
+        left: &CpuStorage,
+        left_layout: &Layout,
+        right: &CpuStorage,
+        right_layout: &Layout,
+    ) -> Result<()> {
+        let (CpuStorage::F32(sum), Some((start, end))) = (sum, sum_layout.contiguous_offsets())
+        else {
+            candle_core::bail!("products are added to dense f32 matrices")
+        };
+        let left = Matrix::of(left, left_layout)?;
+        left.add_times(Matrix::of(right, right_layout)?, &mut sum[start..end])
+    }
+}
+
+/// Runs `body` on a matrix of the CPU.
+fn with_matrix<R>(x: &Tensor, body: impl FnOnce(Matrix<'_>) -> Result<R>) -> Result<R> {
+    let (storage, layout) = x.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => body(Matrix::of(storage, layout)?),
+        _ => candle_core::bail!("a product of the CPU was given a tensor elsewhere"),
+    }
 }
 
 /// Returns grad^T x, the gradient of the weight of [`linear`], on the CPU.
 pub(in crate::lm) fn weight_gradient(grad: &Tensor, x: &Tensor) -> Result<Vec<f32>> {
-    let ((rows, out), inner) = (grad.dims2()?, x.dim(1)?);
-    let (grad, grad_layout) = grad.storage_and_layout();
-    let (x, x_layout) = x.storage_and_layout();
-    let (Storage::Cpu(grad), Storage::Cpu(x)) = (&*grad, &*x) else {
-        candle_core::bail!("a gradient of the CPU was given a tensor elsewhere");
-    };
-    let grad = Matrix::dense(grad, grad_layout.start_offset(), rows, out);
-    let x = Matrix::dense(x, x_layout.start_offset(), rows, inner);
-    grad.transposed().times(x)
+    with_matrix(grad, |grad| with_matrix(x, |x| grad.transposed().times(x)))
 }

@@ -162,9 +162,7 @@ impl LogProb {
             });
             let d_logits = CpuStorage::F32(d_logits);
             let d_logits = Matrix::dense(&d_logits, 0, hidden.rows, width);
-            for (sum, part) in d_hidden.iter_mut().zip(&d_logits.times(part)?) {
-                *sum += part;
-            }
+            d_logits.add_times(part, &mut d_hidden)?;
             if want_weight {
                 d_weight.extend(d_logits.transposed().times(hidden)?);
             }

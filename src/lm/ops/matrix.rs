@@ -1,7 +1,10 @@
 //! Products of matrices that are windows into larger tensors.
+//!
+//! They are those of the crate `gemm`, which candle's own are too, but into memory that nothing has
+//! filled with zeros before, and added to what is there already where a sum is wanted.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Layout, Result, Shape};
+use candle_core::{CpuStorage, Layout, Result};
+use gemm::Parallelism;
 
 /// A matrix inside a storage: rows and columns at fixed distances.
 #[derive(Clone, Copy)]
@@ -26,6 +29,17 @@ impl<'a> Matrix<'a> {
         Matrix { storage, offset, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
+    /// Returns a tensor with two dimensions.
+    ///
+    /// # Errors
+    /// If it has another number of them.
+    pub(super) fn of(storage: &'a CpuStorage, layout: &Layout) -> Result<Matrix<'a>> {
+        let (rows, columns) = layout.shape().dims2()?;
+        let [row_stride, column_stride] = [layout.stride()[0], layout.stride()[1]];
+        let offset = layout.start_offset();
+        Ok(Matrix { storage, offset, rows, columns, row_stride, column_stride })
+    }
+
     /// Returns the rows `start..end`.
     pub(super) fn rows(self, start: usize, end: usize) -> Matrix<'a> {
         Matrix { offset: self.offset + start * self.row_stride, rows: end - start, ..self }
@@ -42,40 +56,97 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    fn layout(&self) -> Layout {
-        let shape = Shape::from((self.rows, self.columns));
-        Layout::new(shape, vec![self.row_stride, self.column_stride], self.offset)
-    }
-
-    /// Returns the product with `other`, dense, as numbers.
+    /// Returns the product with `other`, dense.
     ///
     /// # Errors
-    /// If the inner sizes differ.
+    /// If the inner sizes differ, or a matrix does not lie within its storage.
     pub(super) fn times(&self, other: Matrix<'_>) -> Result<Vec<f32>> {
-        match self.times_into_storage(other)? {
-            CpuStorage::F32(values) => Ok(values),
-            _ => candle_core::bail!("a product of f32 matrices is not f32"),
+        let mut out: Vec<f32> = Vec::with_capacity(self.rows * other.columns);
+        self.multiply(other, &mut Place::New(&mut out))?;
+        Ok(out)
+    }
+
+    /// Adds the product with `other` to the beginning of `sum`, dense.
+    ///
+    /// # Errors
+    /// As [`Matrix::times`], and a `sum` that is too short.
+    pub(super) fn add_times(&self, other: Matrix<'_>, sum: &mut [f32]) -> Result<()> {
+        self.multiply(other, &mut Place::Sum(sum))
+    }
+
+    /// Returns the numbers from the first element to the last.
+    fn values(&self) -> Result<&'a [f32]> {
+        let last = |count: usize, stride: usize| count.saturating_sub(1) * stride;
+        let reach = last(self.rows, self.row_stride) + last(self.columns, self.column_stride);
+        let values = self.storage.as_slice::<f32>()?.get(self.offset..);
+        match values.and_then(|values| values.get(..=reach)) {
+            Some(values) => Ok(values),
+            None => candle_core::bail!("a matrix reaches beyond the numbers it is made of"),
         }
     }
 
-    /// Returns the product with `other`, dense, as a storage.
-    ///
-    /// # Errors
-    /// If the inner sizes differ.
-    pub(super) fn times_into_storage(&self, other: Matrix<'_>) -> Result<CpuStorage> {
-        if self.columns != other.rows {
-            candle_core::bail!(
-                "product of [{}, {}] and [{}, {}]",
-                self.rows,
-                self.columns,
-                other.rows,
-                other.columns
+    #[expect(
+        unsafe_code,
+        reason = "gemm takes pointers and writes into memory never written before"
+    )]
+    fn multiply(&self, other: Matrix<'_>, place: &mut Place<'_>) -> Result<()> {
+        let (rows, columns, inner) = (self.rows, other.columns, self.columns);
+        if inner != other.rows {
+            candle_core::bail!("product of [{rows}, {inner}] and [{}, {columns}]", other.rows);
+        }
+        if rows == 0 || columns == 0 || inner == 0 {
+            if let Place::New(out) = place {
+                out.resize(rows * columns, 0.0);
+            }
+            return Ok(());
+        }
+        let (left, right) = (self.values()?, other.values()?);
+        let (out, adds) = match place {
+            Place::New(out) => (out.as_mut_ptr(), false),
+            Place::Sum(sum) if sum.len() >= rows * columns => (sum.as_mut_ptr(), true),
+            Place::Sum(sum) => candle_core::bail!(
+                "a product of [{rows}, {columns}] is to be added to {} numbers",
+                sum.len()
+            ),
+        };
+        // SAFETY: `values` are the numbers of both matrices up to their last elements, so all
+        // places that their strides lead to are in them. `out` has room for the rows and columns,
+        // by its capacity or its length, and overlaps neither, as it is borrowed mutably. Where it
+        // has only the capacity nothing is read from it, and all of it is written.
+        unsafe {
+            gemm::gemm(
+                rows,
+                columns,
+                inner,
+                out,
+                1,
+                columns as isize,
+                adds,
+                left.as_ptr(),
+                self.column_stride as isize,
+                self.row_stride as isize,
+                right.as_ptr(),
+                other.column_stride as isize,
+                other.row_stride as isize,
+                1.0,
+                1.0,
+                false,
+                false,
+                false,
+                Parallelism::Rayon(0),
             );
+            if let Place::New(out) = place {
+                out.set_len(rows * columns);
+            }
         }
-        let sizes = (1, self.rows, other.columns, self.columns);
-        if self.rows == 0 || other.columns == 0 || self.columns == 0 {
-            return Ok(CpuStorage::F32(vec![0.0; self.rows * other.columns]));
-        }
-        self.storage.matmul(other.storage, sizes, &self.layout(), &other.layout())
+        Ok(())
     }
+}
+
+/// Where a product goes.
+enum Place<'a> {
+    /// Into an empty vector with the capacity for it.
+    New(&'a mut Vec<f32>),
+    /// On top of what is there.
+    Sum(&'a mut [f32]),
 }

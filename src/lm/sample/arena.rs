@@ -142,6 +142,16 @@ pub(super) struct Arena {
     blocks: usize,
 }
 
+/// Returns how many bytes the system has left for programs, where it says so.
+fn free_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kilobytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    };
+    Some((kilobytes("MemAvailable:")? + kilobytes("SwapFree:").unwrap_or(0)) << 10)
+}
+
 impl Arena {
     /// Returns the bytes of an arena for `tokens` tokens.
     pub(super) fn bytes(config: &DecoderConfig, tokens: usize) -> u64 {
@@ -156,13 +166,19 @@ impl Arena {
     /// `Cache` if there is no memory for it.
     pub(super) fn new(config: &DecoderConfig, tokens: usize) -> Result<Arena, LmError> {
         let blocks = tokens.div_ceil(BLOCK_TOKENS);
+        let bytes = Arena::bytes(config, tokens);
+        let free = free_bytes();
         let fail = || LmError::Cache {
             what: format!(
-                "no memory for a cache of {tokens} tokens, which takes {} bytes",
-                Arena::bytes(config, tokens)
+                "no memory for a cache of {tokens} tokens, which takes {bytes} bytes{}",
+                free.map(|free| format!("; {free} are free")).unwrap_or_default()
             ),
             next: "take fewer cache tokens".to_owned(),
         };
+        // An allocator may promise more than there is.
+        if free.is_some_and(|free| free < bytes) {
+            return Err(fail());
+        }
         let zeros = |count: Option<usize>| -> Result<Vec<f32>, LmError> {
             let count = count.ok_or_else(fail)?;
             let mut values = Vec::new();
