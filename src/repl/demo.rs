@@ -1,17 +1,37 @@
-//! The demo: the whole line once, in a folder of its own.
+//! The demo: one round of step-wise RL, whole, in a folder of its own.
 
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use super::console::{Console, say};
 use super::format::Format;
-use super::import_view::{ImportOptions, import_files};
-use crate::session::{NewModel, Session, SessionError, SessionOptions, create_model};
-use crate::synth::{self, SynthOptions};
+use crate::session::{Session, SessionError, SessionOptions};
 
-/// What the demo asks, in order: a title and a statement.
-const QUERIES: [(&str, &str); 3] = [
+/// The policy: a decoder of 2.3 million weights that has read the demonstrator's trajectories of 25
+/// small worlds, as the warm start of benches/study/small-world.toml makes it.
+const POLICY: [(&str, &[u8]); 4] = [
+    ("config.json", include_bytes!("../../fixtures/small-world/config.json")),
+    ("model.safetensors", include_bytes!("../../fixtures/small-world/model.safetensors")),
+    ("tokenizer.json", include_bytes!("../../fixtures/small-world/tokenizer.json")),
+    ("tokenizer_config.json", include_bytes!("../../fixtures/small-world/tokenizer_config.json")),
+];
+
+/// What the demo says, in order: a title and a statement. `MODEL` is the policy.
+const ROUND: [(&str, &str); 11] = [
+    (
+        "Generate: a small policy answers questions with two search tools and a calculator",
+        "GENERATE WITH (model = 'MODEL', world = 'default', split = 'train', limit = 300, n = 4,\n\
+         \x20              action_form = 'tags', max_new_tokens = 40, slots = 32) AS played",
+    ),
+    (
+        "Judge: every step by what the small world knows, every answer against gold",
+        "FROM steps |> WHERE source = 'played'\n\
+         |> JUDGE AS process WITH (judge = 'world', world = 'default')",
+    ),
+    (
+        "",
+        "FROM trajectories |> WHERE source = 'played'\n\
+         |> JUDGE AS outcome WITH (judge = 'exact_match')",
+    ),
     (
         "How good are the steps, by tool?",
         "FROM steps\n\
@@ -33,14 +53,45 @@ const QUERIES: [(&str, &str); 3] = [
          |> SELECT trajectory_id, step, arguments, process\n\
          |> LIMIT 5",
     ),
-];
-
-/// What is saved: the paper's process filter for training, and held-out steps of both kinds.
-const DATASETS: [&str; 3] = [
-    "FROM subtrajectories |> WHERE split = 'train'\n\
-     |> WHERE every(process > .5) |> SAVE AS good_train",
-    "FROM subtrajectories |> WHERE split = 'dev' AND process > .5 |> SAVE AS good_heldout",
-    "FROM subtrajectories |> WHERE split = 'dev' AND process <= .5 |> SAVE AS bad_heldout",
+    (
+        "Filter: the paper's process filter, trajectories whose every step is good",
+        "FROM subtrajectories\n\
+         |> WHERE source = 'played'\n\
+         |> WHERE every(process > .5)\n\
+         |> SAVE AS good",
+    ),
+    (
+        "Before: the policy answers 300 questions of another part of the world",
+        "EVALUATE WITH (model = 'MODEL', world = 'default', split = 'test', limit = 300,\n\
+         \x20              action_form = 'tags', max_new_tokens = 40, slots = 32,\n\
+         \x20              judge = 'world', judge.world = 'default') AS before",
+    ),
+    (
+        "Train: actions are sampled at the states of the good trajectories, judged, never executed",
+        "FROM dataset.good\n\
+         |> TRAIN WITH (model = 'MODEL', objective = 'swirl', full = true,\n\
+         \x20              judge = 'world', judge.world = 'default', action_form = 'tags',\n\
+         \x20              num_generations = 4, max_completion_length = 40,\n\
+         \x20              learning_rate = 3e-4, max_steps = 40, num_train_epochs = 50,\n\
+         \x20              tokens_per_step = 2048, logging_steps = 10) AS swirl",
+    ),
+    (
+        "After: the same questions",
+        "EVALUATE WITH (model = 'run:swirl', world = 'default', split = 'test', limit = 300,\n\
+         \x20              action_form = 'tags', max_new_tokens = 40, slots = 32,\n\
+         \x20              judge = 'world', judge.world = 'default', same_judge = true) AS after",
+    ),
+    (
+        "Before and after, with intervals of 95%",
+        "FROM metrics\n\
+         |> WHERE run IN ('before', 'after')\n\
+         |> AGGREGATE max(value) FILTER (WHERE name = 'exact_match') AS exact_match,\n\
+         \x20            max(value) FILTER (WHERE name = 'exact_match.low') AS low,\n\
+         \x20            max(value) FILTER (WHERE name = 'exact_match.high') AS high,\n\
+         \x20            max(value) FILTER (WHERE name = 'process@world') AS process\n\
+         \x20  GROUP BY run\n\
+         |> ORDER BY exact_match",
+    ),
 ];
 
 /// Runs the demo in `directory`.
@@ -57,59 +108,27 @@ pub fn demo(directory: &Path) -> Result<(), SessionError> {
         );
         return Err(SessionError::mistake("demo", message));
     }
-    std::fs::create_dir_all(directory).map_err(environment)?;
-    let world = directory.join("world.jsonl");
-    step("A small world: questions, tools, and trajectories with judged steps");
-    let file = File::create(&world).map_err(environment)?;
-    let mut out = BufWriter::new(file);
-    synth::write(&SynthOptions::default(), &mut out).map_err(environment)?;
-    out.flush().map_err(environment)?;
+    let model = directory.join("model");
+    std::fs::create_dir_all(&model).map_err(environment)?;
+    for (name, content) in POLICY {
+        std::fs::write(model.join(name), content).map_err(environment)?;
+    }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let options = SessionOptions { memory_bytes: 1 << 30, threads, read_only: false };
     let session = Session::open(&database, options, true)?;
     super::interrupt(session.cancel())?;
-    shown(&format!("swirl import {} {}", database.display(), world.display()));
-    import_files(&session, &[world], &ImportOptions { threads, ..ImportOptions::default() })?;
     let mut console = Console::new(Format::Table);
-    for (title, query) in QUERIES {
-        step(title);
-        statement(&session, &mut console, query)?;
+    let model = model.display().to_string().replace('\'', "''");
+    for (title, statement) in ROUND {
+        if !title.is_empty() {
+            say(&format!("\n── {title}"));
+        }
+        let statement = statement.replace("MODEL", &model);
+        say(&statement);
+        console.run(&session, &statement)?;
     }
-    step("The process filter of the paper: trajectories whose every step is good");
-    for query in DATASETS {
-        statement(&session, &mut console, query)?;
-    }
-    step("A small decoder from nothing, trained on them");
-    let model = directory.join("model");
-    shown(&format!("swirl model {} {}", database.display(), model.display()));
-    let weights = create_model(&session, &model, &NewModel::default())?;
-    say(&format!("{}: {weights} weights", model.display()));
-    let train = format!(
-        "FROM dataset.good_train\n\
-         |> TRAIN WITH (model = '{}', objective = 'sft', full = true,\n\
-         \x20              learning_rate = 0.002, warmup_ratio = 0.05, max_steps = 80,\n\
-         \x20              tokens_per_step = 4096, logging_steps = 10,\n\
-         \x20              eval_dataset = 'good_heldout, bad_heldout') AS first",
-        model.display().to_string().replace('\'', "''")
-    );
-    statement(&session, &mut console, &train)?;
-    step("The run is data too");
-    let metrics = "FROM metrics |> WHERE name = 'nll' AND step % 20 = 0\n\
-                   |> SELECT run, step, round(value, 3) AS nll |> ORDER BY step";
-    statement(&session, &mut console, metrics)?;
-    say(&format!("\nNow look around yourself: swirl {}", database.display()));
+    let database = database.display();
+    say(&format!("\nNow look around yourself: swirl {database}"));
+    say("and there, for instance: DIFF RUNS before after;");
     Ok(())
-}
-
-fn step(title: &str) {
-    say(&format!("\n── {title}"));
-}
-
-fn shown(command: &str) {
-    say(&format!("$ {command}"));
-}
-
-fn statement(session: &Session, console: &mut Console, text: &str) -> Result<(), SessionError> {
-    say(text);
-    console.run(session, text)
 }

@@ -18,8 +18,8 @@ pub(super) fn print(summary: &RolloutSummary) {
     say(&told);
     say(&format!("  {}", listed(&summary.endings())));
     say(&format!("  {}", listed(&summary.happenings())));
-    for measurement in summary.evaluation.iter().flat_map(|of| &of.measurements) {
-        say(&line(measurement));
+    if let Some(evaluation) = &summary.evaluation {
+        print_measurements(&summary.run, &evaluation.measurements);
     }
     for (column, missing) in summary.evaluation.iter().flat_map(|of| &of.unlabelled) {
         if *missing > 0 {
@@ -31,6 +31,22 @@ pub(super) fn print(summary: &RolloutSummary) {
     }
     if let Some([markdown, html]) = &summary.report {
         say(&format!("wrote {} and {}", markdown.display(), html.display()));
+    }
+}
+
+/// Prints every figure over all questions, and of groups the first, which says whether an answer is
+/// right, and those of judges.
+fn print_measurements(run: &str, measurements: &[Measurement]) {
+    let Some(first) = measurements.first() else { return };
+    let leads = |one: &&Measurement| one.metric == first.metric || one.metric.contains('@');
+    let (shown, others): (Vec<&Measurement>, Vec<&Measurement>) =
+        measurements.iter().partition(|one| one.group == "all" || leads(one));
+    for measurement in shown {
+        say(&line(measurement));
+    }
+    if !others.is_empty() {
+        let run = run.replace('\'', "''");
+        say(&format!("  all figures by group: FROM metrics |> WHERE run = '{run}'"));
     }
 }
 
