@@ -270,6 +270,12 @@ rows = "is_final AND {process} > .5"
     ] {
         assert!(plan.contains(told), "{told}\n{plan}");
     }
+    let tags = text.replace("demonstrations =", "action_form = \"tags\"\ndemonstrations =");
+    let tags = Study::read(&written(folder.path(), &tags)).unwrap().plan();
+    for objective in ["swirl", "grpo"] {
+        let told = format!("objective = '{objective}', action_form = 'tags'");
+        assert!(tags.contains(&told), "{told}\n{tags}");
+    }
     let session = Session::open(&folder.path().join("db"), OPTIONS, true).unwrap();
     let study = Study::read(&written(folder.path(), &text)).unwrap();
     let stopped = study.carry_out(&session, &mut |_| Err(SessionError::Cancelled));

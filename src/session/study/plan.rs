@@ -463,7 +463,7 @@ impl Planner<'_> {
         let with = With::default().text("model", &self.start());
         let with = with.unless(options, "objective", "'sft'").raw("seed", seed.to_string());
         let mut with = with.table(&key, options, &["rows"])?;
-        if objective_of(options) == "swirl" {
+        if matches!(objective_of(options), "swirl" | "grpo") {
             with = self.written(with);
         }
         match objective_of(options) {
