@@ -170,7 +170,7 @@ enum Command {
     },
     /// Write data made from a seed to standard output.
     Synth(SynthArguments),
-    /// Import a small world, query it, save a dataset and train on it.
+    /// Show a round of step-wise RL on a small world: generate, judge, filter, train, evaluate.
     Demo {
         /// The folder to write.
         #[arg(default_value = "demo")]

@@ -47,6 +47,8 @@ fn questions_of_the_selection_are_played_and_the_answers_rewarded() {
     let before = number(&session, "FROM trajectories |> AGGREGATE count(*)");
     let summary = trained(&session, &text(&model, &world_of(""), "g"));
     assert!(summary.complete && summary.steps == 2 && summary.plan.action_tokens == 0);
+    assert_eq!((summary.idle_steps, summary.rewards), (2, vec![0.0, 0.0]));
+    assert!(summary.losses.is_empty());
     // Nothing that was played is stored.
     assert_eq!(number(&session, "FROM trajectories |> AGGREGATE count(*)"), before);
     let of = |name: &str| {

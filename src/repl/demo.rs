@@ -49,7 +49,7 @@ const ROUND: [(&str, &str); 11] = [
     (
         "Full text: which searches found nothing, and were they judged bad?",
         "FROM steps\n\
-         |> WHERE matches(observation, '\"no document found\"')\n\
+         |> WHERE matches(observation, '\"nothing found\"')\n\
          |> SELECT trajectory_id, step, arguments, process\n\
          |> LIMIT 5",
     ),
@@ -100,15 +100,14 @@ const ROUND: [(&str, &str); 11] = [
 /// The folder is in the way, or a part of the demo fails.
 pub fn demo(directory: &Path) -> Result<(), SessionError> {
     let environment = |e: std::io::Error| SessionError::Environment(e.to_string());
-    let database = directory.join("db");
-    if database.exists() {
+    let (database, model) = (directory.join("db"), directory.join("model"));
+    if let Some(there) = [&database, &model].into_iter().find(|path| path.exists()) {
         let message = format!(
-            "{} is there already: remove the folder, or name another (swirl demo DIR)",
-            database.display()
+            "{} is there already: remove it, or name another folder (swirl demo DIR)",
+            there.display()
         );
         return Err(SessionError::mistake("demo", message));
     }
-    let model = directory.join("model");
     std::fs::create_dir_all(&model).map_err(environment)?;
     for (name, content) in POLICY {
         std::fs::write(model.join(name), content).map_err(environment)?;

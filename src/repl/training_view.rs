@@ -57,10 +57,12 @@ impl TrainingView {
         let done = step.step.saturating_sub(self.resumed_at).max(1);
         let left = step.steps_total.saturating_sub(step.step);
         let remaining = step.elapsed.mul_f64(left as f64 / done as f64);
+        let reward = step.reward().map(|reward| format!("reward {reward:.3}  "));
         let text = format!(
-            "loss {:.4}  nll {:.4}  lr {:.1e}  {} tokens/s  {} left",
+            "loss {:.4}  nll {:.4}  {}lr {:.1e}  {} tokens/s  {} left",
             step.loss,
             step.nll,
+            reward.unwrap_or_default(),
             step.learning_rate,
             grouped(step.tokens_per_s.round() as u64),
             duration(remaining)
@@ -91,8 +93,16 @@ impl TrainingView {
 
 /// Prints what a run did.
 pub(super) fn print_summary(summary: &TrainSummary) {
-    if let (Some(first), Some(last)) = (summary.losses.first(), summary.losses.last()) {
-        say(&format!("nll  {first:.4} {} {last:.4}", sparkline(&summary.losses, 60)));
+    for (name, values) in [("nll", &summary.losses), ("reward", &summary.rewards)] {
+        if let (Some(first), Some(last)) = (values.first(), values.last()) {
+            say(&format!("{name:<6} {first:.4} {} {last:.4}", sparkline(values, 60)));
+        }
+    }
+    if summary.idle_steps > 0 {
+        say(&format!(
+            "{} taught nothing: all that was sampled at a state, or for a question, was worth the same",
+            plural(summary.idle_steps, "step", "steps")
+        ));
     }
     for (name, before, after) in &summary.evaluations {
         let change = after - before;

@@ -217,6 +217,13 @@ pub struct StepReport {
     pub metrics: Vec<(&'static str, f64)>,
 }
 
+impl StepReport {
+    /// Returns the mean reward of what was sampled in the step, if the objective samples.
+    pub fn reward(&self) -> Option<f64> {
+        self.metrics.iter().find_map(|(name, value)| (*name == "reward").then_some(*value))
+    }
+}
+
 /// The best state of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Best {

@@ -11,10 +11,12 @@ use std::sync::{Mutex, PoisonError};
 
 use libmimalloc_sys::{mi_collect, mi_option_get, mi_option_set, mi_option_t};
 
-/// `mi_option_purge_delay`: milliseconds for which freed memory is kept, or -1 for ever.
+/// `mi_option_purge_delay`: milliseconds for which freed memory is kept.
 const PURGE_DELAY: mi_option_t = 15;
 
-const FOR_EVER: c_long = -1;
+/// 24 days. With the option's own value for ever nothing would be noted as free, and nothing could
+/// be given back at the end either.
+const LONG: c_long = i32::MAX as c_long;
 
 /// How many hold on to memory, and the delay from before the first.
 static HOLDERS: Mutex<(usize, c_long)> = Mutex::new((0, 0));
@@ -26,10 +28,11 @@ impl KeptMemory {
     pub(super) fn hold() -> KeptMemory {
         let mut holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         if holders.0 == 0 {
-            // SAFETY: both only read and write a number of the allocator; nobody else sets it.
+            // SAFETY: both only read and write a number of the allocator, which nobody else sets;
+            // threads that allocate meanwhile see the old one or the new one.
             unsafe {
                 holders.1 = mi_option_get(PURGE_DELAY);
-                mi_option_set(PURGE_DELAY, FOR_EVER);
+                mi_option_set(PURGE_DELAY, LONG);
             }
         }
         holders.0 += 1;

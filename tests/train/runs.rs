@@ -254,10 +254,10 @@ fn work_runs_on_a_stack_deep_enough() {
 #[test]
 #[expect(unsafe_code, reason = "the allocator's options are functions of C")]
 fn freed_memory_stays_while_a_model_is_trained() {
-    // The one option with this default is the delay, in milliseconds; -1 is for ever. Other tests
-    // train at the same time.
+    // The one option with this default is the delay, in milliseconds. Other tests train at the
+    // same time.
     // SAFETY: it only reads a number.
     let delay = || unsafe { libmimalloc_sys::mi_option_get(15) };
-    assert!([1000, -1].contains(&delay()));
-    assert_eq!(on_training_thread(delay).unwrap(), -1);
+    assert!([1000, i64::from(i32::MAX)].contains(&delay()));
+    assert_eq!(on_training_thread(delay).unwrap(), i64::from(i32::MAX));
 }

@@ -9,7 +9,7 @@ use super::GradientSink;
 use super::matrix::Matrix;
 use super::storage::on_cpu;
 
-/// Returns x W^T for `x` `[rows, in]` and a weight `[out, in]`.
+/// Returns x W^T for `x` `[rows, in]` and a weight `[out, in]`, on the CPU in f32 alone.
 ///
 /// If the weight is frozen (no variable and not computed from one), its gradient is never computed;
 /// candle's own product always computes both.
@@ -143,8 +143,16 @@ impl InplaceOp3 for AddProduct {
         else {
             candle_core::bail!("products are added to dense f32 matrices")
         };
-        let left = Matrix::of(left, left_layout)?;
-        left.add_times(Matrix::of(right, right_layout)?, &mut sum[start..end])
+        let (left, right) = (Matrix::of(left, left_layout)?, Matrix::of(right, right_layout)?);
+        if sum_layout.dims() != [left.rows, right.columns] {
+            candle_core::bail!(
+                "a product of [{}, {}] is to be added to {:?}",
+                left.rows,
+                right.columns,
+                sum_layout.dims()
+            );
+        }
+        left.add_times(right, &mut sum[start..end])
     }
 }
 

@@ -61,7 +61,7 @@ impl<'a> Matrix<'a> {
     /// # Errors
     /// If the inner sizes differ, or a matrix does not lie within its storage.
     pub(super) fn times(&self, other: Matrix<'_>) -> Result<Vec<f32>> {
-        let mut out: Vec<f32> = Vec::with_capacity(self.rows * other.columns);
+        let mut out = Vec::new();
         self.multiply(other, &mut Place::New(&mut out))?;
         Ok(out)
     }
@@ -76,10 +76,12 @@ impl<'a> Matrix<'a> {
 
     /// Returns the numbers from the first element to the last.
     fn values(&self) -> Result<&'a [f32]> {
-        let last = |count: usize, stride: usize| count.saturating_sub(1) * stride;
-        let reach = last(self.rows, self.row_stride) + last(self.columns, self.column_stride);
+        let last = |count: usize, stride: usize| count.saturating_sub(1).checked_mul(stride);
+        let reach = last(self.rows, self.row_stride)
+            .zip(last(self.columns, self.column_stride))
+            .and_then(|(rows, columns)| rows.checked_add(columns));
         let values = self.storage.as_slice::<f32>()?.get(self.offset..);
-        match values.and_then(|values| values.get(..=reach)) {
+        match values.zip(reach).and_then(|(values, reach)| values.get(..=reach)) {
             Some(values) => Ok(values),
             None => candle_core::bail!("a matrix reaches beyond the numbers it is made of"),
         }
@@ -94,16 +96,23 @@ impl<'a> Matrix<'a> {
         if inner != other.rows {
             candle_core::bail!("product of [{rows}, {inner}] and [{}, {columns}]", other.rows);
         }
-        if rows == 0 || columns == 0 || inner == 0 {
-            if let Place::New(out) = place {
-                out.resize(rows * columns, 0.0);
+        let Some(count) = rows.checked_mul(columns) else {
+            candle_core::bail!("a product of [{rows}, {columns}] is larger than any memory")
+        };
+        if let Place::New(out) = place {
+            match rows <= 1 || columns <= 1 || inner == 0 {
+                // gemm makes slices of vectors, which have to be numbers.
+                true => out.resize(count, 0.0),
+                false => out.reserve_exact(count),
             }
+        }
+        if count == 0 || inner == 0 {
             return Ok(());
         }
         let (left, right) = (self.values()?, other.values()?);
         let (out, adds) = match place {
             Place::New(out) => (out.as_mut_ptr(), false),
-            Place::Sum(sum) if sum.len() >= rows * columns => (sum.as_mut_ptr(), true),
+            Place::Sum(sum) if sum.len() >= count => (sum.as_mut_ptr(), true),
             Place::Sum(sum) => candle_core::bail!(
                 "a product of [{rows}, {columns}] is to be added to {} numbers",
                 sum.len()
@@ -136,7 +145,7 @@ impl<'a> Matrix<'a> {
                 Parallelism::Rayon(0),
             );
             if let Place::New(out) = place {
-                out.set_len(rows * columns);
+                out.set_len(count);
             }
         }
         Ok(())
@@ -145,7 +154,7 @@ impl<'a> Matrix<'a> {
 
 /// Where a product goes.
 enum Place<'a> {
-    /// Into an empty vector with the capacity for it.
+    /// Into a vector that is empty yet.
     New(&'a mut Vec<f32>),
     /// On top of what is there.
     Sum(&'a mut [f32]),

@@ -12,6 +12,7 @@
 //!
 //! A block goes back to the arena when the last of its owners is dropped.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::attention::Run;
@@ -142,14 +143,28 @@ pub(super) struct Arena {
     blocks: usize,
 }
 
-/// Returns how many bytes the system has left for programs, where it says so.
+/// Returns how many bytes the system has left for this process, where it says so: those available
+/// on the machine, or less where a control group (v2) that the process is in is bounded.
 fn free_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kilobytes = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
-    };
-    Some((kilobytes("MemAvailable:")? + kilobytes("SwapFree:").unwrap_or(0)) << 10)
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let bounded = Path::new(group).ancestors().filter_map(left_in_group);
+    Some(bounded.fold(kilobytes << 10, u64::min))
+}
+
+/// Returns how many bytes a control group leaves its processes, if it is bounded.
+fn left_in_group(group: &Path) -> Option<u64> {
+    let folder = Path::new("/sys/fs/cgroup").join(group);
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
+    let limit: u64 = read("memory.max")?.trim().parse().ok()?;
+    let used: u64 = read("memory.current")?.trim().parse().ok()?;
+    let stat = read("memory.stat").unwrap_or_default();
+    let file = stat.lines().find_map(|line| line.strip_prefix("inactive_file "));
+    let given_back = file.and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
+    Some(limit.saturating_sub(used.saturating_sub(given_back)))
 }
 
 impl Arena {

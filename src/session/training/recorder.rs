@@ -21,8 +21,12 @@ pub(super) struct Recorder<'a, 'b> {
     n: u64,
     /// The log-probability of each action under the start policy, where the objective needs it.
     reference: HashMap<(u64, u32), f64>,
-    /// The mean negative log-probability of action tokens at each step.
+    /// The mean negative log-probability of action tokens at each step that has some.
     pub(super) losses: Vec<f64>,
+    /// The mean reward at each step, of an objective that samples.
+    pub(super) rewards: Vec<f64>,
+    /// Steps in which no token carried loss.
+    pub(super) idle_steps: u64,
     /// The loss of each held-out set, first and last.
     pub(super) evaluations: BTreeMap<String, (f64, f64)>,
     /// What could not be stored.
@@ -46,6 +50,8 @@ impl<'a, 'b> Recorder<'a, 'b> {
             n: config.options.num_generations.unwrap_or(4),
             reference: HashMap::new(),
             losses: Vec::new(),
+            rewards: Vec::new(),
+            idle_steps: 0,
             evaluations: BTreeMap::new(),
             failed: None,
         }
@@ -68,7 +74,11 @@ impl Recorder<'_, '_> {
         match event {
             Event::Started { resumed_at, .. } => self.journal.begin(*resumed_at)?,
             Event::Step(step) => {
-                self.losses.push(step.nll);
+                match step.action_tokens {
+                    0 => self.idle_steps += 1,
+                    _ => self.losses.push(step.nll),
+                }
+                self.rewards.extend(step.reward());
                 let metrics = of_step(step);
                 store.put_metrics(self.run, step.step, &metrics)?;
                 if step.log {

@@ -45,8 +45,12 @@ pub struct TrainSummary {
     pub plan: TrainPlan,
     /// Optimiser steps made.
     pub steps: u64,
-    /// The mean negative log-probability of action tokens at each step made now.
+    /// The mean negative log-probability of action tokens at each step made now that has some.
     pub losses: Vec<f64>,
+    /// The mean reward at each step made now, of an objective that samples.
+    pub rewards: Vec<f64>,
+    /// Steps made now in which no token carried loss.
+    pub idle_steps: u64,
     /// Held-out sets: name, loss before, loss after.
     pub evaluations: Vec<(String, f64, f64)>,
     /// Rows left out because their reward is null.
@@ -292,7 +296,7 @@ fn carry_out(
     let mut take = |event: &Event| recorder.take(event);
     let form = config.action_form.unwrap_or_default();
     let trained = trained(session, model, &run, &mut live, form, &mut take);
-    let Recorder { losses, evaluations, failed, .. } = recorder;
+    let Recorder { losses, rewards, idle_steps, evaluations, failed, .. } = recorder;
     record.ended_at = Some(now_micros());
     let trained = failed.map_or(trained, Err);
     let outcome = trained.inspect_err(|error| {
@@ -318,6 +322,8 @@ fn carry_out(
         plan: ready.plan,
         steps: outcome.steps,
         losses,
+        rewards,
+        idle_steps,
         evaluations: evaluations.into_iter().map(|(name, (a, b))| (name, a, b)).collect(),
         without_reward: 0,
         checkpoint: outcome.checkpoint,
