@@ -85,6 +85,7 @@ const ROUND: [(&str, &str); 11] = [
         "Before and after, with intervals of 95%",
         "FROM metrics\n\
          |> WHERE run IN ('before', 'after')\n\
+         |> SET value = round(value, 3)\n\
          |> AGGREGATE max(value) FILTER (WHERE name = 'exact_match') AS exact_match,\n\
          \x20            max(value) FILTER (WHERE name = 'exact_match.low') AS low,\n\
          \x20            max(value) FILTER (WHERE name = 'exact_match.high') AS high,\n\

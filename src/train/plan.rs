@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use crate::lm::{Decoder, Tokenizer};
-use crate::render::{Renderer, RendererChoice};
+use crate::render::{RenderError, Renderer, RendererChoice};
 
 use super::advantage::{PerAction, Weighed};
 use super::config::{KlType, LossType, Objective, TrainConfig};
@@ -227,6 +227,7 @@ impl Preparation<'_> {
                 return self.encoded_by(renderer, None, chosen, scored);
             }
             RendererChoice::Auto => match template() {
+                Err(RenderError::NoTemplate) => "the model has no chat template".to_owned(),
                 Err(error) => error.to_string(),
                 Ok(renderer) => {
                     let encodings = self.encoded_by(renderer, None, chosen, scored)?;
