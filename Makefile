@@ -34,7 +34,7 @@ build: setup ## Build the program
 cuda: setup ## Build the program with CUDA; fetches the toolkit (700 MB) where CUDA_HOME is not set
 	@bash scripts/cuda.sh
 
-demo: setup ## A round of step-wise RL: generate, judge, filter, train, evaluate; a few minutes after the build
+demo: setup ## A round of step-wise RL, from generating to evaluating, in three minutes
 	$(CARGO) run --locked -- demo $(DEMO)
 
 test: setup ## Run all tests

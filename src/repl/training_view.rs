@@ -100,7 +100,7 @@ pub(super) fn print_summary(summary: &TrainSummary) {
     }
     if summary.idle_steps > 0 {
         say(&format!(
-            "{} taught nothing: all that was sampled at a state, or for a question, was worth the same",
+            "{} taught nothing: all that was sampled at a state, or for a question, had one worth",
             plural(summary.idle_steps, "step", "steps")
         ));
     }
