@@ -297,19 +297,20 @@ impl Compute {
     }
 
     /// Returns the sum of grad W over `parts`, added to `sum` if there is one.
-    pub(super) fn input_gradient<'a>(
+    pub(super) fn input_gradient(
         &self,
-        parts: &[(&'a Tensor, &'a Weight)],
+        parts: &[(&Tensor, &Weight)],
         sum: Option<Tensor>,
     ) -> Result<Tensor> {
-        let Compute::Device(pass) = self else {
-            let tensors = |(grad, weight): &(&'a Tensor, &'a Weight)| (*grad, weight.tensor());
-            return ops::input_gradients(&parts.iter().map(tensors).collect::<Vec<_>>(), sum);
-        };
         let mut own = sum;
         for (grad, weight) in parts {
-            let working = pass.working(weight.tensor())?;
-            own = Some(pass.operations.input_gradient(grad, &working, own)?);
+            own = Some(match self {
+                Compute::Host => ops::input_gradient(grad, weight.tensor(), own)?,
+                Compute::Device(pass) => {
+                    let working = pass.working(weight.tensor())?;
+                    pass.operations.input_gradient(grad, &working, own)?
+                }
+            });
         }
         match own {
             Some(own) => Ok(own),

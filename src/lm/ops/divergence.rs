@@ -14,13 +14,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::GradientSink;
 use super::kernels::{exp, for_row_blocks, max_of, sum_of, sum_of_pairs};
 use super::log_prob::chunks;
-use super::matrix::Matrix;
+use super::matrix::{Matrix, with_matrix};
 use super::storage::{on_cpu, slice};
 
 /// A model that another one is compared with: states of the same rows and the output layer.
@@ -197,18 +197,7 @@ impl Divergence {
         &self,
         body: impl FnOnce(Matrix<'_>, Matrix<'_>) -> Result<R>,
     ) -> Result<R> {
-        let (rows, width) = self.hidden.dims2()?;
-        let (h, h_layout) = self.hidden.storage_and_layout();
-        let (w, w_layout) = self.weight.storage_and_layout();
-        let (Storage::Cpu(h), Storage::Cpu(w)) = (&*h, &*w) else {
-            candle_core::bail!("divergence of the CPU was given a reference elsewhere");
-        };
-        slice(h, h_layout)?;
-        slice(w, w_layout)?;
-        body(
-            Matrix::dense(h, h_layout.start_offset(), rows, width),
-            Matrix::dense(w, w_layout.start_offset(), self.weight.dim(0)?, width),
-        )
+        with_matrix(&self.hidden, |hidden| with_matrix(&self.weight, |weight| body(hidden, weight)))
     }
 
     fn logits(&self, hidden: Matrix<'_>, part: Matrix<'_>) -> Result<Vec<f32>> {
@@ -330,12 +319,11 @@ impl CustomOp2 for Divergence {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (rows, width) = hidden_layout.shape().dims2()?;
-        let vocabulary = weight_layout.shape().dims2()?.0;
+        let rows = hidden_layout.shape().dims2()?.0;
         slice(hidden, hidden_layout)?;
         slice(weight, weight_layout)?;
-        let hidden = Matrix::dense(hidden, hidden_layout.start_offset(), rows, width);
-        let weight = Matrix::dense(weight, weight_layout.start_offset(), vocabulary, width);
+        let hidden = Matrix::of(hidden, hidden_layout)?;
+        let weight = Matrix::of(weight, weight_layout)?;
         let known = self.forward(hidden, weight)?;
         let log_probs = known.iter().map(|row| row.log_prob as f32);
         let out = log_probs.chain(known.iter().map(|row| row.divergence as f32)).collect();
@@ -354,16 +342,12 @@ impl CustomOp2 for Divergence {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (rows, width) = hidden.dims2()?;
         let grad = grad.flatten_all()?.to_vec1::<f32>()?;
-        let (h, h_layout) = hidden.storage_and_layout();
-        let (w, w_layout) = weight.storage_and_layout();
-        let (Storage::Cpu(h), Storage::Cpu(w)) = (&*h, &*w) else {
-            candle_core::bail!("divergence of the CPU was given a tensor elsewhere");
-        };
-        let h = Matrix::dense(h, h_layout.start_offset(), rows, width);
-        let w = Matrix::dense(w, w_layout.start_offset(), weight.dim(0)?, width);
-        let (d_hidden, d_weight) = self.backward(h, w, &grad, weight.track_op())?;
+        let want_weight = weight.track_op();
+        let (d_hidden, d_weight) = with_matrix(hidden, |hidden| {
+            with_matrix(weight, |weight| self.backward(hidden, weight, &grad, want_weight))
+        })?;
         let d_hidden = Tensor::from_vec(d_hidden, (rows, width), hidden.device())?;
-        let d_weight = if weight.track_op() {
+        let d_weight = if want_weight {
             self.sink
                 .take(weight, d_weight)
                 .map(|values| Tensor::from_vec(values, weight.shape().clone(), weight.device()))

@@ -1,12 +1,10 @@
 //! The product with a weight matrix.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{
-    CpuStorage, CudaStorage, CustomOp2, InplaceOp3, Layout, Result, Shape, Storage, Tensor,
-};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, InplaceOp3, Layout, Result, Shape, Tensor};
 
 use super::GradientSink;
-use super::matrix::Matrix;
+use super::matrix::{Matrix, with_matrix};
 use super::storage::on_cpu;
 
 /// Returns x W^T for `x` `[rows, in]` and a weight `[out, in]`, on the CPU in f32 alone.
@@ -72,7 +70,11 @@ impl CustomOp2 for Linear {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
-        let dx = if x.track_op() { Some(input_gradient(&grad, weight)?) } else { None };
+        let dx = match x.track_op() {
+            false => None,
+            true if on_cpu(weight) => Some(input_gradient(&grad, weight, None)?),
+            true => Some(grad.matmul(&weight.detach())?),
+        };
         let dw = if !weight.track_op() {
             None
         } else if on_cpu(weight) {
@@ -87,39 +89,20 @@ impl CustomOp2 for Linear {
     }
 }
 
-/// Returns grad W, the gradient of the input of [`linear`].
-fn input_gradient(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    if on_cpu(grad) {
-        return input_gradients(&[(grad, weight)], None);
-    }
-    grad.matmul(&weight.detach())
-}
-
-/// Returns the sum of grad W over `parts`, of which there is at least one, on the CPU; added to
-/// `sum`, in its own memory, if there is one.
-pub(in crate::lm) fn input_gradients(
-    parts: &[(&Tensor, &Tensor)],
+/// Returns grad W, the gradient of the input of [`linear`], on the CPU; added to `sum`, in its own
+/// memory, if there is one.
+pub(in crate::lm) fn input_gradient(
+    grad: &Tensor,
+    weight: &Tensor,
     sum: Option<Tensor>,
 ) -> Result<Tensor> {
-    let mut sum = sum;
-    for (grad, weight) in parts {
-        sum = Some(match sum {
-            Some(sum) => {
-                sum.inplace_op3(grad, weight, &AddProduct)?;
-                sum
-            }
-            None => {
-                let shape = (grad.dim(0)?, weight.dim(1)?);
-                let product =
-                    with_matrix(grad, |grad| with_matrix(weight, |weight| grad.times(weight)))?;
-                Tensor::from_vec(product, shape, grad.device())?
-            }
-        });
+    if let Some(sum) = sum {
+        sum.inplace_op3(grad, weight, &AddProduct)?;
+        return Ok(sum);
     }
-    match sum {
-        Some(sum) => Ok(sum),
-        None => candle_core::bail!("a gradient of nothing"),
-    }
+    let shape = (grad.dim(0)?, weight.dim(1)?);
+    let product = with_matrix(grad, |grad| with_matrix(weight, |weight| grad.times(weight)))?;
+    Tensor::from_vec(product, shape, grad.device())
 }
 
 /// Adds the product of two matrices to a third.
@@ -153,15 +136,6 @@ impl InplaceOp3 for AddProduct {
             );
         }
         left.add_times(right, &mut sum[start..end])
-    }
-}
-
-/// Runs `body` on a matrix of the CPU.
-fn with_matrix<R>(x: &Tensor, body: impl FnOnce(Matrix<'_>) -> Result<R>) -> Result<R> {
-    let (storage, layout) = x.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(storage) => body(Matrix::of(storage, layout)?),
-        _ => candle_core::bail!("a product of the CPU was given a tensor elsewhere"),
     }
 }
 

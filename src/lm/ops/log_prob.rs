@@ -14,12 +14,12 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::GradientSink;
 use super::kernels::{exp, for_row_blocks, max_of, soft_cap, sum_of, tanh};
-use super::matrix::Matrix;
+use super::matrix::{Matrix, with_matrix};
 use super::storage::{on_cpu, slice};
 
 /// Logits that exist at a time.
@@ -183,11 +183,11 @@ impl CustomOp2 for LogProb {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (rows, width) = hidden_layout.shape().dims2()?;
+        let rows = hidden_layout.shape().dims2()?.0;
         let vocabulary = weight_layout.shape().dims2()?.0;
         slice(hidden, hidden_layout)?;
-        let hidden = Matrix::dense(hidden, hidden_layout.start_offset(), rows, width);
-        let weight = Matrix::dense(weight, weight_layout.start_offset(), vocabulary, width);
+        let hidden = Matrix::of(hidden, hidden_layout)?;
+        let weight = Matrix::of(weight, weight_layout)?;
         let none = Running { max: f32::NEG_INFINITY, sum: 0.0, target: f32::NEG_INFINITY };
         let mut running = vec![none; rows];
         for chunk in chunks(vocabulary, rows) {
@@ -223,16 +223,12 @@ impl CustomOp2 for LogProb {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (rows, width) = hidden.dims2()?;
         let grad = grad.to_vec1::<f32>()?;
-        let (h, h_layout) = hidden.storage_and_layout();
-        let (w, w_layout) = weight.storage_and_layout();
-        let (Storage::Cpu(h), Storage::Cpu(w)) = (&*h, &*w) else {
-            candle_core::bail!("log-prob of the CPU was given a tensor elsewhere");
-        };
-        let h = Matrix::dense(h, h_layout.start_offset(), rows, width);
-        let w = Matrix::dense(w, w_layout.start_offset(), weight.dim(0)?, width);
-        let (d_hidden, d_weight) = self.backward(h, w, &grad, weight.track_op())?;
+        let want_weight = weight.track_op();
+        let (d_hidden, d_weight) = with_matrix(hidden, |hidden| {
+            with_matrix(weight, |weight| self.backward(hidden, weight, &grad, want_weight))
+        })?;
         let d_hidden = Tensor::from_vec(d_hidden, (rows, width), hidden.device())?;
-        let d_weight = if weight.track_op() {
+        let d_weight = if want_weight {
             self.sink
                 .take(weight, d_weight)
                 .map(|values| Tensor::from_vec(values, weight.shape().clone(), weight.device()))

@@ -3,7 +3,7 @@
 //! They are those of the crate `gemm`, which candle's own are too, but into memory that nothing has
 //! filled with zeros before, and added to what is there already where a sum is wanted.
 
-use candle_core::{CpuStorage, Layout, Result};
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor};
 use gemm::Parallelism;
 
 /// A matrix inside a storage: rows and columns at fixed distances.
@@ -149,6 +149,15 @@ impl<'a> Matrix<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Runs `body` on a matrix of the CPU.
+pub(super) fn with_matrix<R>(x: &Tensor, body: impl FnOnce(Matrix<'_>) -> Result<R>) -> Result<R> {
+    let (storage, layout) = x.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => body(Matrix::of(storage, layout)?),
+        _ => candle_core::bail!("a product of the CPU was given a tensor elsewhere"),
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) use attention::attention_backward;
 pub(super) use bias::column_sums;
 pub(super) use gated::gated_backward;
 pub(super) use kernels::{exp, max_of, soft_cap, softmax, sum_of};
-pub(super) use linear::{input_gradients, weight_gradient};
+pub(super) use linear::{input_gradient, weight_gradient};
 pub(super) use node::{Backward, attach};
 pub(super) use norm::rms_norm_backward;
 pub(super) use rope::rope_backward;
