@@ -34,7 +34,7 @@ build: setup ## Build the program
 cuda: setup ## Build the program with CUDA; fetches the toolkit (700 MB) where CUDA_HOME is not set
 	@bash scripts/cuda.sh
 
-demo: setup ## A round of step-wise RL, from generating to evaluating, in three minutes
+demo: setup ## A round of step-wise RL, from generating to evaluating, in two minutes
 	$(CARGO) run --locked -- demo $(DEMO)
 
 test: setup ## Run all tests
