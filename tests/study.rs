@@ -123,7 +123,19 @@ fn mistakes_in_a_file_are_told_with_file_key_and_what_is_expected() {
         ("\"test\", \"dev\"", "\"tets\"", "did you mean 'test'"),
         ("\"warm_start\"]]", "\"warm\"]]", "comparisons: there is no cell 'warm'"),
         ("seeds = [1]", "seeds = [1]\ncells = [\"kto/*/3\"]", "cells: 'kto/*/3' is no cell"),
-        ("seeds = [1]", "seeds = [1]\nmatch = \"action_tokens\"", "'action_tokens' is not there"),
+        ("seeds = [1]", "seeds = [1]\nmatch = \"tokens\"", "unknown variant `tokens`"),
+        ("\"test\", \"dev\"", "\"tets/without_tools\"", "did you mean 'test'"),
+        ("[model]", "[models.\"A b\"]", "models: 'A b' is no name here"),
+        ("[model]", "[models.small]\npath = \"small\"\n\n[model]", "one of [model], and [models"),
+        ("[generate]", "[sources.other]\nn = 3\n\n[generate]", "sources.other: it lacks 'model'"),
+        ("[judge]", "[judges.same]\njudge = \"world\"\n\n[judge]", "evaluation_judge: it is the"),
+        (
+            "[judge]",
+            "[judges.b]\njudge = \"random\"\nname = \"a\"\n\n[judge]\nname = \"a\"",
+            "judges.b.name: another judge has it",
+        ),
+        ("[judge]", "[rounds]\n\"sft/*/4\" = 2\n\n[judge]", "rounds: 'sft/*/4' is no cell"),
+        ("[judge]", "[rounds]\n\"sft/*/*\" = 1\n\n[judge]", "rounds: 1 of 'sft/*/*': expected 2"),
         ("seeds = [1]", "seeds = [1]\nnoise = [1.5]", "noise: 1.5 is no share"),
         ("seeds = [1]", "seeds = [1]\nnoise = [0.1]", "judge.flipped: 'noise' says it"),
         ("flipped = 0.2", "", "evaluation_judge: it is the judge that is trained with"),
@@ -204,6 +216,79 @@ objectives.swirl = {objective = "swirl", num_generations = 2}
     assert!(!plan.contains("train chance/none/all/flipped_0.3"), "{plan}");
     assert!(!plan.contains("train sft/none/all/flipped_0.3"), "{plan}");
     assert!(plan.contains("judge.flipped = 0.3") && plan.contains("flipped = 0.3,"), "{plan}");
+}
+
+#[test]
+fn models_judges_sources_and_rounds_are_varied() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = r#"
+name = "wide"
+world = "questions=30, held_out=20"
+filters = ["process"]
+sizes = [0]
+match = "action_tokens"
+seeds = [1]
+tests = ["test/without_tools"]
+cells = ["swirl/process/all", "small/*/process/all/*"]
+rounds = {"small/swirl/process/all" = 2}
+comparisons = [["small/swirl/process/all/round_2", "large/swirl/process/all"]]
+report = "wide"
+models.small = {path = "small.gguf"}
+models.large = {path = "large.gguf"}
+warm_start = {full = true, max_steps = 2}
+generate = {n = 2}
+sources.stronger = {model = "large", n = 1}
+judge = {judge = "world", flipped = 0.2}
+judges.itself = {judge = "process", model = "{policy}"}
+evaluation_judge = {judge = "world"}
+objectives.swirl = {objective = "swirl", num_generations = 2}
+"#;
+    let study = Study::read(&written(folder.path(), text)).unwrap();
+    golden("study_plan_varied.txt", &study.plan());
+}
+
+/// A study whose filters are held equal by tokens, with rounds and without tools.
+#[test]
+fn a_round_trains_on_what_the_round_before_generates() {
+    let folder = tempfile::tempdir().unwrap();
+    let right = file(folder.path());
+    let (head, _) = right.split_once("[objectives.grpo]").unwrap();
+    let text = head
+        .replace("sizes = [3]", "sizes = [0]\nmatch = \"action_tokens\"")
+        .replace("none/3", "none/all")
+        .replace("\"test\", \"dev\"", "\"test\", \"test/without_tools\"")
+        .replace("[generate]", "[rounds]\n\"sft/none/all\" = 2\n\n[generate]");
+    let study = Study::read(&written(folder.path(), &text)).unwrap();
+    let session = Session::open(&folder.path().join("db"), OPTIONS, true).unwrap();
+    carried_out(&study, &session);
+    let lineage = "FROM trajectories |> WHERE source LIKE 'tiny/generated%' \
+                   |> AGGREGATE count(*) AS n GROUP BY source, round |> ORDER BY source";
+    let found = table(&session, lineage);
+    assert!(found.contains("tiny/generated/sft/none/all/round_2/seed_1"), "{found}");
+    let asked = "FROM runs |> WHERE run LIKE '%round_2/seed_1' AND kind IN ('train', 'rollout', \
+                 'generate') |> SELECT run, statement |> ORDER BY run";
+    let asked = table(&session, asked);
+    assert!(asked.contains("model = 'run:tiny/train/sft/none/all/seed_1'"), "{asked}");
+    // Without tools a call finds none, and nothing is offered.
+    let offered = |runs: &str| {
+        let asked = format!(
+            "FROM subtrajectories |> WHERE source LIKE 'tiny/eval/{runs}' AND step = 1 \
+             AND state LIKE '%records:%' |> AGGREGATE count(*)"
+        );
+        number(&session, &asked)
+    };
+    assert_eq!(offered("%/without_tools"), 0.0);
+    assert!(offered("%/test") > 0.0);
+    let report = study.markdown(&session).unwrap();
+    for told in ["round_2", "test/without_tools", "Rounds: exact match", "sft/none/all, seed 1"] {
+        assert!(report.contains(told), "{told}\n{report}");
+    }
+    // Fewer tokens than one trajectory has are none.
+    let few = text.replace("sizes = [0]", "sizes = [1]").replace("none/all", "none/1");
+    let few = Study::read(&written(folder.path(), &few)).unwrap();
+    let ended = few.carry_out(&session, &mut |doing| perform(&session, doing, None));
+    let error = ended.unwrap_err().render();
+    assert!(error.contains("no trajectory of filter 'none'"), "{error}");
 }
 
 #[test]
@@ -357,5 +442,8 @@ fn a_name_is_not_taken_by_another_study() {
     let many = Study::read(&written(folder.path(), &many)).unwrap();
     let ended = many.carry_out(&session, &mut |doing| perform(&session, doing, None));
     let error = ended.unwrap_err().render();
-    assert!(error.contains("filter 'none' leaves 8 trajectories, and 3000"), "{error}");
+    assert!(
+        error.contains("filter 'none' leaves 8 trajectories of 'tiny/generated', and 3000"),
+        "{error}"
+    );
 }

@@ -41,9 +41,14 @@ impl Toolset {
     ) -> Result<Toolset, SessionError> {
         let mistake = |message: String| SessionError::mistake("tools", message);
         let form = options.form;
-        if let Some(world) = World::of(options.world)? {
-            if !(options.corpora.is_empty() && options.tools.is_empty()) {
-                return Err(mistake("the world has its own tools: drop 'corpora', 'tools'".into()));
+        if let Some(mut world) = World::of(options.world)? {
+            if !(options.corpora.is_empty() && matches!(options.tools, "" | "none")) {
+                let message = "the world has its own tools: drop 'corpora', 'tools', or expected \
+                               tools = 'none'";
+                return Err(mistake(message.to_owned()));
+            }
+            if options.tools == "none" {
+                world = world.without_tools();
             }
             let (tools, tags) = (Toolbox::new(), TagForm::named(world.tools().into_iter()));
             return Ok(Toolset { tools, world: Some(world), recorder, offered: None, tags, form });

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use crate::model::{Json, Judge, JudgeKind, Message};
+use crate::diag::did_you_mean;
+use crate::model::{Json, Judge, JudgeKind, Message, role};
 use crate::rollout::judge::Verdict;
 use crate::rollout::{CallForm, Question};
 use crate::session::error::SessionError;
@@ -16,6 +17,8 @@ pub(in crate::session) struct World {
     study: StudyWorld,
     /// The options as given.
     text: String,
+    /// Whether policies are offered its tools.
+    has_tools: bool,
 }
 
 impl World {
@@ -25,7 +28,16 @@ impl World {
     /// As [`study_options`].
     pub(super) fn of(text: &str) -> Result<Option<World>, SessionError> {
         let options = study_options(text)?;
-        Ok(options.map(|options| World { study: StudyWorld::new(&options), text: text.to_owned() }))
+        Ok(options.map(|options| World {
+            study: StudyWorld::new(&options),
+            text: text.to_owned(),
+            has_tools: true,
+        }))
+    }
+
+    /// Returns the same world with no tool to call.
+    pub(super) fn without_tools(self) -> World {
+        World { has_tools: false, ..self }
     }
 
     /// Returns the questions of a part.
@@ -60,13 +72,22 @@ impl World {
                 "hops": question.hops(),
                 "type": question.kind.as_str(),
             }))),
-            prompt: self.study.prompt(question),
+            prompt: match self.has_tools {
+                true => self.study.prompt(question),
+                // The world's own prompt is a list of tools and the question.
+                false => vec![Message::new(role::USER, question.question.clone())],
+            },
         }
     }
 
     /// Returns the names of all tools.
     pub(super) fn tools(&self) -> Vec<&'static str> {
-        self.study.tools(Split::TestTool)
+        self.offered(Split::TestTool)
+    }
+
+    /// Returns the names of the tools of a part.
+    fn offered(&self, split: Split) -> Vec<&'static str> {
+        if self.has_tools { self.study.tools(split) } else { Vec::new() }
     }
 
     /// Answers a call as the world's tools do; the question says which edition of the documents.
@@ -79,9 +100,9 @@ impl World {
         form: CallForm,
     ) -> ToolOutput {
         let split = question.split.as_deref().and_then(Split::parse).unwrap_or(Split::Train);
-        let known = self.study.tools(split);
+        let known = self.offered(split);
         if !known.contains(&tool) {
-            let known = known.join(", ");
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             return ToolOutput::error(format!("there is no tool '{tool}'; the tools are: {known}"));
         }
         let value: Value = serde_json::from_str(arguments).unwrap_or_default();
@@ -98,7 +119,10 @@ impl World {
 
     /// Returns what the world's tools say about themselves, for the record of a run.
     pub(super) fn described(&self) -> Value {
-        json!({"world": self.text})
+        match self.has_tools {
+            true => json!({"world": self.text}),
+            false => json!({"world": self.text, "tools": []}),
+        }
     }
 
     /// Returns the world's judge as labels know it.
@@ -143,7 +167,10 @@ pub(in crate::session) fn study_options(text: &str) -> Result<Option<StudyOption
     for part in text.split(',').map(str::trim).filter(|part| *part != "default") {
         let given = part.split_once('=').map(|(name, value)| (name.trim(), value.trim()));
         let Some((name, value)) = given else {
-            return Err(wrong(format!("world = '{part}': expected default or name=value")));
+            let near =
+                did_you_mean(part, ["default"]).map(|near| format!("; did you mean '{near}'?"));
+            let near = near.unwrap_or_default();
+            return Err(wrong(format!("world = '{part}': expected default or name=value{near}")));
         };
         let Ok(number) = value.parse::<u64>() else {
             return Err(wrong(format!("world: {name} is '{value}'; expected a whole number")));

@@ -6,6 +6,8 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use super::cells::Variant;
+use super::pools::POLICY;
 use crate::diag::{Diagnostic, Span, nearest};
 use crate::rollout::CallForm;
 use crate::session::error::SessionError;
@@ -14,6 +16,9 @@ use crate::synth::Split;
 
 /// The judge of answers where the file names none.
 const OUTCOME_JUDGE: &str = "exact_match";
+
+/// What ends the name of a test in which no tool is offered.
+const WITHOUT_TOOLS: &str = "/without_tools";
 
 /// Options of EVALUATE in whose place a study has its own.
 const OF_EVALUATION: [&str; 5] = ["model", "report", "judge", "outcome_judge", "same_judge"];
@@ -42,14 +47,24 @@ pub(super) struct StudyConfig {
     /// The tools that are offered.
     pub(super) tools: Option<Value>,
     /// The model that all begins with.
-    pub(super) model: ModelConfig,
+    pub(super) model: Option<ModelConfig>,
+    /// Several models by their names, in its place: all is done with each.
+    #[serde(default)]
+    pub(super) models: BTreeMap<String, ModelConfig>,
     /// Options of TRAIN, and `query`: how the model is warmed up before it generates.
     pub(super) warm_start: Option<Table>,
     /// Options of GENERATE.
     #[serde(default)]
     pub(super) generate: Table,
+    /// Other policies by the name of what they generate: options of GENERATE in place of the
+    /// usual ones; `model` may be the name of one of several models.
+    #[serde(default)]
+    pub(super) sources: BTreeMap<String, Table>,
     /// Options of JUDGE, of the judge of steps that filters and rewards.
     pub(super) judge: Table,
+    /// Others in its place, by their names.
+    #[serde(default)]
+    pub(super) judges: BTreeMap<String, Table>,
     /// Options of JUDGE, of the judge of answers that filters.
     pub(super) outcome_judge: Option<Table>,
     /// Options of JUDGE, of the judge of steps that evaluates.
@@ -64,7 +79,8 @@ pub(super) struct StudyConfig {
     pub(super) filters: Vec<Filter>,
     /// Ways of training by their names: options of TRAIN, and `rows`, a condition on steps.
     pub(super) objectives: BTreeMap<String, Table>,
-    /// Numbers of trajectories to train on; 0 for as many as the strictest filter leaves.
+    /// Numbers of trajectories to train on, or of tokens of their actions; 0 for as many as the
+    /// strictest filter leaves.
     pub(super) sizes: Vec<u64>,
     /// By what filters are held equal.
     #[serde(default, rename = "match")]
@@ -72,6 +88,7 @@ pub(super) struct StudyConfig {
     /// Which trajectories are drawn, and the order of training.
     pub(super) seeds: Vec<u64>,
     /// What is evaluated on: parts of the world, or names of sets of questions; all sets, if empty.
+    /// `NAME/without_tools` is the same without tools.
     #[serde(default)]
     pub(super) tests: Vec<String>,
     /// Shares of verdicts of judge 'world' that say the opposite in training.
@@ -80,6 +97,9 @@ pub(super) struct StudyConfig {
     /// Which cells are trained, as `objective/filter/size` with `*` for any; all, if empty.
     #[serde(default)]
     pub(super) cells: Vec<String>,
+    /// How many rounds cells go through, by their names or patterns.
+    #[serde(default)]
+    pub(super) rounds: BTreeMap<String, u64>,
     /// Pairs of cells, named before anything is known; all are reported.
     #[serde(default)]
     pub(super) comparisons: Vec<[String; 2]>,
@@ -126,6 +146,9 @@ pub(super) struct ModelConfig {
     /// Where its weights come from.
     pub(super) seed: Option<u64>,
 }
+
+/// A model, and its name where there are several.
+pub(super) type Model<'a> = (Option<&'a str>, &'a ModelConfig);
 
 impl ModelConfig {
     /// Whether the model is to be made where there is none.
@@ -179,7 +202,7 @@ pub(super) enum Match {
     /// The number of trajectories, as in the paper.
     #[default]
     Trajectories,
-    /// The tokens of actions; not there yet.
+    /// The tokens of actions.
     ActionTokens,
 }
 
@@ -224,7 +247,8 @@ impl StudyConfig {
         if let (Some(sets), true) = (&self.questions, self.tests.is_empty()) {
             self.tests = sets.test.keys().cloned().collect();
         }
-        for judge in [&mut self.judge, &mut self.evaluation_judge] {
+        let judges = [&mut self.judge, &mut self.evaluation_judge];
+        for judge in judges.into_iter().chain(self.judges.values_mut()) {
             let is_of_world = judge.get("judge").and_then(Value::as_str) == Some("world");
             if let (true, false, Some(world)) =
                 (is_of_world, judge.contains_key("world"), &self.world)
@@ -246,7 +270,10 @@ impl StudyConfig {
         let sets = self.questions.iter().flat_map(|sets| sets.test.keys());
         let names = std::iter::once(("name", &self.name))
             .chain(self.objectives.keys().map(|name| ("objectives", name)))
-            .chain(sets.map(|name| ("questions.test", name)));
+            .chain(sets.map(|name| ("questions.test", name)))
+            .chain(self.models.keys().map(|name| ("models", name)))
+            .chain(self.judges.keys().map(|name| ("judges", name)))
+            .chain(self.sources.keys().map(|name| ("sources", name)));
         for (key, name) in names {
             if !is_name(name) {
                 return Err(wrong(key, &format!("'{name}' is no name here: {expected}")));
@@ -255,8 +282,18 @@ impl StudyConfig {
         if self.report.is_empty() {
             return Err(wrong("report", "it is empty; expected a file's name without its ending"));
         }
-        if self.model.path.is_empty() {
-            return Err(wrong("model.path", "it is empty; expected a model, or a folder to make"));
+        match (&self.model, self.models.is_empty()) {
+            (Some(_), true) | (None, false) => {}
+            _ => {
+                let message = "expected one of [model], and [models.NAME] for several";
+                return Err(Diagnostic::new("study-config", message));
+            }
+        }
+        for model in self.model.iter().chain(self.models.values()) {
+            if model.path.is_empty() {
+                let message = "it is empty; expected a model, or a folder to make";
+                return Err(wrong("model.path", message));
+            }
         }
         Ok(())
     }
@@ -286,9 +323,9 @@ impl StudyConfig {
         if let Some(share) = self.noise.iter().find(|share| !(0.0..=1.0).contains(*share)) {
             return Err(wrong("noise", &format!("{share} is no share; expected 0 to 1")));
         }
-        if self.matched == Match::ActionTokens {
-            let message = "'action_tokens' is not there yet; expected 'trajectories'";
-            return Err(wrong("match", message));
+        if let Some((cell, rounds)) = self.rounds.iter().find(|(_, rounds)| **rounds < 2) {
+            let message = format!("{rounds} of '{cell}': expected 2 or more; every cell has one");
+            return Err(wrong("rounds", &message));
         }
         Ok(())
     }
@@ -324,8 +361,9 @@ impl StudyConfig {
             }
         };
         for test in &self.tests {
-            if !known.contains(test) {
-                let help = nearest(test, &known, "tests", "there are none");
+            let (set, _) = test_of(test);
+            if !known.iter().any(|name| name == set) {
+                let help = nearest(set, &known, "tests", "there are none");
                 return Err(wrong("tests", &format!("there is no test '{test}'")).help(help));
             }
         }
@@ -339,6 +377,14 @@ impl StudyConfig {
         refuse("generate", &self.generate, &QUESTIONS)?;
         refuse("evaluate", &self.evaluate, &QUESTIONS)?;
         refuse("evaluate", &self.evaluate, &OF_EVALUATION)?;
+        for (name, options) in &self.sources {
+            let key = format!("sources.{name}");
+            refuse(&key, options, &QUESTIONS)?;
+            refuse(&key, options, &["action_form"])?;
+            if options.get("model").and_then(Value::as_str).is_none() {
+                return Err(wrong(&key, "it lacks 'model', whose trajectories they are"));
+            }
+        }
         for (name, options) in &self.objectives {
             let key = format!("objectives.{name}");
             let own = ["model", "seed", "resume", "world", "corpora", "tools", "action_form"];
@@ -378,12 +424,19 @@ impl StudyConfig {
             judge.remove("name");
             judge
         };
-        for (key, judge) in [("judge", &self.judge), ("evaluation_judge", &self.evaluation_judge)] {
+        let others = self.judges.iter().map(|(name, judge)| (format!("judges.{name}"), judge));
+        let training: Vec<(String, &Table)> =
+            std::iter::once(("judge".to_owned(), &self.judge)).chain(others).collect();
+        let evaluating = ("evaluation_judge".to_owned(), &self.evaluation_judge);
+        for (key, judge) in training.iter().chain([&evaluating]) {
             if judge.get("judge").and_then(Value::as_str).is_none() {
                 return Err(wrong(key, "it lacks 'judge', such as judge = \"process\""));
             }
         }
-        if !self.same_judge && unnamed(&self.judge) == unnamed(&self.evaluation_judge) {
+        self.check_judge_names(training.iter().chain([&evaluating]))?;
+        let evaluates = unnamed(&self.evaluation_judge);
+        let is_same = training.iter().any(|(_, judge)| unnamed(judge) == evaluates);
+        if !self.same_judge && is_same {
             let message = "it is the judge that is trained with, whose mistakes are then not seen; \
                            expected another one, or same_judge = true to say that it is meant";
             return Err(wrong("evaluation_judge", message));
@@ -396,6 +449,48 @@ impl StudyConfig {
             return Err(wrong("judge.flipped", "'noise' says it: drop one of them"));
         }
         Ok(())
+    }
+
+    /// Checks that no two judges have one name.
+    fn check_judge_names<'a>(
+        &self,
+        judges: impl Iterator<Item = &'a (String, &'a Table)>,
+    ) -> Result<(), Diagnostic> {
+        let mut known: BTreeMap<&str, &Table> = BTreeMap::new();
+        for (key, judge) in judges {
+            let Some(name) = judge.get("name").and_then(Value::as_str) else { continue };
+            if known.insert(name, judge).is_some_and(|other| other != *judge) {
+                let message = "another judge has it, and their labels would be mixed";
+                return Err(wrong(&format!("{key}.name"), message));
+            }
+            let is_policy = judge.values().filter_map(Value::as_str).any(|v| v.contains(POLICY));
+            if is_policy && self.models.len() > 1 {
+                let message = "with several models {policy} is several judges: drop the name";
+                return Err(wrong(&format!("{key}.name"), message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the models with their names; a single one has none.
+    pub(super) fn models(&self) -> Vec<Model<'_>> {
+        let named = self.models.iter().map(|(name, model)| (Some(name.as_str()), model));
+        self.model.iter().map(|model| (None, model)).chain(named).collect()
+    }
+
+    /// Returns in what the cells of a model differ from the usual. What a model generates itself
+    /// is no other source for it.
+    pub(super) fn variants(&self, model: Option<&str>) -> Vec<Variant> {
+        let noise = self.noise.iter().map(|share| match *share > 0.0 {
+            true => Variant::Flipped(*share),
+            false => Variant::Usual,
+        });
+        let judges = self.judges.keys().cloned().map(Variant::Judge);
+        let of_others = self.sources.iter().filter(|(_, options)| {
+            model.is_none() || options.get("model").and_then(Value::as_str) != model
+        });
+        let sources = of_others.map(|(name, _)| Variant::Source(name.clone()));
+        noise.chain(judges).chain(sources).collect()
     }
 
     /// Returns the files of questions.
@@ -420,6 +515,11 @@ impl StudyConfig {
             Table::from_iter([judge])
         })
     }
+}
+
+/// Returns the set of questions that a test is over, and whether tools are offered.
+pub(super) fn test_of(test: &str) -> (&str, bool) {
+    test.strip_suffix(WITHOUT_TOOLS).map_or((test, true), |set| (set, false))
 }
 
 /// Refuses options that the study sets.

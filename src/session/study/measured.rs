@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::ask::{ask, has_label};
 use super::config::{Filter, StudyConfig};
-use super::plan::{Plan, Policy, evaluation_judge, metric_of, name_of};
-use super::statements::{Judges, named, text};
+use super::plan::{Plan, Policy, metric_of};
+use super::pools::{Pool, evaluation_judge, name_of};
+use super::statements::{named, text};
 use crate::codec::RunStatus;
 use crate::score::{
     Comparison, Estimate, Resampling, StatisticsError, bootstrap, paired_bootstrap,
@@ -25,11 +26,8 @@ impl Generated {
     ///
     /// # Errors
     /// The query's.
-    pub(super) fn of(
-        session: &Session,
-        config: &StudyConfig,
-        judges: &Judges,
-    ) -> Result<Generated, SessionError> {
+    pub(super) fn of(session: &Session, pool: &Pool) -> Result<Generated, SessionError> {
+        let judges = &pool.judges;
         let column = |name: &str, judge: &str, column: String| match has_label(session, name, judge)
         {
             true => column,
@@ -37,7 +35,7 @@ impl Generated {
         };
         let process = column("process", &judges.process, judges.process_column());
         let outcome = column("outcome", &judges.outcome, judges.outcome_column());
-        let source = text(&name_of(config, "generated"));
+        let source = text(&pool.run);
         let rows = ask(
             session,
             &format!(
@@ -299,5 +297,5 @@ impl Measured {
 
 /// Returns the pattern of the sources of evaluations; more may match that are not of the plan.
 fn evaluations(config: &StudyConfig) -> String {
-    text(&format!("{}%", name_of(config, "eval/")))
+    text(&name_of(config, "%eval/%"))
 }

@@ -4,7 +4,8 @@
 //!   swirl study DB --config study.toml
 //!
 //!   1  config      the file: a world or sets of questions, a model, judges, what is varied
-//!   2  plan        the cells, and every statement in its order, with the name of what it makes
+//!   2  cells       what is trained, in which way, on what (`pools`)
+//!      plan        every statement in its order, with the name of what it makes
 //!   3  run         statements are carried out; what is there and finished is passed over
 //!   4  measured    stored labels of the evaluation runs, by policy and test
 //!   5  tables      figures with intervals, pooled over seeds by question, and compared
@@ -20,6 +21,7 @@ mod config;
 mod document;
 mod measured;
 mod plan;
+mod pools;
 mod run;
 mod statements;
 mod tables;

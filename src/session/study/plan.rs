@@ -2,43 +2,76 @@
 
 use toml::{Table, Value};
 
-use super::cells::{Cell, cells, objective_of};
-use super::config::{Filter, StudyConfig, TestSet, wrong};
-use super::statements::{Judges, With, named, text};
+use super::cells::{Cell, Variant, cells, labelled, objective_of};
+use super::config::{Filter, Model, StudyConfig, TestSet, test_of, wrong};
+use super::pools::{
+    BASE, Count, POLICY, Pool, WARM_START, evaluation_judge, first_pool, judge_of, name_for,
+    name_of, pool_of, reading, start_of,
+};
+use super::statements::{With, named, text};
 use crate::diag::{Diagnostic, nearest};
 use crate::rollout::CallForm;
 use crate::session::training::episode_option_names;
-
-/// What the trained model is called where it has not been trained.
-pub(super) const BASE: &str = "base";
-/// What the model is called after its warm-up.
-pub(super) const WARM_START: &str = "warm_start";
-
-/// What stands in a statement for the number of trajectories that the strictest filter leaves.
-pub(super) const LEAST: &str = "{least}";
 
 /// What a job leaves behind.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Makes {
     /// The demonstrator's trajectories.
     Demonstrations,
-    /// The folder of a model.
-    Model,
+    /// The folder of a model, by its name where there are several.
+    Model(Option<String>),
     /// A run of this name.
     Run(String),
-    /// A dataset of this name, of as many trajectories of a filter.
-    Dataset {
-        /// Its name.
-        name: String,
-        /// The filter.
-        filter: Filter,
-        /// The judges that the filter looks at.
-        judges: Judges,
-        /// The trajectories; 0 for as many as the strictest filter leaves.
-        size: u64,
-    },
+    /// A dataset.
+    Dataset(Box<Drawn>),
     /// Labels.
     Labels,
+}
+
+/// A dataset of trajectories that pass a filter.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Drawn {
+    /// Its name.
+    pub(super) name: String,
+    /// The first cell that is trained on it.
+    pub(super) cell: Cell,
+    /// What it is drawn from.
+    pub(super) pool: Pool,
+    /// How many are drawn.
+    pub(super) count: Count,
+    /// By which they are drawn.
+    pub(super) seed: u64,
+}
+
+impl Drawn {
+    /// Returns what they are, for whoever watches.
+    fn what(&self) -> String {
+        let Drawn { pool, cell, seed, .. } = self;
+        format!("{}, filter {}, {}, seed {seed}", pool.by, cell.filter.as_str(), cell.size_word())
+    }
+
+    /// Returns the query of so many of them.
+    pub(super) fn query(&self, count: &str) -> String {
+        let Drawn { pool, cell, seed, .. } = self;
+        let good = format!("{} > .5", pool.judges.process_column());
+        let right = format!("{} > .5", pool.judges.outcome_column());
+        let condition = match cell.filter {
+            Filter::None => String::new(),
+            Filter::Process => format!("|> WHERE every({good})\n"),
+            Filter::Outcome => format!("|> WHERE every({right})\n"),
+            Filter::ProcessAndOutcome => format!("|> WHERE every({good} AND {right})\n"),
+        };
+        let source = text(&pool.run);
+        format!(
+            "FROM subtrajectories\n|> WHERE source = {source}\n{condition}\
+             |> SAMPLE {count} TRAJECTORIES SEED {seed}"
+        )
+    }
+
+    /// Returns the statement that saves so many of them.
+    pub(super) fn statement(&self, count: &str) -> String {
+        format!("{}\n|> SAVE AS {}", self.query(count), named(&self.name))
+    }
 }
 
 /// One thing to do.
@@ -68,6 +101,8 @@ pub(super) struct Evaluation {
 pub(super) struct Policy {
     /// Its name in the study.
     pub(super) label: String,
+    /// The name of its model, where there are several.
+    pub(super) model: Option<String>,
     /// The way it was trained, unless it was not.
     pub(super) cell: Option<Cell>,
     /// On each test, once for each seed.
@@ -90,18 +125,28 @@ impl Plan {
     /// A pattern of cells that matches none, a comparison of something that is not there, an option
     /// that can be none.
     pub(super) fn of(config: &StudyConfig) -> Result<Plan, Diagnostic> {
-        let planner = Planner { config };
         let cells = cells(config)?;
         let mut plan = Plan::default();
-        planner.prepare(&mut plan)?;
-        planner.generate(&mut plan)?;
-        planner.evaluate(&mut plan, (BASE, None), &[(config.model.path.clone(), None)])?;
-        if config.warm_start.is_some() {
-            let model = planner.start();
-            planner.evaluate(&mut plan, (WARM_START, None), &[(model, None)])?;
+        let of_model = |(name, model)| Planner { config, model: (name, model) };
+        let planners: Vec<Planner<'_>> = config.models().into_iter().map(of_model).collect();
+        demonstrations(config, &mut plan);
+        for planner in &planners {
+            planner.prepare(&mut plan)?;
         }
-        for cell in &cells {
-            planner.cell(&mut plan, cell)?;
+        for planner in &planners {
+            planner.generate(&mut plan)?;
+        }
+        for planner in &planners {
+            let path = planner.model.1.path.clone();
+            planner.evaluate(&mut plan, (BASE, None), &[(path, None)])?;
+            if config.warm_start.is_some() {
+                planner.evaluate(&mut plan, (WARM_START, None), &[(planner.start(), None)])?;
+            }
+        }
+        for planner in &planners {
+            for cell in cells.iter().filter(|cell| cell.model.as_deref() == planner.model.0) {
+                planner.cell(&mut plan, cell)?;
+            }
         }
         let known: Vec<String> = plan.policies.iter().map(|p| p.label.clone()).collect();
         for name in config.comparisons.iter().flatten() {
@@ -114,6 +159,14 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Adds a job, unless another way of training has asked for it.
+    fn add(&mut self, job: Job) {
+        let is_there = self.jobs.iter().any(|known| known.text == job.text);
+        if !is_there {
+            self.jobs.push(job);
+        }
+    }
+
     /// Returns the statements, each under what it is.
     pub(super) fn print(&self) -> String {
         let jobs = self.jobs.iter().map(|job| format!("-- {}\n{};\n", job.what, job.text));
@@ -121,41 +174,10 @@ impl Plan {
     }
 }
 
-/// Returns the name of something that a study makes.
-pub(super) fn name_of(config: &StudyConfig, rest: &str) -> String {
-    format!("{}/{rest}", config.name)
-}
-
-/// Returns the source of another world's demonstrations, by its number from 1.
-pub(super) fn reading(config: &StudyConfig, number: u64) -> String {
-    name_of(config, &format!("reading/{number}"))
-}
-
-/// Returns the judges that a cell's filter and reward look at.
-pub(super) fn judges_of(config: &StudyConfig, noise: f64) -> Judges {
-    let process = called(config, &config.judge, "process");
-    Judges {
-        process: if noise > 0.0 { format!("{process}/flipped_{noise}") } else { process },
-        outcome: called(config, &config.outcome_judge(), "outcome"),
-    }
-}
-
-/// Returns the name of the judge that evaluates.
-pub(super) fn evaluation_judge(config: &StudyConfig) -> String {
-    called(config, &config.evaluation_judge, "evaluation")
-}
-
-/// Returns the name in a judge's options, or one of the study's.
-fn called(config: &StudyConfig, options: &Table, default: &str) -> String {
-    match options.get("name").and_then(Value::as_str) {
-        Some(name) => name.to_owned(),
-        None => name_of(config, default),
-    }
-}
-
 /// Returns the name of the judge that EVALUATE's labels carry on a test.
 pub(super) fn metric_of(config: &StudyConfig, test: &str) -> String {
-    let set = config.questions.as_ref().and_then(|sets| sets.test.get(test));
+    let (set, _) = test_of(test);
+    let set = config.questions.as_ref().and_then(|sets| sets.test.get(set));
     let own = match set {
         Some(TestSet::Options(options)) => options.get("metric"),
         _ => None,
@@ -164,55 +186,68 @@ pub(super) fn metric_of(config: &StudyConfig, test: &str) -> String {
     metric.unwrap_or("hotpotqa").to_owned()
 }
 
+/// Adds the demonstrator's trajectories, where there is a world.
+fn demonstrations(config: &StudyConfig, plan: &mut Plan) {
+    let Some(world) = &config.world else { return };
+    let form = match config.action_form {
+        CallForm::Calls => "",
+        CallForm::Tags => ", actions by tags",
+    };
+    let name = name_of(config, "demonstrator");
+    let others = match config.reading_worlds {
+        0 => String::new(),
+        count => format!(", and of {count} others"),
+    };
+    plan.jobs.push(Job {
+        what: "the demonstrator's trajectories".to_owned(),
+        text: format!("import of the world '{world}' as '{name}'{form}{others}"),
+        makes: Makes::Demonstrations,
+    });
+}
+
+/// What is done with one model.
 struct Planner<'a> {
     config: &'a StudyConfig,
+    /// The model, and its name where there are several.
+    model: Model<'a>,
 }
 
 impl Planner<'_> {
     fn name(&self, rest: &str) -> String {
-        name_of(self.config, rest)
+        name_for(self.config, self.model.0, rest)
     }
 
     /// Returns the model that generates, unless another one is asked to, and is trained.
     fn start(&self) -> String {
-        match self.config.warm_start {
-            Some(_) => format!("run:{}", self.name(WARM_START)),
-            None => self.config.model.path.clone(),
-        }
+        start_of(self.config, self.model)
+    }
+
+    /// Puts the model into the options of judges that are the policy itself.
+    fn with_policy(&self, with: With) -> With {
+        with.replaced(POLICY, &self.start().replace('\'', "''"))
+    }
+
+    /// Returns what something is called for whoever watches.
+    fn what(&self, what: &str) -> String {
+        labelled(self.model.0, what)
     }
 
     /// Adds what comes before anything is generated.
     fn prepare(&self, plan: &mut Plan) -> Result<(), Diagnostic> {
         let config = self.config;
-        let path = &config.model.path;
-        if let Some(world) = &config.world {
-            let form = match config.action_form {
-                CallForm::Calls => "",
-                CallForm::Tags => ", actions by tags",
-            };
-            let name = self.name("demonstrator");
-            let others = match config.reading_worlds {
-                0 => String::new(),
-                count => format!(", and of {count} others"),
-            };
+        let path = &self.model.1.path;
+        if self.model.1.is_new() {
             plan.jobs.push(Job {
-                what: "the demonstrator's trajectories".to_owned(),
-                text: format!("import of the world '{world}' as '{name}'{form}{others}"),
-                makes: Makes::Demonstrations,
-            });
-        }
-        if config.model.is_new() {
-            plan.jobs.push(Job {
-                what: "a new model".to_owned(),
+                what: self.what("a new model"),
                 text: format!("a new model in '{path}'"),
-                makes: Makes::Model,
+                makes: Makes::Model(self.model.0.map(str::to_owned)),
             });
         }
         let Some(warm) = &config.warm_start else { return Ok(()) };
         let mut rows = match warm.get("query").and_then(Value::as_str) {
             Some(query) => query.trim().trim_end_matches(';').trim_end().to_owned(),
             None => {
-                let own = text(&self.name("demonstrator"));
+                let own = text(&name_of(config, "demonstrator"));
                 let others = (1..=config.reading_worlds).map(|n| text(&reading(config, n)));
                 let sources = match others.collect::<Vec<_>>().join(", ") {
                     none if none.is_empty() => format!("source = {own}"),
@@ -228,7 +263,7 @@ impl Planner<'_> {
         let with = With::default().text("model", path).unless(warm, "objective", "'sft'");
         let with = with.table("warm_start", warm, &["query", "rows"])?;
         plan.jobs.push(Job {
-            what: "warm start".to_owned(),
+            what: self.what("warm start"),
             text: format!("{rows}\n|> TRAIN {with} AS {}", named(&run)),
             makes: Makes::Run(run),
         });
@@ -247,12 +282,20 @@ impl Planner<'_> {
     fn asked(&self, with: With, test: Option<&str>) -> Result<With, Diagnostic> {
         let config = self.config;
         let with = self.written(with);
+        let test = test.map(test_of);
+        let without_tools = test.is_some_and(|(_, has_tools)| !has_tools);
+        let none = || ("tools".to_owned(), Value::String("none".to_owned()));
         if let Some(world) = &config.world {
-            return Ok(with.text("world", world).text("split", test.unwrap_or("train")));
+            let split = test.map_or("train", |(split, _)| split);
+            let with = with.text("world", world).text("split", split);
+            return match without_tools {
+                true => with.table("tests", &Table::from_iter([none()]), &[]),
+                false => Ok(with),
+            };
         }
         let Some(sets) = &config.questions else { return Ok(with) };
         let mut own = Table::new();
-        match test.and_then(|test| sets.test.get(test)) {
+        match test.and_then(|(set, _)| sets.test.get(set)) {
             None => drop(own.insert("questions".into(), Value::String(sets.train.clone()))),
             Some(TestSet::File(file)) => {
                 own.insert("questions".into(), Value::String(file.clone()));
@@ -264,68 +307,87 @@ impl Planner<'_> {
                 own.insert(name.to_owned(), value.clone());
             }
         }
+        own.extend(without_tools.then(none));
         with.table("questions", &own, &[])
     }
 
-    /// Adds generation, and the judging of what was generated.
+    /// Adds generation, and the judging of what was generated, by the model and by other sources.
     fn generate(&self, plan: &mut Plan) -> Result<(), Diagnostic> {
         let config = self.config;
-        let run = self.name("generated");
-        let start = text(&self.start());
-        let with = With::default().unless(&config.generate, "model", &start);
-        let with = self.asked(with, None)?.unless(&config.generate, "n", "5");
-        let with = with.table("generate", &config.generate, &[])?;
-        plan.jobs.push(Job {
-            what: "trajectories to train on".to_owned(),
-            text: format!("GENERATE {with} AS {}", named(&run)),
-            makes: Makes::Run(run.clone()),
-        });
-        let of_run = format!("WHERE source = {}", text(&run));
-        for noise in &config.noise {
-            let judges = judges_of(config, *noise);
-            let with = With::default().table("judge", &self.judge(*noise), &[])?;
-            plan.jobs.push(Job {
-                what: format!("steps judged by '{}'", judges.process),
-                text: format!("FROM steps\n|> {of_run}\n|> JUDGE AS process {with}"),
-                makes: Makes::Labels,
-            });
+        for variant in config.variants(self.model.0) {
+            let mut options = config.generate.clone();
+            if let Variant::Source(name) = &variant {
+                options.extend(config.sources[name].clone());
+                let model = options.get("model").and_then(Value::as_str);
+                let mut models = config.models().into_iter();
+                if let Some(known) = models.find(|(name, _)| name.is_some() && *name == model) {
+                    options.insert("model".to_owned(), Value::String(start_of(config, known)));
+                }
+            }
+            let pool = first_pool(config, self.model, &variant);
+            let of = match (&variant, self.model.0) {
+                (Variant::Source(name), _) => format!(" of source {name}"),
+                (_, Some(model)) => format!(" of {model}"),
+                _ => String::new(),
+            };
+            self.generated(plan, (&of, &self.start()), &pool, &options, &variant)?;
         }
-        let name = judges_of(config, 0.0).outcome;
+        Ok(())
+    }
+
+    /// Adds what a model generates, unless it is there already, and its judging.
+    fn generated(
+        &self,
+        plan: &mut Plan,
+        (of, model): (&str, &str),
+        pool: &Pool,
+        options: &Table,
+        variant: &Variant,
+    ) -> Result<(), Diagnostic> {
+        let config = self.config;
+        let with = With::default().unless(options, "model", &text(model));
+        let with = self.asked(with, None)?.unless(options, "n", "5");
+        let with = with.table("generate", options, &[])?;
+        plan.add(Job {
+            what: format!("trajectories{of} to train on"),
+            text: format!("GENERATE {with} AS {}", named(&pool.run)),
+            makes: Makes::Run(pool.run.clone()),
+        });
+        let of_run = format!("WHERE source = {}", text(&pool.run));
+        let judge = judge_of(config, self.model, variant);
+        let with = self.with_policy(With::default().table("judge", &judge, &[])?);
+        plan.add(Job {
+            what: format!("steps{of} judged by '{}'", pool.judges.process),
+            text: format!("FROM steps\n|> {of_run}\n|> JUDGE AS process {with}"),
+            makes: Makes::Labels,
+        });
+        let name = &pool.judges.outcome;
         let with = With::default().table("outcome_judge", &config.outcome_judge(), &["name"])?;
-        let with = with.text("name", &name);
-        plan.jobs.push(Job {
-            what: format!("answers judged by '{name}'"),
+        let with = with.text("name", name);
+        plan.add(Job {
+            what: format!("answers{of} judged by '{name}'"),
             text: format!("FROM trajectories\n|> {of_run}\n|> JUDGE AS outcome {with}"),
             makes: Makes::Labels,
         });
         Ok(())
     }
 
-    /// Returns the options of the judge of steps, with the name that its labels carry.
-    fn judge(&self, noise: f64) -> Table {
-        let mut judge = self.config.judge.clone();
-        let name = judges_of(self.config, noise).process;
-        judge.insert("name".to_owned(), Value::String(name));
-        if noise > 0.0 {
-            judge.insert("flipped".to_owned(), Value::Float(noise));
-        }
-        judge
-    }
-
     /// Adds the evaluations of a policy: its models, each with the seed it was trained with.
     fn evaluate(
         &self,
         plan: &mut Plan,
-        (label, cell): (&str, Option<&Cell>),
+        (name, cell): (&str, Option<&Cell>),
         models: &[(String, Option<u64>)],
     ) -> Result<(), Diagnostic> {
         let config = self.config;
+        let label = self.what(name);
         let mut evaluations = Vec::new();
         for (model, seed) in models {
             let of_seed = seed.map(|seed| format!("/seed_{seed}")).unwrap_or_default();
             for test in &config.tests {
-                let run = self.name(&format!("eval/{label}{of_seed}/{test}"));
-                let own = config.questions.as_ref().and_then(|sets| sets.test.get(test));
+                let run = self.name(&format!("eval/{name}{of_seed}/{test}"));
+                let (set, _) = test_of(test);
+                let own = config.questions.as_ref().and_then(|sets| sets.test.get(set));
                 let mut options = config.evaluate.clone();
                 if let Some(TestSet::Options(own)) = own {
                     options.retain(|name, _| !own.contains_key(name));
@@ -350,87 +412,83 @@ impl Planner<'_> {
                 evaluations.push(Evaluation { test: test.clone(), run, judging });
             }
         }
-        let (label, cell) = (label.to_owned(), cell.cloned());
-        plan.policies.push(Policy { label, cell, evaluations });
+        let (model, cell) = (self.model.0.map(str::to_owned), cell.cloned());
+        plan.policies.push(Policy { label, model, cell, evaluations });
         Ok(())
     }
 
-    /// Adds the datasets, the training and the evaluations of a cell.
+    /// Adds the datasets, the training and the evaluations of a cell; in later rounds what its
+    /// model of the round before generates, first.
     fn cell(&self, plan: &mut Plan, cell: &Cell) -> Result<(), Diagnostic> {
-        let label = cell.label();
+        let (label, name) = (cell.label(), cell.name());
         let mut models = Vec::new();
         for seed in &self.config.seeds {
-            let job = self.dataset(cell, *seed);
-            let Makes::Dataset { name, .. } = &job.makes else { continue };
-            let dataset = name.clone();
-            if !plan.jobs.contains(&job) {
-                plan.jobs.push(job);
+            let drawn = self.drawn(cell, *seed);
+            let mut start = self.start();
+            if let Some(before) = cell.before() {
+                start = self.trained(&before, *seed);
+                let mut options = self.config.generate.clone();
+                options.remove("model");
+                options.insert("round".to_owned(), Value::Integer(cell.round.cast_signed()));
+                let of = format!(" of {}", drawn.pool.by);
+                self.generated(plan, (&of, &start), &drawn.pool, &options, &cell.variant)?;
             }
-            let run = self.name(&format!("train/{label}/seed_{seed}"));
-            let rows = self.rows(cell, &dataset);
-            let with = self.training(cell, *seed)?;
+            let rows = self.rows(cell, &drawn);
+            plan.add(Job {
+                what: format!("trajectories of {}", drawn.what()),
+                text: drawn.statement(&drawn.count.word()),
+                makes: Makes::Dataset(Box::new(drawn)),
+            });
+            let run = self.name(&format!("train/{name}/seed_{seed}"));
+            let with = self.training(cell, &start, *seed)?;
             plan.jobs.push(Job {
                 what: format!("train {label}, seed {seed}"),
                 text: format!("{rows}\n|> TRAIN {with} AS {}", named(&run)),
-                makes: Makes::Run(run.clone()),
+                makes: Makes::Run(run),
             });
-            models.push((format!("run:{run}"), Some(*seed)));
+            models.push((self.trained(cell, *seed), Some(*seed)));
         }
-        self.evaluate(plan, (&label, Some(cell)), &models)
+        self.evaluate(plan, (&name, Some(cell)), &models)
     }
 
-    /// Returns what saves the trajectories of a cell. Noise counts only where the filter sees it.
-    fn dataset(&self, cell: &Cell, seed: u64) -> Job {
-        let Cell { filter, size, .. } = *cell;
-        let noise = if filter.has_process() { cell.noise } else { 0.0 };
-        let judges = judges_of(self.config, noise);
-        let mut name = format!("data/{}/{}", filter.as_str(), cell.size_word());
-        if noise > 0.0 {
-            name.push_str(&format!("/flipped_{noise}"));
-        }
-        let name = self.name(&format!("{name}/seed_{seed}"));
-        let good = format!("{} > .5", judges.process_column());
-        let right = format!("{} > .5", judges.outcome_column());
-        let condition = match filter {
-            Filter::None => String::new(),
-            Filter::Process => format!("|> WHERE every({good})\n"),
-            Filter::Outcome => format!("|> WHERE every({right})\n"),
-            Filter::ProcessAndOutcome => format!("|> WHERE every({good} AND {right})\n"),
+    /// Returns the model that a cell ends with.
+    fn trained(&self, cell: &Cell, seed: u64) -> String {
+        format!("run:{}", self.name(&format!("train/{}/seed_{seed}", cell.name())))
+    }
+
+    /// Returns the trajectories of a cell. Another judge counts only where the filter sees it.
+    fn drawn(&self, cell: &Cell, seed: u64) -> Drawn {
+        let Cell { filter, size, variant, .. } = cell;
+        let pool = pool_of(self.config, self.model, cell, seed);
+        let name = match (cell.round, variant) {
+            (1, Variant::Flipped(_) | Variant::Judge(_)) if !filter.has_process() => None,
+            (1, variant) => variant.word(),
+            _ => Some(cell.name()),
         };
-        let source = text(&self.name("generated"));
-        let count = if size == 0 { LEAST.to_owned() } else { size.to_string() };
-        Job {
-            what: format!(
-                "trajectories of filter {}, {}, seed {seed}",
-                filter.as_str(),
-                cell.size_word()
-            ),
-            text: format!(
-                "FROM subtrajectories\n|> WHERE source = {source}\n{condition}\
-                 |> SAMPLE {count} TRAJECTORIES SEED {seed}\n|> SAVE AS {}",
-                named(&name)
-            ),
-            makes: Makes::Dataset { name, filter, judges, size },
-        }
+        let name = name.map(|name| format!("/{name}")).unwrap_or_default();
+        let (filter, size_word) = (filter.as_str(), cell.size_word());
+        let name = self.name(&format!("data/{filter}/{size_word}{name}/seed_{seed}"));
+        let count = Count::of(*size, self.config.matched);
+        Drawn { name, cell: cell.clone(), pool, count, seed }
     }
 
     /// Returns the rows that a cell is trained on. Of pairs the better action is one of the
     /// dataset's, the worse one any that was generated in that state.
-    fn rows(&self, cell: &Cell, dataset: &str) -> String {
+    fn rows(&self, cell: &Cell, drawn: &Drawn) -> String {
         let options = &self.config.objectives[&cell.objective];
-        let judges = judges_of(self.config, cell.noise);
-        let dataset = format!("dataset.{}", named(dataset));
+        let Drawn { name, pool, .. } = drawn;
+        let dataset = format!("dataset.{}", named(name));
         let mut rows = match objective_of(options) {
             "dpo" => format!(
                 "FROM preference_pairs({})\n|> WHERE source = {} AND chosen_id IN (SELECT \
                  trajectory_id FROM {dataset})",
-                text(&format!("process@{}", judges.process)),
-                text(&self.name("generated"))
+                text(&format!("process@{}", pool.judges.process)),
+                text(&pool.run)
             ),
             _ => format!("FROM {dataset}"),
         };
         if let Some(condition) = options.get("rows").and_then(Value::as_str) {
-            rows.push_str(&format!("\n|> WHERE {}", judges.filled(condition)));
+            rows.push_str(&format!("\n|> WHERE {}", pool.judges.filled(condition)));
         }
         rows
     }
@@ -455,12 +513,12 @@ impl Planner<'_> {
         with.table("objectives", &own, &[])
     }
 
-    /// Returns the options of a cell's training.
-    fn training(&self, cell: &Cell, seed: u64) -> Result<With, Diagnostic> {
+    /// Returns the options of a cell's training from a model.
+    fn training(&self, cell: &Cell, start: &str, seed: u64) -> Result<With, Diagnostic> {
         let options = &self.config.objectives[&cell.objective];
-        let judges = judges_of(self.config, cell.noise);
+        let judges = pool_of(self.config, self.model, cell, seed).judges;
         let key = format!("objectives.{}", cell.objective);
-        let with = With::default().text("model", &self.start());
+        let with = With::default().text("model", start);
         let with = with.unless(options, "objective", "'sft'").raw("seed", seed.to_string());
         let mut with = with.table(&key, options, &["rows"])?;
         if matches!(objective_of(options), "swirl" | "grpo") {
@@ -468,7 +526,7 @@ impl Planner<'_> {
         }
         match objective_of(options) {
             "swirl" if !options.contains_key("judge") => {
-                let judge = Value::Table(self.judge(cell.noise));
+                let judge = Value::Table(judge_of(self.config, self.model, &cell.variant));
                 let judge = Table::from_iter([("judge".to_owned(), judge)]);
                 with = with.table("judge", &judge, &[])?;
             }
@@ -478,6 +536,6 @@ impl Planner<'_> {
             }
             _ => {}
         }
-        Ok(with.filled(&judges))
+        Ok(self.with_policy(with.filled(&judges)))
     }
 }

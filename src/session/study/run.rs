@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::config::{Filter, StudyConfig};
+use super::ask::ask;
+use super::cells::Cell;
+use super::config::{ModelConfig, StudyConfig};
 use super::measured::Generated;
-use super::plan::{Job, LEAST, Makes, Plan, judges_of, name_of, reading};
+use super::plan::{Drawn, Job, Makes, Plan};
+use super::pools::{Count, first_pool, name_of, reading};
 use crate::codec::{RunRecord, RunStatus};
 use crate::db::import;
 use crate::diag::Diagnostic;
@@ -121,7 +124,10 @@ impl Study {
     /// Checks the options of every statement, and that files of questions are there.
     fn check(&self, session: &Session) -> Result<(), SessionError> {
         for job in self.plan.jobs.iter().filter(|job| job.is_statement()) {
-            let text = job.text.replace(LEAST, "1");
+            let text = match &job.makes {
+                Makes::Dataset(drawn) => drawn.statement("1"),
+                _ => job.text.clone(),
+            };
             check_statement(session, &text).map_err(|error| match error {
                 SessionError::Mistake { mut diagnostic, text } => {
                     let file = self.path.display();
@@ -186,21 +192,20 @@ impl Study {
             let work = match (&job.makes, state) {
                 (_, State::Done) => continue,
                 (Makes::Run(run), State::Begun) => Work::Resume(run),
-                (Makes::Demonstrations | Makes::Model, _) => Work::Preparation,
+                (Makes::Demonstrations | Makes::Model(_), _) => Work::Preparation,
                 _ => Work::Statement(&text),
             };
-            self.check_size(session, job)?;
             perform(&Doing { number: at + 1, all, what: &job.what, work })?;
             match &job.makes {
                 Makes::Demonstrations => self.demonstrations(session)?,
-                Makes::Model => self.model(session)?,
+                Makes::Model(name) => self.model(session, name.as_deref())?,
                 Makes::Run(run) => {
                     let made = session.database().store().run(run)?;
                     if made.is_none_or(|made| made.status != RunStatus::Finished) {
                         return Err(SessionError::Cancelled);
                     }
                 }
-                Makes::Dataset { .. } | Makes::Labels => {}
+                Makes::Dataset(_) | Makes::Labels => {}
             }
             if matches!(job.makes, Makes::Demonstrations | Makes::Labels) {
                 done.insert(text);
@@ -213,27 +218,62 @@ impl Study {
 
     /// Returns the statement of a job, with the number of trajectories that is known by its turn.
     fn text(&self, session: &Session, job: &Job) -> Result<String, SessionError> {
-        if !job.text.contains(LEAST) {
-            return Ok(job.text.clone());
+        let Makes::Dataset(drawn) = &job.makes else { return Ok(job.text.clone()) };
+        let kept = self.kept(session, drawn)?;
+        let least = || -> Result<Kept, SessionError> {
+            let least = self.least(session, drawn)?;
+            // A later round draws as many as the first, or what there is.
+            Ok(if drawn.cell.round > 1 { least.min(kept) } else { least })
+        };
+        let (unit, wanted) = match drawn.count {
+            Count::Exactly(count) => ("trajectories", count),
+            Count::Least => ("trajectories", least()?.trajectories),
+            Count::Tokens(tokens) => ("action tokens", tokens),
+            Count::LeastTokens => ("action tokens", least()?.tokens),
+        };
+        let (left, count) = match drawn.count {
+            Count::Exactly(_) | Count::Least => (kept.trajectories, wanted),
+            Count::Tokens(_) | Count::LeastTokens => {
+                (kept.tokens, within(session, drawn, kept.trajectories, wanted)?)
+            }
+        };
+        if wanted == 0 || left < wanted || count == 0 {
+            return Err(too_few(drawn, (left, wanted), unit));
         }
-        let mut least: Option<(u64, Filter)> = None;
-        for noise in &self.config.noise {
-            let judges = judges_of(&self.config, *noise);
-            let generated = Generated::of(session, &self.config, &judges)?;
-            for filter in &self.config.filters {
-                let kept = generated.kept(*filter);
-                if least.is_none_or(|(known, _)| kept < known) {
-                    least = Some((kept, *filter));
+        Ok(drawn.statement(&count.to_string()))
+    }
+
+    /// Returns what the strictest filter leaves of what any judge or source of a model gives.
+    fn least(&self, session: &Session, drawn: &Drawn) -> Result<Kept, SessionError> {
+        let config = &self.config;
+        let name = drawn.cell.model.as_deref();
+        let mut least: Option<Kept> = None;
+        for model in config.models().into_iter().filter(|(known, _)| *known == name) {
+            for variant in config.variants(name) {
+                let pool = first_pool(config, model, &variant);
+                for filter in &config.filters {
+                    let cell = Cell { filter: *filter, ..drawn.cell.clone() };
+                    let drawn = Drawn { pool: pool.clone(), cell, ..drawn.clone() };
+                    let kept = self.kept(session, &drawn)?;
+                    least = Some(least.map_or(kept, |least| least.min(kept)));
                 }
             }
         }
-        match least {
-            Some((kept, _)) if kept > 0 => Ok(job.text.replace(LEAST, &kept.to_string())),
-            _ => {
-                let filter = least.map_or("none", |(_, filter)| filter.as_str());
-                Err(too_few(filter, 0, 1))
-            }
-        }
+        Ok(least.unwrap_or_default())
+    }
+
+    /// Returns what a filter leaves.
+    ///
+    /// # Errors
+    /// Tokens count and are not known.
+    fn kept(&self, session: &Session, drawn: &Drawn) -> Result<Kept, SessionError> {
+        let trajectories = Generated::of(session, &drawn.pool)?.kept(drawn.cell.filter);
+        let tokens = match drawn.count {
+            Count::Exactly(_) | Count::Least => 0,
+            Count::Tokens(_) | Count::LeastTokens if trajectories == 0 => 0,
+            Count::Tokens(_) | Count::LeastTokens => tokens(session, drawn, trajectories)?,
+        };
+        Ok(Kept { trajectories, tokens })
     }
 
     /// Returns how far a job is.
@@ -260,10 +300,12 @@ impl Study {
         };
         let is_done = match &job.makes {
             Makes::Demonstrations | Makes::Labels => done.contains(text),
-            Makes::Model => Path::new(&self.config.model.path).exists(),
-            Makes::Dataset { name, .. } => match store.dataset(name)? {
+            Makes::Model(name) => {
+                self.asked(name.as_deref()).is_some_and(|model| Path::new(&model.path).exists())
+            }
+            Makes::Dataset(drawn) => match store.dataset(&drawn.name)? {
                 Some(known) if known.statement != text => {
-                    return other("dataset", name, &known.statement);
+                    return other("dataset", &drawn.name, &known.statement);
                 }
                 known => known.is_some(),
             },
@@ -278,17 +320,6 @@ impl Study {
             },
         };
         Ok(if is_done { State::Done } else { State::Open })
-    }
-
-    /// Checks that a filter leaves as many trajectories as are to be drawn: with fewer, cells would
-    /// differ in number too.
-    fn check_size(&self, session: &Session, job: &Job) -> Result<(), SessionError> {
-        let Makes::Dataset { filter, judges, size, .. } = &job.makes else { return Ok(()) };
-        let kept = Generated::of(session, &self.config, judges)?.kept(*filter);
-        match kept < *size {
-            true => Err(too_few(filter.as_str(), kept, *size)),
-            false => Ok(()),
-        }
     }
 
     /// Stores the demonstrator's trajectories, those of other worlds too.
@@ -359,9 +390,15 @@ impl Study {
         session.record_import(&path.display().to_string(), format, &report, started_at)
     }
 
-    /// Makes the model, whole or not at all.
-    fn model(&self, session: &Session) -> Result<(), SessionError> {
-        let asked = &self.config.model;
+    /// Returns what the file says of a model.
+    fn asked(&self, name: Option<&str>) -> Option<&ModelConfig> {
+        let mut models = self.config.models().into_iter();
+        models.find(|(known, _)| *known == name).map(|(_, model)| model)
+    }
+
+    /// Makes a model, whole or not at all.
+    fn model(&self, session: &Session, name: Option<&str>) -> Result<(), SessionError> {
+        let Some(asked) = self.asked(name) else { return Ok(()) };
         let default = NewModel::default();
         let new = NewModel {
             vocab_size: asked.vocab_size.unwrap_or(default.vocab_size),
@@ -402,7 +439,7 @@ impl Study {
 impl Job {
     /// Whether its text is a statement.
     fn is_statement(&self) -> bool {
-        !matches!(self.makes, Makes::Demonstrations | Makes::Model)
+        !matches!(self.makes, Makes::Demonstrations | Makes::Model(_))
     }
 }
 
@@ -434,13 +471,77 @@ fn done_of(record: &RunRecord) -> BTreeSet<String> {
     done.filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }
 
-fn too_few(filter: &str, kept: u64, size: u64) -> SessionError {
-    let message = format!(
-        "filter '{filter}' leaves {kept} trajectories, and {size} are to be drawn: filters are \
-         held equal in number"
-    );
-    let diagnostic = Diagnostic::new("study", message)
-        .help("lower sizes, or 0 for as many as the strictest filter leaves")
-        .help("more questions, or n, in [generate], under another name of the study");
+/// What a filter leaves.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kept {
+    trajectories: u64,
+    /// The tokens of their actions; 0 where they do not count.
+    tokens: u64,
+}
+
+impl Kept {
+    fn min(self, other: Kept) -> Kept {
+        Kept {
+            trajectories: self.trajectories.min(other.trajectories),
+            tokens: self.tokens.min(other.tokens),
+        }
+    }
+}
+
+/// Returns how many tokens the actions of so many trajectories have, in the order of drawing.
+fn tokens(session: &Session, drawn: &Drawn, count: u64) -> Result<u64, SessionError> {
+    let query = drawn.query(&count.to_string());
+    let sums = "|> AGGREGATE sum(action_tokens) AS tokens, \
+                count(*) - count(action_tokens) AS unknown";
+    let rows = ask(session, &format!("{query}\n{sums}"))?;
+    let number = |at: usize| -> Result<u64, SessionError> {
+        Ok(rows.numbers(at)?.first().copied().flatten().unwrap_or_default() as u64)
+    };
+    match number(1)? {
+        0 => number(0),
+        unknown => {
+            let message = format!(
+                "the policy of '{}' did not say how many tokens {unknown} of its actions have: \
+                 expected match = \"trajectories\"",
+                drawn.pool.run
+            );
+            Err(SessionError::mistake("study", message))
+        }
+    }
+}
+
+/// Returns how many trajectories, in the order of drawing, have no more tokens than so many.
+fn within(session: &Session, drawn: &Drawn, all: u64, most: u64) -> Result<u64, SessionError> {
+    let (mut fits, mut over) = (0, all + 1);
+    while over - fits > 1 {
+        let middle = fits + (over - fits) / 2;
+        match tokens(session, drawn, middle)? <= most {
+            true => fits = middle,
+            false => over = middle,
+        }
+    }
+    Ok(fits)
+}
+
+fn too_few(drawn: &Drawn, (left, wanted): (u64, u64), unit: &str) -> SessionError {
+    let (filter, run) = (drawn.cell.filter.as_str(), &drawn.pool.run);
+    let message = match wanted > 0 && left >= wanted {
+        true => {
+            format!("no trajectory of filter '{filter}' of '{run}' has {wanted} {unit} or less")
+        }
+        false => format!(
+            "filter '{filter}' leaves {left} {unit} of '{run}', and {wanted} are to be drawn: \
+             filters are held equal in number"
+        ),
+    };
+    let diagnostic = Diagnostic::new("study", message);
+    let diagnostic = match drawn.count {
+        Count::Exactly(_) | Count::Tokens(_) => {
+            diagnostic.help("other sizes, or 0 for as many as the strictest filter leaves")
+        }
+        Count::Least | Count::LeastTokens => diagnostic,
+    };
+    let diagnostic =
+        diagnostic.help("more questions, or n, in [generate], under another name of the study");
     SessionError::Mistake { diagnostic, text: String::new() }
 }

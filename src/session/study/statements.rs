@@ -116,6 +116,15 @@ impl With {
         }
         self
     }
+
+    /// Returns the options with a text in place of what stands for it.
+    #[must_use]
+    pub(super) fn replaced(mut self, what: &str, by: &str) -> With {
+        for (_, value) in self.given.iter_mut().filter(|(_, value)| value.contains(what)) {
+            *value = value.replace(what, by);
+        }
+        self
+    }
 }
 
 impl std::fmt::Display for With {
