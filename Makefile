@@ -14,6 +14,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
 PYTHON ?= python3
 DEMO ?= demo
+SCALE ?= 300k
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/swirldb
 TOOLS := $(CACHE)/tools
 CARGO_DENY_VERSION := 0.20.2
@@ -61,8 +62,8 @@ model: ## Fetch SmolLM2-135M-Instruct (98 MB) into models/ and check it
 encoder: ## Fetch all-MiniLM-L6-v2 (91 MB), which makes vectors of texts, into models/ and check it
 	@$(PYTHON) scripts/encoder.py
 
-bench: build ## Measure against DuckDB and SQLite; ARGS="--steps 20000 --write" (benches/README.md)
-	@$(PYTHON) benches/run.py $(ARGS)
+bench: build ## Measure beside DuckDB, SQLite and LanceDB; SCALE=10m (benches/README.md)
+	@SCALE="$(SCALE)" $(PYTHON) benches/run.py $(ARGS)
 
 bench-search: build ## Measure search beside tantivy, bm25s, SQLite's FTS5 and LanceDB
 	@$(PYTHON) benches/search.py $(ARGS)

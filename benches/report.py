@@ -25,21 +25,39 @@ def processor() -> str:
 
 
 def duration(seconds: float) -> str:
-    """Returns a time with three digits: `12.3 ms`, `4.56 s`."""
-    value, unit = (seconds, "s") if seconds >= 1 else (seconds * 1_000, "ms")
+    """Returns a time with three digits: `27.5 µs`, `12.3 ms`, `4.56 s`."""
+    scales = [(1, "s"), (1_000, "ms"), (1_000_000, "µs")]
+    value, unit = next(
+        ((seconds * by, unit) for by, unit in scales if seconds * by >= 1), (seconds * 1e6, "µs")
+    )
     return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f} {unit}"
+
+
+def rate(seconds: float) -> str:
+    """Returns how often a time is in a second, with three digits: `45.6 /s`, `1,234 /s`."""
+    value = 1 / seconds
+    return f"{value:,.{max(0, 3 - len(str(int(value))))}f} /s"
 
 
 def times(outcome: Outcome, system: str) -> str:
     """Returns the median over the rounds, with the least and the greatest."""
+    if system in outcome.failed:
+        return f"void: {outcome.failed[system]}"
+    if system not in outcome.samples:
+        return "-"
+    shown = rate if outcome.as_rate else duration
     rounds = outcome.seconds(system)
-    middle = duration(statistics.median(rounds))
-    return f"{middle} ({duration(min(rounds))} to {duration(max(rounds))})"
+    low, high = (max, min) if outcome.as_rate else (min, max)
+    text = f"{shown(statistics.median(rounds))} ({shown(low(rounds))} to {shown(high(rounds))})"
+    unsynced = [sample.unsynced_seconds for sample in outcome.samples[system]]
+    return f"{text}; not durable {shown(statistics.median(unsynced))}" if all(unsynced) else text
 
 
 def ratio(outcome: Outcome, own: str) -> str:
     """Returns own time over that of the best peer; a loss is called one."""
     medians = {name: statistics.median(outcome.seconds(name)) for name in outcome.samples}
+    if own not in medians or len(medians) < 2:
+        return "-"
     best = min((name for name in medians if name != own), key=medians.__getitem__)
     value = medians[own] / medians[best]
     return f"{value:.2f} of {best}{' (loss)' if value > 1 else ''}"
@@ -50,16 +68,23 @@ def line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def megabytes(count: float) -> str:
+    """Returns bytes as megabytes."""
+    return f"{count / 1e6:,.0f} MB"
+
+
 def space(outcomes: list[Outcome], names: list[str]) -> list[str]:
     """Returns the rows of peak memory and bytes on disk."""
     out = []
     for outcome in (outcome for outcome in outcomes if outcome.samples):
         samples = outcome.samples
         def middle(pick, name: str) -> str:
-            return f"{statistics.median(pick(sample) for sample in samples[name]) / 1e6:,.0f} MB"
+            if name not in samples:
+                return "-"
+            return megabytes(statistics.median(pick(sample) for sample in samples[name]))
         peaks = [middle(lambda sample: sample.peak_bytes, name) for name in names]
         out.append(line([outcome.title + ": peak memory", *peaks]))
-        if any(sample.disk_bytes for sample in samples[names[0]]):
+        if any(sample.disk_bytes for some in samples.values() for sample in some):
             disks = [middle(lambda sample: sample.disk_bytes, name) for name in names]
             out.append(line([outcome.title + ": on disk", *disks]))
     return out
@@ -86,6 +111,12 @@ def render(bench: Bench, outcomes: list[Outcome], rounds: int) -> str:
         out.append(line([outcome.title, *cells, ratio(outcome, names[0])]))
     out += ["", line(["space", *names]), line(["---"] * (len(names) + 1))]
     out += space(outcomes, names)
+    if bench.flat_bytes():
+        same = [f"{megabytes(bench.flat_bytes())}, a file for all", *[""] * (len(names) - 1)]
+        out.append(line(["The flat steps as Parquet with zstd", *same]))
+    if bench.text_index_bytes():
+        index = [megabytes(bench.text_index_bytes()), *["-"] * (len(names) - 1)]
+        out.append(line(["Index of full text: on disk", *index]))
     return "\n".join(out)
 
 

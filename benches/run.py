@@ -1,11 +1,13 @@
-"""Measures swirl beside DuckDB and SQLite on the same synthetic trajectories.
+"""Measures swirl beside DuckDB, SQLite and LanceDB on the same synthetic trajectories.
 
     make bench                                  all rows at 300,000 steps
+    make bench SCALE=10m                        the same at ten million
     make bench ARGS="--steps 20000 --rounds 3"  a quick look
     make bench ARGS="--write"                   the table goes into benches/README.md too
 
 The peers live in an environment of their own outside the checkout. Everything written lies in one
-folder that is removed at the end.
+folder that is removed at the end. What has no statement (fetching by id, appending) is measured
+through the program's API, by tests/store/timing.rs in the binary of the tests.
 """
 
 import argparse
@@ -56,10 +58,29 @@ def built_program() -> Path:
     return Path(json.loads(answer.stdout)["target_directory"]) / "debug" / "swirl"
 
 
+def built_driver() -> Path:
+    """Returns the binary of the tests, built if need be."""
+    command = ["cargo", "test", "--no-run", "--locked", "--message-format", "json"]
+    answer = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True)
+    if answer.returncode != 0:
+        sys.exit("bench: cargo test --no-run failed")
+    messages = [json.loads(line) for line in answer.stdout.splitlines() if line.startswith("{")]
+    built = [m for m in messages if m.get("executable") and "test" in m["target"]["kind"]]
+    return Path(built[0]["executable"])
+
+
+def number(text: str) -> int:
+    """Returns a number as written: `20000`, `300k` or `10m`."""
+    factor = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
+    return int(text if factor == 1 else text[:-1]) * factor
+
+
 def arguments() -> argparse.Namespace:
     """Returns the options of the command line."""
     parser = argparse.ArgumentParser(prog="make bench", description="swirl beside its peers")
-    parser.add_argument("--steps", type=int, default=300_000, help="steps in the data")
+    scale = os.environ.get("SCALE") or "300k"
+    parser.add_argument("--steps", type=number, default=scale,
+                        help="steps in the data (default: SCALE, or 300k)")
     parser.add_argument("--seed", type=int, default=7, help="seed of the data")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of a row")
     parser.add_argument("--only", default="", help="rows whose title contains this")
@@ -67,6 +88,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="leave data and databases in place")
     parser.add_argument("--folder", type=Path, default=CACHE / "bench", help="where to work")
     parser.add_argument("--swirl", type=Path, help="the program (default: the one just built)")
+    parser.add_argument("--driver", type=Path,
+                        help="the tests' binary (default: built if a row needs it)")
     return parser.parse_args()
 
 
@@ -80,15 +103,15 @@ def main() -> None:
 
     shutil.rmtree(options.folder, ignore_errors=True)
     options.folder.mkdir(parents=True)
-    # A copy, so that a build elsewhere does not change the program between two rounds.
+    chosen = [row for row in rows.ROWS if options.only.lower() in row.title.lower()]
+    # Copies, so that a build elsewhere does not change them between two rounds.
     program = Path(shutil.copy2(options.swirl or built_program(), options.folder / "swirl"))
-    bench = Bench(program, options.folder, options.steps, options.seed)
+    driver = None
+    if any(row.driven for row in chosen):
+        driver = Path(shutil.copy2(options.driver or built_driver(), options.folder / "driver"))
+    bench = Bench(program, driver, options.folder, options.steps, options.seed)
     try:
-        outcomes = [
-            row.measure(bench, options.rounds)
-            for row in rows.ROWS
-            if options.only.lower() in row.title.lower()
-        ]
+        outcomes = [row.measure(bench, options.rounds) for row in chosen]
         table = report.render(bench, outcomes, options.rounds)
     finally:
         if not options.keep:

@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 
 from report import duration, processor
-from run import CACHE, built_program, environment
+from run import CACHE, built_driver, built_program, environment
 
 HERE = Path(__file__).resolve().parent
 MODEL = HERE.parent / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -46,17 +46,6 @@ CASES = [
 STATEMENT = """FROM subtrajectories |> WHERE process > .5
 |> TRAIN WITH (model = '{model}', full = true, max_steps = 5, tokens_per_step = 1024,
                tokens_per_batch = 1024, max_length = 1024, truncation = 'drop') AS waits"""
-
-
-def built_driver() -> Path:
-    """Returns the binary of the tests, built if need be."""
-    command = ["cargo", "test", "--no-run", "--locked", "--message-format", "json"]
-    answer = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True)
-    if answer.returncode != 0:
-        sys.exit("bench: cargo test --no-run failed")
-    messages = [json.loads(line) for line in answer.stdout.splitlines() if line.startswith("{")]
-    built = [m for m in messages if m.get("executable") and "test" in m["target"]["kind"]]
-    return Path(built[0]["executable"])
 
 
 class Bench:

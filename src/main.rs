@@ -2,6 +2,8 @@
 
 #[path = "main/corpus.rs"]
 mod corpus;
+#[path = "main/keeping.rs"]
+mod keeping;
 #[path = "main/serving.rs"]
 mod serving;
 #[path = "main/study.rs"]
@@ -86,7 +88,7 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
         /// The files' format; recognised if not given: chat, agentprocess, taubench, r1searcher,
-        /// verifiers, swirl.
+        /// verifiers, steps, swirl.
         #[arg(long = "as", value_name = "FORMAT", value_parser = exchange_format)]
         format: Option<exchange::Format>,
         /// The source of all records, whatever they say.
@@ -95,6 +97,10 @@ enum Command {
         /// The split of all records, whatever they say.
         #[arg(long)]
         split: Option<String>,
+        /// Of a table of steps: which column is what, such as action=thought,observation=output.
+        #[arg(long, value_name = "NAME=COLUMN", value_delimiter = ',')]
+        #[arg(value_parser = exchange::step_column)]
+        columns: Vec<(String, String)>,
         /// End at the first bad record.
         #[arg(long)]
         strict: bool,
@@ -148,12 +154,17 @@ enum Command {
     /// Carry out a study as a file says, or go on with it, and write its report.
     Study(study::FileArguments),
     /// Check everything stored against everything else.
-    Verify {
-        /// The database.
-        db: PathBuf,
-        #[command(flatten)]
-        open: OpenArguments,
-    },
+    Verify(keeping::DatabaseArguments),
+    /// Print what a database holds, and what it takes on disk.
+    Stats(keeping::DatabaseArguments),
+    /// Write a backup: everything that is not derived, with a hash of every file.
+    Backup(keeping::BackupArguments),
+    /// Make a database from a backup, comparing every file with its hash.
+    Restore(keeping::RestoreArguments),
+    /// Make anew all that is derived: columns, full text, indices of corpora.
+    Repair(keeping::DatabaseArguments),
+    /// Merge the files of a database, which gives back the space of what was replaced.
+    Compact(keeping::DatabaseArguments),
     /// Make, search, measure and carry corpora: documents behind a search tool.
     Corpus {
         #[command(subcommand)]
@@ -342,14 +353,19 @@ fn fail(error: &SessionError) -> ExitCode {
 fn run(arguments: Arguments) -> Result<ExitCode, SessionError> {
     match arguments.command {
         None => query(&arguments.query)?,
-        Some(Command::Import { db, files, format, source, split, strict, open }) => {
+        Some(Command::Import { db, files, format, source, split, columns, strict, open }) => {
             // A file that is not there, or is of no format that is read, leaves no database behind.
+            let read = exchange::ReadOptions {
+                format,
+                columns: columns.clone(),
+                ..exchange::ReadOptions::default()
+            };
             for file in files.iter().filter(|file| !file.exists() || file.is_file()) {
-                exchange::open(file, &exchange::ReadOptions { format, ..Default::default() })?;
+                exchange::open(file, &read)?;
             }
             let session = open.session(&db, true)?;
             let threads = open.threads();
-            let options = ImportOptions { format, source, split, strict, threads };
+            let options = ImportOptions { format, source, split, columns, strict, threads };
             let total = import_files(&session, &files, &options)?;
             if files.len() > 1 {
                 print_import_report("in all", &total, std::time::Duration::ZERO);
@@ -387,9 +403,12 @@ fn run(arguments: Arguments) -> Result<ExitCode, SessionError> {
         Some(Command::Sample(arguments)) => training::write_samples(arguments)?,
         Some(Command::Model(arguments)) => training::make_model(arguments)?,
         Some(Command::Study(arguments)) => study::study(arguments)?,
-        Some(Command::Verify { db, open }) => {
-            return swirldb::repl::verify(&open.session(&db, false)?);
-        }
+        Some(Command::Verify(arguments)) => return keeping::verify(&arguments),
+        Some(Command::Stats(arguments)) => keeping::stats(&arguments)?,
+        Some(Command::Backup(arguments)) => keeping::backup(&arguments)?,
+        Some(Command::Restore(arguments)) => keeping::restore(&arguments)?,
+        Some(Command::Repair(arguments)) => keeping::repair(&arguments)?,
+        Some(Command::Compact(arguments)) => keeping::compact(&arguments)?,
         Some(Command::Corpus { command }) => return corpus::corpus(command),
         Some(Command::Serve(arguments)) => serving::serve(arguments)?,
         Some(Command::Replay(arguments)) => return serving::replay(arguments),

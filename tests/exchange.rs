@@ -454,7 +454,7 @@ fn formats_have_words() {
         assert_eq!(Format::parse(format.as_str()), Some(format));
     }
     assert_eq!(Format::parse("parquet"), None);
-    let names = ["chat", "agentprocess", "taubench", "r1searcher", "verifiers", "swirl"];
+    let names = ["chat", "agentprocess", "taubench", "r1searcher", "verifiers", "steps", "swirl"];
     assert_eq!(Format::names(), names);
 }
 

@@ -100,9 +100,10 @@ fn files_that_cannot_be_read_say_why() {
 
     let formats = "expected chat (messages, or prompt and completion), agentprocess (step_labels \
                    too), taubench (task_id and traj), r1searcher (question and a tagged text), \
-                   verifiers (prompt, completion, reward and example_id) or swirl";
+                   verifiers (prompt, completion, reward and example_id), steps (a row a \
+                   step: trajectory_id, step and action or tool) or swirl";
     let as_named =
-        "--as names the format: chat, agentprocess, taubench, r1searcher, verifiers, swirl";
+        "--as names the format: chat, agentprocess, taubench, r1searcher, verifiers, steps, swirl";
     let cases = [
         (&b"id,text\n1,a\n"[..], "found 'id,text'".to_owned()),
         (b"{\"_id\": 1, \"text\": \"a\"}\n", "found records with the fields _id, text".to_owned()),

@@ -216,7 +216,7 @@ fn record() -> impl Strategy<Value = Record> {
         1 => dataset_rows().prop_map(|rows| Record::DatasetRows(Box::new(rows))),
         4 => (trajectory(), vec(label(), 0..3)).prop_map(move |(trajectory, labels)| {
             let (content_hash, judges) = (content_hash(&trajectory), vec![]);
-            let imported = Imported { place, trajectory, content_hash, labels, judges };
+            let imported = Imported { place, trajectory, content_hash, labels, judges, row: None };
             Record::Trajectory(Box::new(imported))
         }),
         1 => (of(text()), text(), vec(placed(), 0..3), vec(judge(), 0..2)).prop_map(

@@ -1,5 +1,7 @@
 //! The store: what goes in comes out, whatever is folded, reopened or held.
 
+mod timing;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,13 +16,13 @@ use swirldb::store::{
     Appended, ColumnRef, Durability, Fact, Incoming, Limits, Mode, Store, StoreError, View,
 };
 
-const LIMITS: Limits = Limits { memory_bytes: 64 << 20 };
+pub const LIMITS: Limits = Limits { memory_bytes: 64 << 20 };
 
-fn create(path: &Path) -> Arc<Store> {
+pub fn create(path: &Path) -> Arc<Store> {
     Store::create(path, [7; 16], LIMITS).unwrap()
 }
 
-fn reopen(path: &Path) -> Arc<Store> {
+pub fn reopen(path: &Path) -> Arc<Store> {
     Store::open(path, Mode::Write, LIMITS).unwrap()
 }
 
@@ -59,7 +61,7 @@ fn trajectory(number: u64, steps: usize) -> Trajectory {
     }
 }
 
-fn label(target: Target, name: LabelName, judge: &str, value: f64) -> Label {
+pub fn label(target: Target, name: LabelName, judge: &str, value: f64) -> Label {
     Label {
         target,
         name,
@@ -72,7 +74,7 @@ fn label(target: Target, name: LabelName, judge: &str, value: f64) -> Label {
     }
 }
 
-fn incoming(number: u64, steps: usize) -> Incoming {
+pub fn incoming(number: u64, steps: usize) -> Incoming {
     let trajectory = trajectory(number, steps);
     let value = |step: usize| if (number as usize + step).is_multiple_of(3) { 0.0 } else { 1.0 };
     let labels = (1..=steps)
@@ -82,7 +84,7 @@ fn incoming(number: u64, steps: usize) -> Incoming {
     Incoming { content_hash: content_hash(&trajectory), trajectory, labels }
 }
 
-fn human() -> Judge {
+pub fn human() -> Judge {
     Judge {
         name: "human".to_owned(),
         kind: JudgeKind::Human,
@@ -96,7 +98,7 @@ fn values(view: &View, table: TableId, column: ColumnRef) -> Vec<Option<f64>> {
     arrays.flat_map(|a| a.as_primitive::<Float64Type>().iter().collect::<Vec<_>>()).collect()
 }
 
-fn check(store: &Arc<Store>, expected: u64) {
+pub fn check(store: &Arc<Store>, expected: u64) {
     let report = store.verify(&content_hash, &mut |_, _| true).unwrap();
     assert_eq!(report.findings, [], "everything agrees");
     assert_eq!(report.trajectories, expected);
@@ -186,7 +188,7 @@ fn chunk_versions_that_a_view_held_to_the_end_are_removed_at_the_next_opening() 
 }
 
 /// As many trajectories as make a commit large, with texts of their own.
-fn large(numbers: std::ops::Range<u64>) -> Vec<Incoming> {
+pub fn large(numbers: std::ops::Range<u64>) -> Vec<Incoming> {
     let with_long_texts = |number| {
         let mut incoming = incoming(number, 3);
         for (step, at) in incoming.trajectory.steps.iter_mut().zip(0..) {
@@ -226,12 +228,17 @@ fn a_large_commit_is_like_many_small_ones() {
 
 /// Puts entries into a database behind the store's back.
 fn put(folder: &Path, keys: &[Key]) {
+    put_bytes(folder, keys, b"from a commit that never was");
+}
+
+/// Puts a value under keys, behind the store's back.
+pub fn put_bytes(folder: &Path, keys: &[Key], value: &[u8]) {
     let path = folder.join("records");
     let names = rocksdb::DB::list_cf(&rocksdb::Options::default(), &path).unwrap();
     let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), &path, names).unwrap();
     for key in keys {
         let family = db.cf_handle(key.family().name()).unwrap();
-        db.put_cf(family, key.encode(), b"from a commit that never was").unwrap();
+        db.put_cf(family, key.encode(), value).unwrap();
     }
 }
 

@@ -32,6 +32,8 @@ pub struct ImportReport {
     pub conflicts: u64,
     /// Datasets saved.
     pub datasets: u64,
+    /// The text that was read, in bytes, before compression.
+    pub bytes: u64,
 }
 
 impl ImportReport {
@@ -46,6 +48,7 @@ impl ImportReport {
         self.skipped += other.skipped;
         self.conflicts += other.conflicts;
         self.datasets += other.datasets;
+        self.bytes += other.bytes;
     }
 }
 
@@ -116,6 +119,7 @@ impl Import<'_, '_> {
                 }
             };
             pending.bytes += batch.bytes;
+            self.report.bytes += batch.bytes as u64;
             for record in batch.records {
                 if self.take(record, &mut pending)?.is_break() {
                     let _ends_anyway = self.commit(&mut pending)?;
@@ -277,7 +281,7 @@ impl Import<'_, '_> {
 /// Returns the record as the store takes it: with a name made of its content where the source
 /// gives none.
 fn incoming(imported: Imported) -> (Place, Incoming) {
-    let Imported { place, mut trajectory, content_hash, labels, judges: _ } = imported;
+    let Imported { place, mut trajectory, content_hash, labels, .. } = imported;
     if trajectory.id.is_empty() {
         trajectory.id = hexadecimal(&content_hash[..16]);
     }

@@ -88,6 +88,13 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Gives a field another name.
+    pub(super) fn rename_to(&mut self, name: &str, new_name: String) {
+        if let Some((known, _)) = self.0.iter_mut().find(|(known, _)| known == name) {
+            *known = Cow::Owned(new_name);
+        }
+    }
+
     /// Returns `name`, with `_` behind it as often as needed to be no field's.
     pub(super) fn unused(&self, name: &str) -> String {
         let mut name = name.to_owned();

@@ -15,18 +15,21 @@ pub enum Format {
     R1Searcher,
     /// verifiers results: `prompt`, `completion`, `reward` and the rubric's numbers.
     Verifiers,
+    /// A table of steps: a row a step, with `trajectory_id`; see [`super`].
+    Steps,
     /// The project's own JSONL, lossless.
     Swirl,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 6] = [
+    pub const ALL: [Format; 7] = [
         Format::Chat,
         Format::AgentProcess,
         Format::TauBench,
         Format::R1Searcher,
         Format::Verifiers,
+        Format::Steps,
         Format::Swirl,
     ];
 
@@ -38,6 +41,7 @@ impl Format {
             Format::TauBench => "taubench",
             Format::R1Searcher => "r1searcher",
             Format::Verifiers => "verifiers",
+            Format::Steps => "steps",
             Format::Swirl => "swirl",
         }
     }
@@ -77,8 +81,8 @@ const BINARY: [(&[u8], &str); 6] = [
 /// What gives the formats away, for messages.
 const EXPECTED: &str = "expected chat (messages, or prompt and completion), agentprocess \
                         (step_labels too), taubench (task_id and traj), r1searcher (question and \
-                        a tagged text), verifiers (prompt, completion, reward and example_id) or \
-                        swirl";
+                        a tagged text), verifiers (prompt, completion, reward and example_id), \
+                        steps (a row a step: trajectory_id, step and action or tool) or swirl";
 
 /// Returns the format and framing of a file that begins with `head`.
 ///
@@ -188,6 +192,9 @@ fn classify(text: &[u8], record: &[u8]) -> Class {
         (true, ..) if labels || has("query_index") => Class::One(Format::AgentProcess),
         (true, ..) => Class::One(Format::Chat),
         _ if labels && has("record_id") => Class::One(Format::AgentProcess),
+        _ if has("trajectory_id") && has("step") && (has("action") || has("tool")) => {
+            Class::One(Format::Steps)
+        }
         _ if keys.is_empty() => {
             Class::None("found an object without fields on its first line".to_owned())
         }

@@ -15,6 +15,8 @@
 //! - `verifiers`: `prompt`, `completion`, `reward` and the rubric's numbers; the model from
 //!   `metadata.json` beside it. Rollouts of one example are numbered as they come; the numbers
 //!   reached, one an example, are the only thing here whose memory grows with a file.
+//! - `steps`: a row a step, with `trajectory_id` and `action`, `tool`, `observation` and others
+//!   (`steps.rs` has their names); rows of one trajectory follow each other.
 //! - `swirl`: what [`NativeWriter`] writes, without loss.
 //!
 //! Topics, judgements and runs of retrieval experiments are no trajectories: [`trec`]. Nor are the
@@ -75,6 +77,7 @@ mod reader;
 mod record;
 mod scan;
 mod scores;
+mod steps;
 mod tagged;
 mod taubench;
 mod timestamp;
@@ -98,3 +101,4 @@ pub use parser::{Names, Parser};
 pub use questions::{Question, Questions};
 pub use reader::{Batch, ReadOptions, Reader, open};
 pub use record::{Imported, LabelPlace, LabelRecord, PlacedLabel, Record};
+pub use steps::step_column;

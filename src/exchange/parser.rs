@@ -9,6 +9,7 @@ use super::format::Format;
 use super::native::Native;
 use super::r1searcher::R1Searcher;
 use super::record::Record;
+use super::steps::Steps;
 use super::taubench::TauBench;
 use super::verifiers::Verifiers;
 
@@ -29,6 +30,8 @@ pub struct Names {
     pub source: Option<String>,
     /// The split of every record, whatever it says.
     pub split: Option<String>,
+    /// Columns of a table of steps: our name and theirs.
+    pub columns: Vec<(String, String)>,
     /// The source of records that name none: the file's name without its extensions.
     pub stem: String,
 }
@@ -41,6 +44,7 @@ pub(super) fn of(format: Format, names: Names, path: &Path) -> Box<dyn Parser> {
         Format::TauBench => Box::new(TauBench::new(names)),
         Format::R1Searcher => Box::new(R1Searcher::new(names)),
         Format::Verifiers => Box::new(Verifiers::new(names, path)),
+        Format::Steps => Box::new(Steps::new(names)),
         Format::Swirl => Box::new(Native::new(names)),
     }
 }

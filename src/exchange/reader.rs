@@ -23,6 +23,7 @@ use super::input::{Charge, Input, Progress};
 use super::parser::{self, Names, Parser};
 use super::record::Record;
 use super::scan;
+use super::steps::Joining;
 use super::verifiers::Rollouts;
 
 /// Records in the order of their file, of about 4 MiB of its text.
@@ -44,6 +45,9 @@ pub struct ReadOptions {
     pub source: Option<String>,
     /// The split of every record, whatever the records say.
     pub split: Option<String>,
+    /// Columns of a table of steps: our name and the file's. Files of other formats are refused
+    /// then.
+    pub columns: Vec<(String, String)>,
     /// The longest record that is read, in bytes of text.
     pub record_bytes_max: usize,
     /// The threads that parse, beside the one that reads and decompresses; at least 1.
@@ -59,6 +63,7 @@ impl Default for ReadOptions {
             format: None,
             source: None,
             split: None,
+            columns: Vec::new(),
             record_bytes_max: 256 << 20,
             threads: 1,
             bytes_ahead: 2 * BLOCK_BYTES,
@@ -92,6 +97,8 @@ pub struct Reader {
     path: PathBuf,
     /// Numbers what its format does not number.
     rollouts: Option<Rollouts>,
+    /// Joins rows to trajectories.
+    joining: Option<Joining>,
 }
 
 /// Opens a file of trajectories or labels, plain or compressed with gzip or zstd.
@@ -120,9 +127,25 @@ pub fn open(path: &Path, options: &ReadOptions) -> Result<Reader, ExchangeError>
     }
     let unrecognised = |found| ExchangeError::Unrecognised { path: path.to_owned(), found };
     let (format, framing) = format::recognise(&head, options.format).map_err(unrecognised)?;
+    if format != Format::Steps && !options.columns.is_empty() {
+        let found = format!(
+            "found {}, and columns are told of a table of steps: drop them, or say --as steps",
+            format.as_str()
+        );
+        return Err(unrecognised(found));
+    }
+    for (_, column) in &options.columns {
+        let key = serde_json::to_string(column).unwrap_or_default();
+        if memchr::memmem::find(&head, key.as_bytes()).is_none() {
+            let found =
+                format!("no row at its beginning has a column {key}, which --columns names");
+            return Err(unrecognised(found));
+        }
+    }
     let names = Names {
         source: options.source.clone(),
         split: options.split.clone(),
+        columns: options.columns.clone(),
         stem: stem(path).to_owned(),
     };
     let parser: Arc<dyn Parser> = parser::of(format, names, path).into();
@@ -133,7 +156,10 @@ pub fn open(path: &Path, options: &ReadOptions) -> Result<Reader, ExchangeError>
     let (order, threads) = start(blocks, work, options.threads.max(1), blocks_ahead)
         .map_err(|source| ExchangeError::file(path, source))?;
     let rollouts = (format == Format::Verifiers).then(Rollouts::default);
-    Ok(Reader { order: Some(order), threads, progress, format, path: path.to_owned(), rollouts })
+    let joining = || Joining::new(stem(path), options.record_bytes_max);
+    let joining = (format == Format::Steps).then(joining);
+    let (order, path) = (Some(order), path.to_owned());
+    Ok(Reader { order, threads, progress, format, path, rollouts, joining })
 }
 
 impl Reader {
@@ -163,6 +189,9 @@ impl Iterator for Reader {
                         if let Some(rollouts) = &mut self.rollouts {
                             rollouts.number(&mut batch.records);
                         }
+                        if let Some(joining) = &mut self.joining {
+                            batch.records = joining.join(batch.records);
+                        }
                         return Some(Ok(batch));
                     }
                     Err(_) => ExchangeError::Stopped { path: self.path.clone() },
@@ -170,7 +199,8 @@ impl Iterator for Reader {
                 Ok(Ordered::Failed(error)) => error,
                 Err(_) => {
                     self.order = None;
-                    return None;
+                    let last = self.joining.as_mut().and_then(Joining::end)?;
+                    return Some(Ok(Batch { records: vec![last], bytes: 0 }));
                 }
             };
             self.order = None;

@@ -35,6 +35,9 @@ pub struct Imported {
     pub labels: Vec<Label>,
     /// The judges of those labels, as far as the record tells.
     pub judges: Vec<Judge>,
+    /// Of a row of a table of steps that is not joined with others yet: the step's number, as the
+    /// table says it. `None` of everything a reader yields.
+    pub row: Option<i64>,
 }
 
 /// What becomes an [`Imported`] once nothing of the trajectory changes any more.
@@ -50,7 +53,16 @@ impl Draft {
     pub(super) fn finish(self) -> Record {
         let Draft { place, mut trajectory, labels, judges } = self;
         let content_hash = content_hash_of(&mut trajectory);
-        let imported = Imported { place, trajectory, content_hash, labels, judges };
+        let row = None;
+        let imported = Imported { place, trajectory, content_hash, labels, judges, row };
+        Record::Trajectory(Box::new(imported))
+    }
+
+    /// Returns a row that is to be joined with others, and hashed then.
+    pub(super) fn row(self, row: Option<i64>) -> Record {
+        let Draft { place, trajectory, labels, judges } = self;
+        let content_hash = [0; 32];
+        let imported = Imported { place, trajectory, content_hash, labels, judges, row };
         Record::Trajectory(Box::new(imported))
     }
 }

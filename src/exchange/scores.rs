@@ -8,7 +8,7 @@ use super::record::Draft;
 use crate::model::{JudgeKind, Label, LabelName, Target};
 
 /// The judge of what a source says itself.
-const SOURCE: &str = "source";
+pub(super) const SOURCE: &str = "source";
 
 /// The labels of one record, names unique.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ pub(super) fn source_label(name: LabelName, value: f64, raw: Option<String>) -> 
 
 /// Returns the number that a value is, and its own text if it is a truth value, which may stand
 /// in a string as Python prints it.
-fn number(value: &RawValue) -> Option<(f64, Option<String>)> {
+pub(super) fn number(value: &RawValue) -> Option<(f64, Option<String>)> {
     let text = value.get();
     let word = text.trim_matches('"');
     match word {

@@ -27,6 +27,8 @@ pub struct ImportOptions {
     pub source: Option<String>,
     /// The split of all records.
     pub split: Option<String>,
+    /// Columns of a table of steps: our name and the file's.
+    pub columns: Vec<(String, String)>,
     /// Whether the first bad record ends the import.
     pub strict: bool,
     /// Threads that parse.
@@ -69,6 +71,7 @@ fn import_file(
         format: options.format,
         source: options.source.clone(),
         split: options.split.clone(),
+        columns: options.columns.clone(),
         threads: options.threads.max(1),
         bytes_ahead: session.database().store().commit_bytes(),
         ..ReadOptions::default()

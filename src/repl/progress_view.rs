@@ -146,6 +146,11 @@ impl Drop for Watch {
 
 /// Runs work of a session with its progress on the screen.
 pub fn watched<T>(session: &Session, work: impl FnOnce() -> T) -> T {
-    let _watch = Watch::begin(session.progress(), &ProgressLine::default());
+    watched_progress(session.progress(), work)
+}
+
+/// Runs work with its progress on the screen.
+pub(super) fn watched_progress<T>(progress: &Progress, work: impl FnOnce() -> T) -> T {
+    let _watch = Watch::begin(progress, &ProgressLine::default());
     work()
 }

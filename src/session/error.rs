@@ -66,6 +66,11 @@ impl SessionError {
         }
     }
 
+    /// Whether another process has the database open for writing.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, SessionError::Database(DbError::Store(StoreError::Locked { .. })))
+    }
+
     /// Returns the error as a message to a person, with a line end.
     pub fn render(&self) -> String {
         match self {

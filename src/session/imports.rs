@@ -35,6 +35,7 @@ impl Session {
             "skipped": report.skipped,
             "conflicts": report.conflicts,
             "datasets": report.datasets,
+            "bytes": report.bytes,
         });
         store.put_run(&RunRecord {
             id: format!("import_{:06}", imports + 1),

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::StoreError;
 use super::engine::Changes;
-use super::label::{Fact, LabelReport, fact_changes};
+use super::label::{Fact, LabelReport, fact_changes, row_of};
 use super::open::{Durability, Store, Writer};
 use super::state::State;
 use super::view::arrow_error;
@@ -15,7 +15,7 @@ use crate::codec::{
     BodyPlacer, Catalogue, Delta, Family, HeaderRecord, IdRecord, JudgeRecord, Key, LabelCell,
     LabelColumn, Record, StepRecord, StepRows, TableId, TrajectoryRows, body_texts, encode_batch,
 };
-use crate::model::{Judge, Label, Target, Trajectory};
+use crate::model::{Judge, Label, Trajectory};
 
 /// A trajectory to be stored, with its labels.
 pub struct Incoming {
@@ -52,17 +52,21 @@ impl Store {
     /// already are added to it where they differ from its newest ones.
     ///
     /// # Errors
-    /// Damage, or what the disk says; then nothing of the batch is stored.
+    /// Damage, or what the disk says: then nothing of the batch is stored, but where only the wait
+    /// for the disk failed it is seen, and may not be there after a power cut.
     pub fn append(
         &self,
         batch: &[Incoming],
         judges: &[Judge],
         durability: Durability,
     ) -> Result<(Vec<Appended>, LabelReport), StoreError> {
-        let (outcome, facts) = {
+        let (outcome, facts, sequence) = {
             let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            self.append_new(batch, judges, durability, &mut writer)?
+            self.append_new(batch, judges, &mut writer)?
         };
+        if durability == Durability::Now {
+            self.make_durable(sequence)?;
+        }
         let mut report = self.label(&facts, &[], durability)?;
         for (appended, incoming) in outcome.iter().zip(batch) {
             if matches!(appended, Appended::Stored(_)) {
@@ -73,14 +77,13 @@ impl Store {
         Ok((outcome, report))
     }
 
-    /// Stores what is new and returns the labels of what is not.
+    /// Stores what is new; returns the labels of what is not, and the sequence then.
     fn append_new(
         &self,
         batch: &[Incoming],
         judges: &[Judge],
-        durability: Durability,
         writer: &mut Writer,
-    ) -> Result<(Vec<Appended>, Vec<Fact>), StoreError> {
+    ) -> Result<(Vec<Appended>, Vec<Fact>, u64), StoreError> {
         let state = self.state();
         let outcome = self.placed(batch, state.rows[0])?;
         let mut first_row = state.rows[1];
@@ -101,7 +104,7 @@ impl Store {
             }
         }
         if new.is_empty() && !unknown_judges(&state.catalogue, judges) {
-            return Ok((outcome, facts));
+            return Ok((outcome, facts, state.sequence));
         }
         let mut changes = Changes::default();
         let mut next = State { sequence: state.sequence + 1, ..state.as_ref().clone() };
@@ -127,8 +130,9 @@ impl Store {
             changes.put(&Key::Meta("catalogue".to_owned()), &catalogue);
             next.catalogue = Arc::new(catalogue);
         }
-        self.publish_records(writer, changes, next, durability)?;
-        Ok((outcome, facts))
+        let sequence = next.sequence;
+        self.publish_records(writer, changes, next)?;
+        Ok((outcome, facts, sequence))
     }
 
     /// Says for each trajectory whether it is new, and gives new ones their ordinals.
@@ -256,12 +260,7 @@ fn label_changes(
     for n in new {
         for label in &n.incoming.labels {
             let fact = Fact { trajectory: n.ordinal, label: label.clone() };
-            let row = match label.target {
-                Target::Trajectory => n.ordinal,
-                Target::Step(step) | Target::Sample { step, .. } => {
-                    n.first_row + u64::from(step) - 1
-                }
-            };
+            let row = row_of(&label.target, n.ordinal, n.first_row);
             fact_changes(&fact, row, sequence, catalogue, changes, &mut cells);
         }
     }

@@ -28,13 +28,12 @@ const BULK_BYTES_MIN: usize = 2 << 20;
 const TABLE_BYTES: usize = 16 << 20;
 
 impl Store {
-    /// Publishes a commit of new records, in bulk where it is large.
+    /// Publishes a commit of new records, in bulk where it is large, without waiting for the disk.
     pub(super) fn publish_records(
         &self,
         writer: &mut Writer,
         mut changes: Changes,
         next: State,
-        durability: Durability,
     ) -> Result<(), StoreError> {
         if writer.torn {
             self.remove_unpublished()?;
@@ -43,7 +42,7 @@ impl Store {
             writer.torn = true;
             self.load(&mut changes)?;
         }
-        self.publish(changes, next, durability)?;
+        self.publish(changes, next, Durability::Later)?;
         writer.torn = false;
         Ok(())
     }

@@ -1,15 +1,18 @@
 //! RocksDB behind the few verbs the store needs.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRecoveryMode, Direction, ErrorKind, FlushOptions, IngestExternalFileOptions, IteratorMode,
-    Options, SstFileWriter, WriteBatch, WriteOptions,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
+    CompactOptions, DB, DBCompressionType, DBRecoveryMode, Direction, ErrorKind, FlushOptions,
+    IngestExternalFileOptions, IteratorMode, Options, SstFileWriter, WriteBatch, WriteOptions,
 };
 
 use super::StoreError;
+use super::stats::FamilyStats;
 use crate::codec::{Family, Key, Record};
 
 /// How a database is opened.
@@ -21,6 +24,36 @@ pub enum Mode {
     Read,
 }
 
+/// Counts what changes the disk, and lets it fail from one change on, as if the process had been
+/// killed there. It shows in which order things reach the disk, not what a power cut leaves.
+#[derive(Debug)]
+pub struct CrashPoints {
+    passed: AtomicU64,
+    last: u64,
+}
+
+impl CrashPoints {
+    /// Lets so many changes pass and none after.
+    pub fn after(last: u64) -> CrashPoints {
+        CrashPoints { passed: AtomicU64::new(0), last }
+    }
+
+    /// Returns how many changes were asked for.
+    pub fn passed(&self) -> u64 {
+        self.passed.load(Ordering::SeqCst)
+    }
+
+    fn pass(&self) -> Result<(), StoreError> {
+        match self.passed.fetch_add(1, Ordering::SeqCst) < self.last {
+            true => Ok(()),
+            false => Err(StoreError::Environment {
+                doing: "writing".to_owned(),
+                why: format!("crash point {}", self.last),
+            }),
+        }
+    }
+}
+
 /// The open database and its families.
 pub(super) struct Engine {
     db: DB,
@@ -29,6 +62,7 @@ pub(super) struct Engine {
     incoming: PathBuf,
     writable: bool,
     reads: [AtomicU64; Family::ALL.len()],
+    crash_points: Option<Arc<CrashPoints>>,
 }
 
 /// A key and its value.
@@ -93,12 +127,13 @@ impl Engine {
     ) -> Result<Engine, StoreError> {
         let cache = Cache::new_lru_cache(memory.cache_bytes);
         let mut options = database_options(create, memory);
-        // Databases of earlier versions have no tokens: a writer gives them the family, a reader
-        // does without.
-        let lacks_tokens = !create && lacks_only_tokens(path, &options);
-        options.create_missing_column_families(create || lacks_tokens);
-        let is_there =
-            |family: &Family| !(lacks_tokens && mode == Mode::Read && *family == Family::Token);
+        // Databases of earlier versions have no tokens, and one whose repair was killed may lack
+        // what it makes anew: a writer gives them the family, a reader does without tokens.
+        let lacks = if create { Vec::new() } else { lacks_only(path, &options, &REMADE) };
+        options.create_missing_column_families(create || !lacks.is_empty());
+        let is_there = |family: &Family| {
+            !(mode == Mode::Read && *family == Family::Token && lacks.contains(family))
+        };
         let families = || {
             let there = Family::ALL.into_iter().filter(is_there);
             there.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(f, &cache)))
@@ -110,7 +145,20 @@ impl Engine {
         let db = opened.map_err(|e| open_error(path, e))?;
         let reads = std::array::from_fn(|_| AtomicU64::new(0));
         let incoming = path.with_file_name("incoming");
-        Ok(Engine { db, cache, incoming, writable: mode == Mode::Write, reads })
+        Ok(Engine { db, cache, incoming, writable: mode == Mode::Write, reads, crash_points: None })
+    }
+
+    /// Lets changes of the disk fail from one on.
+    pub fn fail_at(&mut self, points: Arc<CrashPoints>) {
+        self.crash_points = Some(points);
+    }
+
+    /// Checks that the disk can be changed.
+    fn changing(&self) -> Result<(), StoreError> {
+        if !self.writable {
+            return Err(StoreError::ReadOnly);
+        }
+        self.crash_points.as_ref().map_or(Ok(()), |points| points.pass())
     }
 
     fn family(&self, family: Family) -> Result<&ColumnFamily, StoreError> {
@@ -218,9 +266,7 @@ impl Engine {
         number: usize,
         entries: &[Entry],
     ) -> Result<PathBuf, StoreError> {
-        if !self.writable {
-            return Err(StoreError::ReadOnly);
-        }
+        self.changing()?;
         std::fs::create_dir_all(&self.incoming)
             .map_err(StoreError::io("creating", &self.incoming))?;
         let path = self.incoming.join(format!("{}-{number}.sst", family.name()));
@@ -239,6 +285,7 @@ impl Engine {
         if tables.is_empty() {
             return Ok(());
         }
+        self.changing()?;
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
         let handle = self.family(family)?;
@@ -248,6 +295,10 @@ impl Engine {
 
     /// Removes tables that were built and never taken in.
     pub fn remove_incoming(&self) -> Result<(), StoreError> {
+        if !self.incoming.exists() {
+            return Ok(());
+        }
+        self.changing()?;
         match std::fs::remove_dir_all(&self.incoming) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(StoreError::io("removing", &self.incoming)(error))
@@ -272,9 +323,7 @@ impl Engine {
     }
 
     fn write_opt(&self, changes: Changes, options: &WriteOptions) -> Result<(), StoreError> {
-        if !self.writable {
-            return Err(StoreError::ReadOnly);
-        }
+        self.changing()?;
         let mut batch = WriteBatch::default();
         for (family, entries) in Family::ALL.into_iter().zip(&changes.puts) {
             let handle = self.family(family)?;
@@ -291,6 +340,7 @@ impl Engine {
         if !self.writable {
             return Ok(());
         }
+        self.changing()?;
         let mut options = FlushOptions::default();
         options.set_wait(wait);
         self.db.flush_cf_opt(self.family(family)?, &options).map_err(write_error)
@@ -298,10 +348,11 @@ impl Engine {
 
     /// Makes durable what was written without being so.
     pub fn sync(&self) -> Result<(), StoreError> {
-        match self.writable {
-            true => self.db.flush_wal(true).map_err(write_error),
-            false => Ok(()),
+        if !self.writable {
+            return Ok(());
         }
+        self.changing()?;
+        self.db.flush_wal(true).map_err(write_error)
     }
 
     /// Returns the bytes of a family's files.
@@ -312,8 +363,96 @@ impl Engine {
         Ok(value.map_err(|e| read_error(family, e))?.unwrap_or(0))
     }
 
+    /// Returns what the files of a family hold.
+    pub fn stats(&self, family: Family) -> Result<FamilyStats, StoreError> {
+        let handle = self.family(family)?;
+        let property = rocksdb::properties::AGGREGATED_TABLE_PROPERTIES;
+        let text =
+            self.db.property_value_cf(handle, property).map_err(|e| read_error(family, e))?;
+        let text = text.unwrap_or_default();
+        let number = |name: &str| {
+            let parts = text.split(';').filter_map(|part| part.split_once('='));
+            let mut found = parts.filter(|(key, _)| key.trim() == name);
+            found.next().and_then(|(_, value)| value.trim().parse::<u64>().ok()).unwrap_or(0)
+        };
+        Ok(FamilyStats {
+            name: family.name(),
+            entries: number("# entries"),
+            raw_bytes: number("raw key size") + number("raw value size"),
+            file_bytes: self.bytes(family)?,
+        })
+    }
+
+    /// Drops everything of a family, whatever state its files are in.
+    pub fn empty(&mut self, family: Family) -> Result<(), StoreError> {
+        self.changing()?;
+        let options = family_options(family, &self.cache);
+        self.db.drop_cf(family.name()).map_err(write_error)?;
+        self.changing()?;
+        self.db.create_cf(family.name(), &options).map_err(write_error)
+    }
+
+    /// Merges the files of every family, which gives the space of what was deleted back.
+    pub fn compact(&self) -> Result<(), StoreError> {
+        self.changing()?;
+        let mut options = CompactOptions::default();
+        // Else files that nothing lies over are left as they are, with what was deleted in them.
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        for family in Family::ALL {
+            let handle = self.family(family)?;
+            self.db.compact_range_cf_opt(handle, None::<&[u8]>, None::<&[u8]>, &options);
+        }
+        Ok(())
+    }
+
+    /// Puts what is there now into the directory `path`, which must be missing. Files that never
+    /// change are linked where the file system can, else copied. A reader, beside which files come
+    /// and go, writes every entry that it sees anew.
+    pub fn checkpoint(&self, path: &Path) -> Result<(), StoreError> {
+        if !self.writable {
+            return self.copy(path);
+        }
+        let made = Checkpoint::new(&self.db).and_then(|point| point.create_checkpoint(path));
+        made.map_err(|error| match error.kind() {
+            ErrorKind::Corruption => write_error(error),
+            _ => StoreError::Environment {
+                doing: format!("writing {}", path.display()),
+                why: error.to_string(),
+            },
+        })
+    }
+
+    fn copy(&self, path: &Path) -> Result<(), StoreError> {
+        const TABLE_BYTES: usize = 32 << 20;
+        let memory = Memory { cache_bytes: 8 << 20, write_bytes: 8 << 20 };
+        let copy = Engine::open(path, Mode::Write, true, &memory)?;
+        for family in Family::ALL.into_iter().filter(|family| self.has(*family)) {
+            let (mut entries, mut bytes, mut number) = (Vec::new(), 0, 0);
+            let mut put = |entries: &mut Vec<Entry>| -> Result<(), StoreError> {
+                let table = copy.build_table(family, number, entries)?;
+                number += 1;
+                entries.clear();
+                copy.ingest(family, &[table.as_path()])
+            };
+            self.scan(family, &[], &[], |key, value| {
+                bytes += key.len() + value.len();
+                entries.push((key.to_vec(), value.to_vec()));
+                if bytes >= TABLE_BYTES {
+                    put(&mut entries)?;
+                    bytes = 0;
+                }
+                Ok(true)
+            })?;
+            if !entries.is_empty() {
+                put(&mut entries)?;
+            }
+        }
+        copy.remove_incoming()
+    }
+
     /// Waits until everything written is in files.
     pub fn flush(&self) -> Result<(), StoreError> {
+        self.changing()?;
         let families: Vec<&ColumnFamily> =
             Family::ALL.into_iter().map(|f| self.family(f)).collect::<Result<_, _>>()?;
         self.db
@@ -353,11 +492,16 @@ fn database_options(create: bool, memory: &Memory) -> Options {
     options
 }
 
-/// Whether every family is there but that of tokens.
-fn lacks_only_tokens(path: &Path, options: &Options) -> bool {
-    let Ok(there) = DB::list_cf(options, path) else { return false };
+/// Families that a writer makes where they are missing; without others it is no database.
+const REMADE: [Family; 3] = [Family::Token, Family::Column, Family::Delta];
+
+/// Returns the families that are missing, where they are among `remade` alone.
+fn lacks_only(path: &Path, options: &Options, remade: &[Family]) -> Vec<Family> {
+    let Ok(there) = DB::list_cf(options, path) else { return Vec::new() };
     let is_missing = |family: &Family| !there.iter().any(|name| name == family.name());
-    Family::ALL.into_iter().filter(is_missing).eq([Family::Token])
+    let missing: Vec<Family> = Family::ALL.into_iter().filter(is_missing).collect();
+    let is_known = missing.iter().all(|family| remade.contains(family));
+    if is_known { missing } else { Vec::new() }
 }
 
 /// Texts compress well and are read in neighbouring groups; scalars are decoded whole.

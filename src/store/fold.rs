@@ -40,11 +40,21 @@ impl Store {
         self.flush()
     }
 
+    /// Folds, and merges the files of every family: the space of what was deleted or replaced is
+    /// given back.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn compact(&self) -> Result<(), StoreError> {
+        self.fold()?;
+        self.flush()?;
+        self.engine.compact()
+    }
+
     /// Folds if the deltas have grown enough.
     pub(super) fn fold_if_due(&self) -> Result<(), StoreError> {
-        let state = self.state();
-        let rows_due = TableId::ALL.iter().any(|t| state.tail_rows(*t) >= TAIL_ROWS_MAX);
-        if rows_due || state.cell_count() >= CELLS_MAX { self.fold() } else { Ok(()) }
+        let due = is_due(&self.state());
+        if due { self.fold() } else { Ok(()) }
     }
 
     /// Writes every row and label value of the deltas into columns and drops the deltas.
@@ -54,29 +64,12 @@ impl Store {
     pub fn fold(&self) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let state = self.state();
-        let mut folding = Folding {
-            store: self,
-            state: &state,
-            version: state.sequence + 1,
-            manifest: state.manifest.as_ref().clone(),
-            changes: Changes::default(),
-            replaced: Vec::new(),
-        };
+        let mut folding = Folding::of(self, &state);
         folding.run()?;
         let Folding { mut changes, replaced, manifest, .. } = folding;
         self.engine.scan_keys(Family::Delta, |key| changes.delete(&key))?;
         changes.put(&Key::Meta("manifest".to_owned()), &manifest);
-        let next = State {
-            epoch: Arc::new(()),
-            sequence: state.sequence + 1,
-            rows: state.rows,
-            next_body: state.next_body,
-            catalogue: state.catalogue.clone(),
-            manifest: Arc::new(manifest),
-            tails: [Vec::new(), Vec::new()],
-            cells: Vec::new(),
-            past: None,
-        };
+        let next = state.folded(manifest);
         let epoch = Arc::downgrade(&state.epoch);
         drop(state);
         let before = writer.retired.iter().flat_map(|(_, keys)| keys);
@@ -118,8 +111,14 @@ impl Store {
     }
 }
 
+/// Whether what is not yet in columns has grown enough to be folded.
+pub(super) fn is_due(state: &State) -> bool {
+    let rows_due = TableId::ALL.iter().any(|table| state.tail_rows(*table) >= TAIL_ROWS_MAX);
+    rows_due || state.cell_count() >= CELLS_MAX
+}
+
 /// Where the keys of chunk versions stand that are no longer live, one behind the other.
-const RETIRED: &str = "retired";
+pub(super) const RETIRED: &str = "retired";
 const RETIRED_KEY_BYTES: usize = 15;
 
 fn put_retired<'a>(changes: &mut Changes, keys: impl Iterator<Item = &'a Key>) {
@@ -163,17 +162,35 @@ pub(super) fn table_of(catalogue: &Catalogue, column: ColumnRef) -> TableId {
     }
 }
 
-struct Folding<'a> {
+/// A fold at work.
+pub(super) struct Folding<'a> {
     store: &'a Store,
     state: &'a State,
     version: u64,
-    manifest: Manifest,
-    changes: Changes,
-    replaced: Vec<Key>,
+    /// The manifest as it will be.
+    pub manifest: Manifest,
+    /// The chunks that are written.
+    pub changes: Changes,
+    /// The chunks that they replace.
+    pub replaced: Vec<Key>,
 }
 
-impl Folding<'_> {
-    fn run(&mut self) -> Result<(), StoreError> {
+impl<'a> Folding<'a> {
+    /// Begins to fold what a state has beside its columns; new chunks get the next sequence as
+    /// their version.
+    pub fn of(store: &'a Store, state: &'a State) -> Folding<'a> {
+        Folding {
+            store,
+            state,
+            version: state.sequence + 1,
+            manifest: state.manifest.as_ref().clone(),
+            changes: Changes::default(),
+            replaced: Vec::new(),
+        }
+    }
+
+    /// Makes every chunk that new rows or label values reach into.
+    pub fn run(&mut self) -> Result<(), StoreError> {
         let catalogue = &self.state.catalogue;
         self.manifest.label_columns.resize(catalogue.labels.len(), ColumnEntry::default());
         for column in all_columns(catalogue) {

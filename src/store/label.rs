@@ -45,7 +45,7 @@ impl Store {
         if facts.is_empty() && judges.is_empty() {
             return Ok(report);
         }
-        {
+        let sequence = {
             let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
             let state = self.state();
             let mut next = State { sequence: state.sequence + 1, ..state.as_ref().clone() };
@@ -68,13 +68,20 @@ impl Store {
                 next.catalogue = Arc::new(catalogue);
             }
             if changes.is_empty() {
-                return Ok(report);
+                // An equal one may still be on its way to the disk.
+                state.sequence
+            } else {
+                if !delta.cells.is_empty() {
+                    changes.put(&Key::Delta(next.sequence), &delta);
+                    next.push_cells(delta.cells);
+                }
+                let sequence = next.sequence;
+                self.publish(changes, next, Durability::Later)?;
+                sequence
             }
-            if !delta.cells.is_empty() {
-                changes.put(&Key::Delta(next.sequence), &delta);
-                next.push_cells(delta.cells);
-            }
-            self.publish(changes, next, durability)?;
+        };
+        if durability == Durability::Now {
+            self.make_durable(sequence)?;
         }
         self.fold_if_due()?;
         Ok(report)
@@ -146,7 +153,7 @@ impl Store {
             let (id, n) = (&header.id, header.n_steps);
             return Err(StoreError::Name(format!("'{id}' has steps 1 to {n}, no step {step}")));
         }
-        Ok(header.first_row + u64::from(step) - 1)
+        Ok(row_of(&fact.label.target, fact.trajectory, header.first_row))
     }
 
     /// Returns the newest record of the fact's target, name and judge.
@@ -184,6 +191,14 @@ fn fact_key(fact: &Fact, sequence: u64) -> Key {
         name: fact.label.name.as_str().to_owned(),
         judge: fact.label.judge.clone(),
         sequence,
+    }
+}
+
+/// Returns the row that a label of a trajectory speaks of, whose steps begin at `first_row`.
+pub(super) fn row_of(target: &Target, trajectory: u64, first_row: u64) -> u64 {
+    match target {
+        Target::Trajectory => trajectory,
+        Target::Step(step) | Target::Sample { step, .. } => first_row + u64::from(*step) - 1,
     }
 }
 

@@ -21,6 +21,7 @@
 //!   ([`View::as_of`]).
 
 mod append;
+mod backup;
 mod bulk;
 mod cache;
 mod catalogue;
@@ -34,21 +35,26 @@ mod open;
 mod past;
 mod read;
 mod recording;
+mod repair;
 mod sample;
 mod state;
+mod stats;
 mod texts;
 mod tokens;
 mod verify;
 mod view;
 
 pub use append::{Appended, Incoming};
+pub use backup::{Backup, folder_bytes, restore};
 pub use corpus::Added;
-pub use engine::Mode;
+pub use engine::{CrashPoints, Mode};
 pub use error::StoreError;
 pub use label::{Fact, LabelReport};
 pub use open::{Durability, Limits, Store};
 pub use read::runs_of;
+pub use repair::RepairReport;
 pub use sample::SampleOf;
 pub use state::Segment;
+pub use stats::{FamilyStats, StoreStats, TextStats};
 pub use verify::{Finding, VerifyReport};
 pub use view::{ColumnRef, View};

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use super::StoreError;
+use super::backup::durable_file;
 use super::cache::ArrayCache;
-use super::engine::{Changes, Engine, Memory, Mode};
+use super::engine::{Changes, CrashPoints, Engine, Memory, Mode};
 use super::state::State;
 use super::view::{CacheKey, View};
 use crate::codec::{
@@ -15,6 +16,9 @@ use crate::codec::{
 
 /// The file that says what the directory is; written last when a database is created.
 const MARKER: &str = "SWIRLDB";
+
+/// The name in `meta` that is there while columns are made anew.
+pub(super) const REPAIRING: &str = "repairing";
 
 /// How much memory the store may use.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +53,8 @@ pub struct Store {
     state: RwLock<Arc<State>>,
     /// Held by whoever commits.
     pub(super) writer: Mutex<Writer>,
+    /// The last sequence that is known to survive a power cut; held by whoever waits for the disk.
+    durable: Mutex<u64>,
 }
 
 /// What only whoever commits needs to know.
@@ -96,34 +102,69 @@ impl Store {
     /// # Errors
     /// [`StoreError::Missing`], `NotADatabase`, `Newer`, `Locked`, or what was found damaged.
     pub fn open(path: &Path, mode: Mode, limits: Limits) -> Result<Arc<Store>, StoreError> {
+        Store::opened(path, mode, limits, None)
+    }
+
+    /// Opens the database for writing as [`Store::open`] does, and lets changes of the disk fail
+    /// from one on.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_failing(
+        path: &Path,
+        limits: Limits,
+        points: Arc<CrashPoints>,
+    ) -> Result<Arc<Store>, StoreError> {
+        Store::opened(path, Mode::Write, limits, Some(points))
+    }
+
+    fn opened(
+        path: &Path,
+        mode: Mode,
+        limits: Limits,
+        points: Option<Arc<CrashPoints>>,
+    ) -> Result<Arc<Store>, StoreError> {
         read_marker(path)?;
-        let shares = memory(limits);
-        let engine = Engine::open(&path.join("records"), mode, false, &shares);
-        let engine = engine.map_err(|error| match error {
+        let engine = Engine::open(&path.join("records"), mode, false, &memory(limits));
+        let mut engine = engine.map_err(|error| match error {
             StoreError::Locked { .. } => StoreError::Locked { path: path.to_owned() },
             other => other,
         })?;
-        let identity = meta(&engine, "identity")?;
+        points.into_iter().for_each(|points| engine.fail_at(points));
+        if engine.get(&Key::Meta(REPAIRING.to_owned()))?.is_some() {
+            let why = "a repair did not come to its end: run 'swirl repair' again";
+            return Err(StoreError::Damaged { place: "columns".into(), why: why.into() });
+        }
         let state = load_state(&engine)?;
-        let store = Store {
-            path: path.to_owned(),
-            engine,
-            cache: ArrayCache::new(match mode {
-                Mode::Write => limits.memory_bytes - shares.cache_bytes - shares.write_bytes,
-                // A reader has no writes in memory.
-                Mode::Read => limits.memory_bytes - shares.cache_bytes,
-            }),
-            identity,
-            limits,
-            state: RwLock::new(Arc::new(state)),
-            writer: Mutex::new(Writer::default()),
-        };
+        let store = Store::of(path, engine, state, limits)?;
         if mode == Mode::Write {
             store.engine.remove_incoming()?;
             store.remove_unpublished()?;
             store.sweep()?;
         }
         Ok(Arc::new(store))
+    }
+
+    /// Returns the store of an open engine at a state.
+    pub(super) fn of(
+        path: &Path,
+        engine: Engine,
+        state: State,
+        limits: Limits,
+    ) -> Result<Store, StoreError> {
+        let shares = memory(limits);
+        // A reader has no writes in memory.
+        let written = if engine.is_writable() { shares.write_bytes } else { 0 };
+        Ok(Store {
+            path: path.to_owned(),
+            identity: meta(&engine, "identity")?,
+            engine,
+            cache: ArrayCache::new(limits.memory_bytes - shares.cache_bytes - written),
+            limits,
+            state: RwLock::new(Arc::new(state)),
+            writer: Mutex::new(Writer::default()),
+            durable: Mutex::new(0),
+        })
     }
 
     /// Returns the directory.
@@ -168,6 +209,22 @@ impl Store {
         self.engine.flush()
     }
 
+    /// Returns once a commit that was published without waiting for the disk survives a power cut.
+    /// Whoever comes first waits for all that is published by then: many writers share one wait.
+    ///
+    /// # Errors
+    /// What the disk says; what was published is then seen, and may not be there after a power cut.
+    pub(super) fn make_durable(&self, sequence: u64) -> Result<(), StoreError> {
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        if *durable >= sequence {
+            return Ok(());
+        }
+        let published = self.state().sequence;
+        self.engine.sync()?;
+        *durable = published;
+        Ok(())
+    }
+
     pub(super) fn state(&self) -> Arc<State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -189,22 +246,22 @@ impl Store {
     }
 }
 
-fn memory(limits: Limits) -> Memory {
+pub(super) fn memory(limits: Limits) -> Memory {
     Memory { cache_bytes: limits.memory_bytes / 4, write_bytes: limits.memory_bytes / 4 }
 }
 
-fn empty_manifest() -> Manifest {
+pub(super) fn empty_manifest() -> Manifest {
     let columns = TableId::ALL.map(|t| vec![Default::default(); stored_columns(t).len()]);
     Manifest { columns, ..Manifest::default() }
 }
 
-fn write_marker(path: &Path) -> Result<(), StoreError> {
+pub(super) fn write_marker(path: &Path) -> Result<(), StoreError> {
     let marker = path.join(MARKER);
     let text = format!("swirldb format {FORMAT_VERSION}\n");
-    std::fs::write(&marker, text).map_err(StoreError::io("writing", &marker))
+    durable_file(&marker, text.as_bytes())
 }
 
-fn read_marker(path: &Path) -> Result<(), StoreError> {
+pub(super) fn read_marker(path: &Path) -> Result<(), StoreError> {
     let not_a_database =
         |why: &str| StoreError::NotADatabase { path: path.to_owned(), why: why.to_owned() };
     if !path.exists() {
@@ -245,20 +302,24 @@ fn meta_record<R: Record>(engine: &Engine, name: &str) -> Result<R, StoreError> 
     engine.record(&Key::Meta(name.to_owned()))?.ok_or_else(missing)
 }
 
+/// Returns the state that a manifest alone gives.
+pub(super) fn folded_state(engine: &Engine, manifest: Manifest) -> Result<State, StoreError> {
+    Ok(State {
+        epoch: Arc::new(()),
+        sequence: u64::from_be_bytes(meta(engine, "sequence")?),
+        rows: manifest.folded_rows,
+        next_body: u64::from_be_bytes(meta(engine, "bodies")?),
+        manifest: Arc::new(manifest),
+        catalogue: Arc::new(meta_record(engine, "catalogue")?),
+        tails: [Vec::new(), Vec::new()],
+        cells: Vec::new(),
+        past: None,
+    })
+}
+
 /// Builds the state from manifest and deltas.
 fn load_state(engine: &Engine) -> Result<State, StoreError> {
-    let sequence = u64::from_be_bytes(meta(engine, "sequence")?);
-    let manifest: Manifest = meta_record(engine, "manifest")?;
-    let catalogue = Arc::new(meta_record(engine, "catalogue")?);
-    let next_body = u64::from_be_bytes(meta(engine, "bodies")?);
-    let rows = manifest.folded_rows;
-    let manifest = Arc::new(manifest);
-    let tails = [Vec::new(), Vec::new()];
-    let epoch = Arc::new(());
-    let cells = Vec::new();
-    let past = None;
-    let mut state =
-        State { epoch, sequence, rows, next_body, manifest, catalogue, tails, cells, past };
+    let mut state = folded_state(engine, meta_record(engine, "manifest")?)?;
     engine.scan(Family::Delta, &[], &[], |key, value| {
         let place = || format!("delta {key:02x?}");
         let delta = Delta::decode(value).map_err(StoreError::codec(place()))?;

@@ -60,6 +60,21 @@ pub(super) enum Place {
 }
 
 impl State {
+    /// Returns the state after a fold that wrote what a manifest names.
+    pub fn folded(&self, manifest: Manifest) -> State {
+        State {
+            epoch: Arc::new(()),
+            sequence: self.sequence + 1,
+            rows: self.rows,
+            next_body: self.next_body,
+            catalogue: self.catalogue.clone(),
+            manifest: Arc::new(manifest),
+            tails: [Vec::new(), Vec::new()],
+            cells: Vec::new(),
+            past: None,
+        }
+    }
+
     /// Returns the segments of a table in row order.
     pub fn segments(&self, table: TableId) -> Vec<Segment> {
         let all = self.rows[table.code() as usize];

@@ -36,6 +36,7 @@ use futures::StreamExt;
 
 use super::reading::evaluate;
 use super::scan::{ScanExec, each_expression, only_child};
+use super::tallies::Tally;
 
 /// Groups held before they are handed on: what is grouped by nearly unique texts needs no more
 /// memory than this.
@@ -178,7 +179,7 @@ impl ExecutionPlan for GroupByCodesExec {
 }
 
 /// No group yet.
-const NONE: usize = usize::MAX;
+const NONE: u32 = u32::MAX;
 
 /// The groups of one partition and what was aggregated for each.
 struct Groups {
@@ -193,13 +194,23 @@ struct Groups {
     /// The texts that `of_code` is for.
     texts: Option<ArrayRef>,
     /// The group of each of the texts and, last, of null; [`NONE`] where no row had it.
-    of_code: Vec<usize>,
+    of_code: Vec<u32>,
     /// The group of each row of the batch at hand.
-    of_row: Vec<usize>,
+    of_row: Vec<u32>,
+    /// The same, for DataFusion's accumulators.
+    wide: Vec<usize>,
 }
 
 /// One aggregate over all groups.
-struct Aggregate {
+enum Aggregate {
+    /// One of those asked for most.
+    Tallied(Tally),
+    /// Any other.
+    Accumulated(Accumulated),
+}
+
+/// An aggregate by DataFusion's accumulator.
+struct Accumulated {
     arguments: Vec<Arc<dyn PhysicalExpr>>,
     filter: Option<Arc<dyn PhysicalExpr>>,
     accumulator: Box<dyn GroupsAccumulator>,
@@ -208,8 +219,12 @@ struct Aggregate {
 impl Groups {
     fn new(plan: &GroupByCodesExec) -> Result<Groups> {
         let aggregate = |(expr, filter): (&Arc<AggregateFunctionExpr>, &Option<_>)| {
+            if let Some(tally) = Tally::of(expr).filter(|_| filter.is_none()) {
+                return Ok(Aggregate::Tallied(tally));
+            }
             let accumulator = expr.create_groups_accumulator()?;
-            Ok(Aggregate { arguments: expr.expressions(), filter: filter.clone(), accumulator })
+            let (arguments, filter) = (expr.expressions(), filter.clone());
+            Ok(Aggregate::Accumulated(Accumulated { arguments, filter, accumulator }))
         };
         let aggregates = plan.aggregates.iter().zip(&plan.filters).map(aggregate);
         Ok(Groups {
@@ -223,6 +238,7 @@ impl Groups {
             texts: None,
             of_code: Vec::new(),
             of_row: Vec::new(),
+            wide: Vec::new(),
         })
     }
 
@@ -237,33 +253,42 @@ impl Groups {
         let codes = keys.keys();
         let mut of_row = std::mem::take(&mut self.of_row);
         of_row.clear();
-        of_row.resize(codes.len(), NONE);
-        let rows = of_row.iter_mut().zip(codes.values());
-        match codes.nulls() {
-            None => rows.for_each(|(group, code)| *group = self.group(*code as usize, texts)),
-            Some(valid) => rows.zip(valid.iter()).for_each(|((group, code), valid)| {
-                *group = self.group(if valid { *code as usize } else { null }, texts);
-            }),
+        let of_code = self.of_code.as_slice();
+        of_row.extend(codes.values().iter().map(|code| of_code[*code as usize]));
+        if let Some(valid) = codes.nulls() {
+            // The code of a row without a text is any.
+            for row in (!valid.inner()).set_indices() {
+                of_row[row] = of_code[null];
+            }
+        }
+        if of_row.contains(&NONE) {
+            for (row, group) in of_row.iter_mut().enumerate().filter(|(_, group)| **group == NONE) {
+                let code = if codes.is_null(row) { null } else { codes.value(row) as usize };
+                // An earlier row of the batch may have brought it.
+                *group = match self.of_code[code] {
+                    NONE => self.look_up(code, texts),
+                    known => known,
+                };
+            }
+        }
+        let all_tallied = self.aggregates.iter().all(|a| matches!(a, Aggregate::Tallied(_)));
+        self.wide.clear();
+        if !all_tallied {
+            self.wide.extend(of_row.iter().map(|group| *group as usize));
         }
         for aggregate in &mut self.aggregates {
-            aggregate.add(batch, &of_row, self.count)?;
+            match aggregate {
+                Aggregate::Tallied(tally) => tally.add(batch, &of_row, self.count),
+                Aggregate::Accumulated(other) => other.add(batch, &self.wide, self.count)?,
+            }
         }
         self.of_row = of_row;
         Ok(())
     }
 
-    #[inline]
-    fn group(&mut self, code: usize, texts: &StringViewArray) -> usize {
-        match self.of_code[code] {
-            NONE => self.look_up(code, texts),
-            group => group,
-        }
-    }
-
     /// Returns the group of a code that is seen in these texts for the first time; the code behind
     /// the last is that of null.
-    #[cold]
-    fn look_up(&mut self, code: usize, texts: &StringViewArray) -> usize {
+    fn look_up(&mut self, code: usize, texts: &StringViewArray) -> u32 {
         let text = (code < texts.len()).then(|| texts.value(code));
         let known = match text {
             Some(text) => self.numbers.get(text).copied(),
@@ -278,8 +303,9 @@ impl Groups {
             self.keys.append_option(text);
             self.count += 1;
         }
-        self.of_code[code] = group;
-        group
+        // Groups are handed on long before there are so many.
+        self.of_code[code] = group as u32;
+        group as u32
     }
 
     /// Returns the groups with what was aggregated for each, and forgets them.
@@ -289,7 +315,10 @@ impl Groups {
         }
         let mut columns: Vec<ArrayRef> = vec![Arc::new(self.keys.finish())];
         for aggregate in &mut self.aggregates {
-            columns.extend(aggregate.accumulator.state(EmitTo::All)?);
+            columns.extend(match aggregate {
+                Aggregate::Tallied(tally) => tally.state(),
+                Aggregate::Accumulated(other) => other.accumulator.state(EmitTo::All)?,
+            });
         }
         self.numbers.clear();
         self.count = 0;
@@ -299,7 +328,7 @@ impl Groups {
     }
 }
 
-impl Aggregate {
+impl Accumulated {
     /// Adds the rows of a batch, each to its group of `count`.
     fn add(&mut self, batch: &RecordBatch, of_row: &[usize], count: usize) -> Result<()> {
         let array =

@@ -7,6 +7,7 @@
 mod audits;
 mod branches;
 mod columns;
+mod comparisons;
 mod corpora;
 mod examples;
 mod found;
@@ -18,6 +19,7 @@ mod samples;
 mod saved_pairs;
 mod scan;
 mod streamed;
+mod tallies;
 mod text_predicates;
 
 pub use columns::{LabelNames, LabelText, ScanTable, TableColumn, table_columns, text_values};

@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListBuilder, RecordBatch,
     RecordBatchOptions, StringViewBuilder, UInt32Array,
 };
-use arrow::compute::{and, filter, prep_null_mask_filter, take};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{filter, prep_null_mask_filter, take};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::columns::{LabelText, Origin, ScanTable, TableColumn, schema_of};
+use super::comparisons::Conjunction;
 use super::scan::RowFinder;
 use super::text_predicates::TextPredicate;
 use crate::codec::HeaderRecord;
@@ -50,7 +52,7 @@ pub(super) struct ScanPlan {
     /// A predicate over scalar columns only, with those columns.
     pub scalar_filter: Option<Predicate>,
     /// The same, with its predicates over one text as columns of [`Origin::Holds`].
-    pub by_codes: Option<Predicate>,
+    pub by_codes: Option<Conjunction>,
     /// A predicate that needs records, with its columns.
     pub record_filter: Option<Predicate>,
     /// Rows that full-text predicates leave, ascending; all of the sets must hold a row.
@@ -65,6 +67,13 @@ pub(super) struct ScanPlan {
     pub segments: Vec<Segment>,
     /// Rows after which a partition may end.
     pub limit: Option<usize>,
+}
+
+/// Returns the numbers of as many rows as are looked at together.
+fn all_rows() -> UInt32Array {
+    static ALL: LazyLock<UInt32Array> =
+        LazyLock::new(|| UInt32Array::from_iter_values(0..SLICE_ROWS as u32));
+    ALL.clone()
 }
 
 /// The rows of one partition, batch by batch.
@@ -161,28 +170,25 @@ impl Slice<'_> {
     /// Returns the rows that scalar predicates and row sets leave, counted from the slice's start.
     fn kept(&self) -> Result<UInt32Array> {
         let count = (self.rows.end - self.rows.start) as usize;
-        let mut mask: Option<BooleanArray> = None;
+        let mut mask: Option<BooleanBuffer> = None;
         for set in &self.plan.row_sets {
-            let held = self.held(set, count);
+            let held = self.held(set, count).values().clone();
             mask = Some(match mask {
-                Some(mask) => and(&mask, &held)?,
+                Some(mask) => &mask & &held,
                 None => held,
             });
         }
-        if let Some((columns, predicate)) = &self.plan.by_codes {
-            let found = evaluate(predicate, &self.scalar_batch(columns, count)?)?;
+        if let Some(conjunction) = &self.plan.by_codes {
+            let found = conjunction.holds(count, |origin| self.scalar(origin))?;
             mask = Some(match mask {
-                Some(mask) => and(&mask, &found)?,
+                Some(mask) => &mask & &found,
                 None => found,
             });
         }
-        let all = || UInt32Array::from_iter_values(0..count as u32);
-        let Some(mask) = mask else { return Ok(all()) };
-        if mask.true_count() == count {
-            return Ok(all());
-        }
-        let kept = mask.values().set_indices().map(|i| i as u32);
-        Ok(UInt32Array::from_iter_values(kept))
+        let Some(mask) = mask.filter(|mask| mask.count_set_bits() < count) else {
+            return Ok(all_rows().slice(0, count));
+        };
+        Ok(UInt32Array::from_iter_values(mask.set_indices_u32()))
     }
 
     fn held(&self, set: &[u64], count: usize) -> BooleanArray {
@@ -193,11 +199,6 @@ impl Slice<'_> {
             held[(row - self.rows.start) as usize] = true;
         }
         BooleanArray::from(held)
-    }
-
-    fn scalar_batch(&self, columns: &[TableColumn], count: usize) -> Result<RecordBatch> {
-        let arrays: Result<Vec<ArrayRef>> = columns.iter().map(|c| self.scalar(c.origin)).collect();
-        batch(&schema_of(columns), arrays?, count)
     }
 
     /// Returns a scalar column for every row of the slice.
@@ -303,7 +304,7 @@ impl Slice<'_> {
     }
 }
 
-fn batch(schema: &SchemaRef, arrays: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+pub(super) fn batch(schema: &SchemaRef, arrays: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     Ok(RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?)
 }

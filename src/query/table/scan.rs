@@ -32,6 +32,7 @@ use datafusion::physical_plan::{
 };
 
 use super::columns::{Origin, ScanTable, TableColumn, schema_of, table_columns};
+use super::comparisons::Conjunction;
 use super::prune;
 use super::reading::{Finding, Predicate, Reading, ScanPlan, external};
 use super::text_predicates::{TextPredicate, asked_of_texts, only_used};
@@ -184,7 +185,7 @@ impl ScanProvider {
         let scalar_filter = self.physical(state, scalars)?;
         let mut text_predicates = Vec::new();
         let by_codes = scalar_filter.as_ref().map(|p| by_codes(p, &mut text_predicates));
-        let by_codes = by_codes.transpose()?;
+        let by_codes = by_codes.transpose()?.map(Conjunction::of).transpose()?;
         let record_filter = self.physical(state, records)?;
         let mut segments = self.view.segments(self.table.rows_of());
         if let Some((columns, predicate)) = &scalar_filter {

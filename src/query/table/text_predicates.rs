@@ -13,7 +13,6 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringViewArray, UInt32Array,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
-use arrow::compute::kernels::cmp::{eq, neq};
 use arrow::datatypes::UInt32Type;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result};
@@ -26,6 +25,7 @@ use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr_common::physical_expr::fmt_sql;
 
 use super::columns::{Origin, TableColumn, schema_of};
+use super::comparisons::bits;
 use super::reading::external;
 use crate::codec::ColumnType;
 use crate::store::{Segment, View};
@@ -84,7 +84,7 @@ impl OverCodes {
     /// Arrow's, for arrays that are not what they are here.
     pub fn rows(&self, first: usize, count: usize) -> Result<BooleanArray> {
         let codes = self.codes.as_dictionary::<UInt32Type>().keys();
-        if let Some(rows) = self.compared(&codes.slice(first, count))? {
+        if let Some(rows) = self.compared(&codes.slice(first, count)) {
             return Ok(rows);
         }
         let null = self.of_text.len() - 1;
@@ -108,23 +108,22 @@ impl OverCodes {
 
     /// Returns what it says of rows by comparing their codes with one: where the predicate holds
     /// for a single text, or for all but one, and is null of null.
-    fn compared(&self, codes: &UInt32Array) -> Result<Option<BooleanArray>> {
+    fn compared(&self, codes: &UInt32Array) -> Option<BooleanArray> {
         let null = self.of_text.len() - 1;
         let of_texts = self.of_text.slice(0, null);
         let follows_null = codes.null_count() == 0 || self.of_text.is_null(null);
         if of_texts.null_count() > 0 || !follows_null {
-            return Ok(None);
+            return None;
         }
         let only = |holds: bool| {
             let mut found = (0..null).filter(|text| of_texts.value(*text) == holds);
-            let code = found.next().filter(|_| found.next().is_none())?;
-            Some(UInt32Array::new_scalar(code as u32))
+            found.next().filter(|_| found.next().is_none()).map(|code| code as u32)
         };
-        let one = match only(true) {
-            Some(code) => Some(eq(codes, &code)?),
-            None => only(false).map(|code| neq(codes, &code)).transpose()?,
+        let holds = match only(true) {
+            Some(one) => bits(codes.values(), |code| code == one),
+            None => only(false).map(|one| bits(codes.values(), |code| code != one))?,
         };
-        Ok(one)
+        Some(BooleanArray::new(holds, codes.nulls().cloned()))
     }
 }
 
@@ -176,7 +175,7 @@ fn one_text(expr: &Arc<dyn PhysicalExpr>, columns: &[TableColumn]) -> Option<usi
 }
 
 /// Whether a predicate is made of comparisons alone: those have an answer for every text.
-fn never_fails(expr: &Arc<dyn PhysicalExpr>) -> bool {
+pub(super) fn never_fails(expr: &Arc<dyn PhysicalExpr>) -> bool {
     use Operator::{And, Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq, Or};
     let compares = expr.downcast_ref::<BinaryExpr>().is_some_and(|binary| {
         let known = [Eq, NotEq, Lt, LtEq, Gt, GtEq, And, Or, IsDistinctFrom, IsNotDistinctFrom];
