@@ -111,6 +111,9 @@ def render(bench: Bench, outcomes: list[Outcome], rounds: int) -> str:
         out.append(line([outcome.title, *cells, ratio(outcome, names[0])]))
     out += ["", line(["space", *names]), line(["---"] * (len(names) + 1))]
     out += space(outcomes, names)
+    if compacted := bench.compacted_bytes():
+        after = [megabytes(compacted), *["-"] * (len(names) - 1)]
+        out.append(line(["Import chat JSONL: on disk after swirl compact", *after]))
     if bench.flat_bytes():
         same = [f"{megabytes(bench.flat_bytes())}, a file for all", *[""] * (len(names) - 1)]
         out.append(line(["The flat steps as Parquet with zstd", *same]))

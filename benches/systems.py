@@ -325,6 +325,17 @@ class Bench:
         """Returns the size of the flat file; 0 if no row asked for it."""
         return disk_bytes(self.folder / "steps.parquet")
 
+    def compacted_bytes(self) -> int:
+        """Compacts the program's database and returns its size; 0 if no row made one."""
+        own = self.systems[0]
+        database = self.path(own)
+        if not database.exists():
+            return 0
+        done = subprocess.run([own.program, "compact", database], capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(f"bench: swirl compact failed:\n{done.stderr}")
+        return disk_bytes(database) - self.text_index_bytes()
+
     def text_index_bytes(self) -> int:
         """Returns the size of the program's index of full text; 0 if no row made one."""
         return disk_bytes(self.path(self.systems[0]) / "text")

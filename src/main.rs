@@ -14,6 +14,7 @@ mod training;
 use std::io::{IsTerminal, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use swirldb::exchange;
@@ -24,8 +25,8 @@ use swirldb::repl::{
     prompt, script, script_with_answers, watched,
 };
 use swirldb::session::{
-    ConfigVerb, ExportFormat, Session, SessionError, SessionOptions, export, export_batches,
-    export_dataset,
+    ConfigVerb, ExportFormat, Session, SessionError, SessionOptions, SlowLog, export,
+    export_batches, export_dataset,
 };
 use swirldb::synth::{self, ActionForm, Shape, StudyOptions, SynthOptions};
 
@@ -65,7 +66,7 @@ struct QueryArguments {
     open: OpenArguments,
 }
 
-#[derive(Args, Clone, Copy)]
+#[derive(Args, Clone)]
 struct OpenArguments {
     /// Open the database for reading only.
     #[arg(long)]
@@ -76,6 +77,12 @@ struct OpenArguments {
     /// Threads to use; as many as there are processors, if not given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// Write statements that take long to this file, with what every operator of them did.
+    #[arg(long, value_name = "FILE")]
+    slow_log: Option<PathBuf>,
+    /// How long is long, in milliseconds; 0 for every statement.
+    #[arg(long, value_name = "MS", default_value_t = 1_000, requires = "slow_log")]
+    slow_ms: u64,
 }
 
 #[derive(Subcommand)]
@@ -300,7 +307,10 @@ impl OpenArguments {
     }
 
     fn session(&self, db: &Path, create: bool) -> Result<Session, SessionError> {
-        let session = Session::open(db, self.options(), create)?;
+        let mut session = Session::open(db, self.options(), create)?;
+        if let Some(path) = &self.slow_log {
+            session = session.logging(SlowLog::open(path, Duration::from_millis(self.slow_ms))?);
+        }
         interrupt(session.cancel())?;
         Ok(session)
     }

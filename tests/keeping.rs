@@ -1,4 +1,4 @@
-//! Looking after a database: backups, repair, many writers, what it takes.
+//! Looking after a database: backups, repair, deletions, many writers, what it takes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,10 +32,12 @@ fn filled(path: &Path) -> Arc<Store> {
     store
 }
 
+const ROWS: TableId = TableId::Trajectories;
+
 /// Everything that a database says of its trajectories and labels.
 fn content(store: &Arc<Store>) -> String {
     let view = store.view();
-    let all: Vec<u64> = (0..view.rows(TableId::Trajectories)).collect();
+    let all: Vec<u64> = view.ordinals(0..view.rows(TableId::Trajectories)).collect();
     let labels: Vec<_> = all.iter().map(|of| view.labels_of(*of).unwrap()).collect();
     format!("{:?} {labels:?} {:?}", view.trajectories(&all).unwrap(), view.labels())
 }
@@ -161,6 +163,38 @@ fn what_is_no_backup_or_no_place_for_one_is_told() {
         std::fs::write(&manifest, text.replacen(from, to, 1)).unwrap();
         let error = restored(&place("backup"), &place("to")).unwrap_err().to_string();
         assert!(error.contains(told), "{told}: {error}");
+    }
+}
+
+#[test]
+fn a_reader_sees_all_that_was_acknowledged_and_keeps_it_whatever_the_writer_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let writer = create(&path);
+    let mut held = Vec::new();
+    let steps: [Operation; 4] = [
+        |_| Ok(()),
+        |store| store.fold(),
+        |store| store.flush(),
+        |store| store.compact().map(drop),
+    ];
+    for round in 0..16u64 {
+        let batch: Vec<_> = (round * 5..round * 5 + 5).map(|n| incoming(n, 3)).collect();
+        writer.append(&batch, &[human()], Durability::Now).unwrap();
+        let newer = label(Target::Step(1), LabelName::process(), "human", 1.0 / (round + 2) as f64);
+        let fact = Fact { trajectory: round, label: newer };
+        writer.label(&[fact], &[], Durability::Now).unwrap();
+        // One that was labelled before, so that labels go with it.
+        let gone = round.checked_sub(9).filter(|at| at % 2 == 1);
+        writer.delete(gone, false).unwrap();
+        let reader = Store::open(&path, Mode::Read, LIMITS).unwrap();
+        assert_eq!(content(&reader), content(&writer), "what is acknowledged is seen");
+        held.push((content(&reader), reader));
+        steps[round as usize % steps.len()](&writer).unwrap();
+        check(&Store::open(&path, Mode::Read, LIMITS).unwrap(), writer.view().count(ROWS));
+    }
+    for (said, reader) in &held {
+        assert_eq!(content(reader), *said);
     }
 }
 
@@ -310,7 +344,7 @@ fn appended(
 }
 
 /// Bulk loads and what is done between them; each with the trajectories there are after it.
-const OPERATIONS: [(Operation, u64); 9] = [
+const OPERATIONS: [(Operation, u64); 13] = [
     (|store| appended(store, 0..10, Durability::Now), 10),
     (|store| store.append(&large(100..400), &[human()], Durability::Later).map(drop), 310),
     (|store| labelled(store, 0.25), 310),
@@ -319,7 +353,11 @@ const OPERATIONS: [(Operation, u64); 9] = [
     (|store| labelled(store, 0.75), 312),
     (|store| store.settle(), 312),
     (|store| store.append(&large(400..700), &[], Durability::Now).map(drop), 612),
-    (|store| store.compact(), 612),
+    (|store| store.compact().map(drop), 612),
+    (|store| store.delete([2, 3, 305, 306, 307], false).map(drop), 607),
+    (|store| appended(store, 2..4, Durability::Now), 609),
+    (|store| store.compact().map(drop), 609),
+    (|store| store.delete(400..600, true).map(drop), 409),
 ];
 
 #[test]
@@ -341,7 +379,7 @@ fn at_every_crash_point_what_was_acknowledged_is_there_and_the_rest_whole_or_not
                 operations.by_ref().take_while(|(operation, _)| operation(&store).is_ok()).count();
         }
         let store = reopen(&path);
-        let rows = store.view().rows(TableId::Trajectories);
+        let rows = store.view().count(TableId::Trajectories);
         let before = done.checked_sub(1).map_or(0, |last| OPERATIONS[last].1);
         let after = OPERATIONS.get(done).map_or(before, |(_, after)| *after);
         assert!(rows == before || rows == after, "point {visited}: {rows} in operation {done}");
@@ -366,7 +404,7 @@ fn at_every_crash_point_what_was_acknowledged_is_there_and_the_rest_whole_or_not
 /// What a database says, but for when it was said.
 fn without_sequences(store: &Arc<Store>) -> String {
     let view = store.view();
-    let all: Vec<u64> = (0..view.rows(TableId::Trajectories)).collect();
+    let all: Vec<u64> = view.ordinals(0..view.rows(TableId::Trajectories)).collect();
     let labels: Vec<_> = all.iter().map(|of| view.current_labels(*of).unwrap()).collect();
     format!("{:?} {labels:?}", view.trajectories(&all).unwrap())
 }

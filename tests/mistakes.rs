@@ -12,7 +12,7 @@ use crate::syntax::goldens;
 
 /// Kinds of mistakes that no statement and no command at the prompt can make, and the tests that
 /// make them.
-const OF_THE_PROGRAM: [(&str, &str); 35] = [
+const OF_THE_PROGRAM: [(&str, &str); 36] = [
     ("action-form", "rollouts_tags: actions that are written in another form"),
     ("ambiguous", "tools: expressions of the calculator"),
     ("bundle", "runs: a bundle is made again to the last bit"),
@@ -33,6 +33,7 @@ const OF_THE_PROGRAM: [(&str, &str); 35] = [
     ("name", "tools: expressions of the calculator"),
     ("one-statement", "corpora: an agent reads and changes nothing"),
     ("read-only", "corpora: an agent reads and changes nothing"),
+    ("pinned-trajectories", "deleting: what datasets hold goes with them or not at all"),
     ("recording", "tools: lines that are no recordings"),
     ("renderer", "a chat template that loses calls, asked for by name: render"),
     ("report", "evaluations: a report that cannot be written"),

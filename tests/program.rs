@@ -125,3 +125,85 @@ fn bad_records_are_named_and_the_others_stored() {
     assert_eq!(strict.status.code(), Some(1));
     assert!(err(&strict).contains("stopped at the first bad record"), "{}", err(&strict));
 }
+
+/// A file of 400 trajectories with long texts.
+fn long_file(folder: &Path) {
+    let record = |number: usize| {
+        let text: String =
+            (0..900).map(|word| format!("{} ", word * 7_919 * (number + 1))).collect();
+        format!(
+            "{{\"id\":\"t{number}\",\"source\":\"s\",\"messages\":[\
+             {{\"role\":\"user\",\"content\":\"q\"}},\
+             {{\"role\":\"assistant\",\"content\":\"{text}\"}}]}}\n"
+        )
+    };
+    std::fs::write(folder.join("long.jsonl"), (0..400).map(record).collect::<String>()).unwrap();
+}
+
+/// No file may be longer than so many kilobytes: to the program that is a full disk.
+#[cfg(unix)]
+#[test]
+fn a_disk_that_is_full_at_any_point_ends_an_import_and_loses_nothing() {
+    let folder = imported();
+    long_file(folder.path());
+    let mut refused = 0;
+    for kilobytes in [1, 4, 16, 48, 64, 100, 200, 400, 800] {
+        let database = folder.path().join(format!("db-{kilobytes}"));
+        assert!(
+            swirl(folder.path(), &["import", &database.display().to_string(), "in.jsonl"])
+                .status
+                .success()
+        );
+        let limited = format!(
+            "ulimit -f {kilobytes}; trap '' XFSZ; exec {} import {} long.jsonl",
+            env!("CARGO_BIN_EXE_swirl"),
+            database.display(),
+        );
+        let mut command = Command::new("bash");
+        command.current_dir(folder.path()).args(["-c", &limited]).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        let told = err(&output);
+        if output.status.code() != Some(0) {
+            refused += 1;
+            assert_eq!(output.status.code(), Some(4), "{kilobytes}: {told}");
+            assert!(told.contains("File too large"), "{kilobytes}: {told}");
+        }
+        // What was there is there, and the import can be done again.
+        let verified = swirl(folder.path(), &["verify", &database.display().to_string()]);
+        assert_eq!(verified.status.code(), Some(0), "{kilobytes}: {}", err(&verified));
+        let again =
+            swirl(folder.path(), &["import", &database.display().to_string(), "long.jsonl"]);
+        assert_eq!(again.status.code(), Some(0), "{kilobytes}: {}", err(&again));
+        let query = "FROM trajectories |> AGGREGATE count(*)";
+        let counted = ["--format", "csv", "-c", query];
+        let arguments = [&[database.to_str().unwrap()][..], &counted].concat();
+        assert!(out(&swirl(folder.path(), &arguments)).ends_with("402\n"));
+    }
+    assert!(refused > 4, "{refused}");
+}
+
+#[test]
+fn slow_statements_are_written_down_with_what_they_did() {
+    let folder = imported();
+    let run = |more: &[&str]| {
+        let asked = ["db", "--slow-log", "slow.jsonl", "-c", QUERY];
+        let output = swirl(folder.path(), &[&asked, more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        std::fs::read_to_string(folder.path().join("slow.jsonl")).unwrap()
+    };
+    assert_eq!(run(&["--slow-ms", "3600000"]), "", "nothing takes an hour");
+    let text = run(&["--slow-ms", "0"]);
+    let entry: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+    assert_eq!(entry["statement"], QUERY);
+    assert_eq!(entry["outcome"], "2 rows");
+    assert!(entry["seconds"].as_f64().unwrap() > 0.0);
+    let plan = entry["plans"][0].to_string();
+    assert!(plan.contains("Scan: steps") && plan.contains("metrics="), "{plan}");
+    let failed =
+        ["db", "--slow-log", "slow.jsonl", "--slow-ms", "0", "-c", "FROM steps |> WHERE x"];
+    assert_eq!(swirl(folder.path(), &failed).status.code(), Some(1));
+    let nowhere = ["db", "--slow-log", "no/such/folder", "-c", QUERY];
+    let output = swirl(folder.path(), &nowhere);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(err(&output).contains("no/such/folder"), "{}", err(&output));
+}

@@ -163,6 +163,8 @@ pub enum Key {
     },
     /// `delta`: the sequence it was committed with.
     Delta(u64),
+    /// `tombstone`: the sequence of the deletion.
+    Tombstone(u64),
     /// `label`: ordinal, step (0: the trajectory), name, judge, sequence.
     Label {
         /// The trajectory's ordinal.
@@ -228,6 +230,7 @@ impl Key {
             Key::BodyId(_) => Family::BodyId,
             Key::Column { .. } => Family::Column,
             Key::Delta(_) => Family::Delta,
+            Key::Tombstone(_) => Family::Tombstone,
             Key::Label { .. } => Family::Label,
             Key::Sample { .. } => Family::Sample,
             Key::Dataset(..) => Family::Dataset,
@@ -250,7 +253,7 @@ impl Key {
                 put_text(&mut out, source);
                 put_text(&mut out, id);
             }
-            Key::Trajectory(n) | Key::Body(n) | Key::Delta(n) => {
+            Key::Trajectory(n) | Key::Body(n) | Key::Delta(n) | Key::Tombstone(n) => {
                 out.extend_from_slice(&n.to_be_bytes());
             }
             Key::Step(trajectory, step) => {
@@ -383,7 +386,7 @@ impl KeyBytes<'_> {
                 run: self.text()?,
                 sample: self.u32()?,
             },
-            Family::Tombstone => return None,
+            Family::Tombstone => Key::Tombstone(self.u64()?),
         })
     }
 

@@ -21,14 +21,15 @@ pub use dataset::{DatasetRecord, DatasetRow, Horizon};
 pub use error::{CodecError, FORMAT_VERSION};
 pub use key::{Family, Key, TableId};
 pub use record::{
-    BodyPlacer, Catalogue, ChunkEntry, ColumnEntry, Delta, ExampleRecord, HeaderRecord,
-    INLINE_BYTES_MAX, IdRecord, JudgeRecord, LabelCell, LabelColumn, LabelRecord, Manifest,
-    MessageRecord, MetricRecord, Record, RunRecord, RunStatus, SampleRecord, StepRecord, Text,
-    body_texts,
+    BodyPlacer, Catalogue, ChunkEntry, ColumnEntry, DeletedTrajectory, Delta, ExampleRecord,
+    HeaderRecord, INLINE_BYTES_MAX, IdRecord, JudgeRecord, LabelCell, LabelColumn, LabelRecord,
+    Manifest, MessageRecord, MetricRecord, Record, RunRecord, RunStatus, SampleRecord, StepRecord,
+    Text, TombstoneRecord, body_texts,
 };
 pub use recording::RecordingRecord;
 pub use rows::{StepRows, TrajectoryRows, call_error};
 pub use table::{
-    CHUNK_ROWS, Column, ColumnPlace, ColumnType, STEP_COLUMNS, TRAJECTORY_COLUMNS, stored_columns,
+    CHUNK_ROWS, Column, ColumnPlace, ColumnType, KEPT_OF_DELETED, STEP_COLUMNS, TRAJECTORY_COLUMNS,
+    stored_columns,
 };
 pub use tokens::{TokenSequence, TokenSpan, TokensRecord};

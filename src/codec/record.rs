@@ -544,6 +544,30 @@ impl Record for Delta {
     const WHAT: &'static str = "delta record";
 }
 
+/// A trajectory that was deleted, and the rows that its steps have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct DeletedTrajectory {
+    /// Its ordinal.
+    pub ordinal: u64,
+    /// The row of its first step.
+    pub first_row: u64,
+    /// Its steps.
+    pub n_steps: u32,
+}
+
+/// What one deletion took away.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct TombstoneRecord {
+    /// The trajectories, in the order of their ordinals.
+    pub trajectories: Vec<DeletedTrajectory>,
+    /// Whether their records are gone and their columns are blank.
+    pub swept: bool,
+}
+
+impl Record for TombstoneRecord {
+    const WHAT: &'static str = "tombstone";
+}
+
 /// A chunk of a column, as the manifest knows it.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct ChunkEntry {

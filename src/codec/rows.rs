@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use super::table::ColumnType;
-use super::{CodecError, TableId, stored_columns};
+use super::{CodecError, DeletedTrajectory, TableId, stored_columns};
 use crate::model::{Message, Step, Trajectory, role};
 
 impl ColumnType {
@@ -40,8 +40,8 @@ fn schema(table: TableId) -> SchemaRef {
 }
 
 /// One builder a type, so that a row is written without dispatch by name.
-fn text_builder() -> StringViewBuilder {
-    StringViewBuilder::new().with_deduplicate_strings()
+fn text_builder(rows: usize) -> StringViewBuilder {
+    StringViewBuilder::with_capacity(rows).with_deduplicate_strings()
 }
 
 /// Builds the rows of `trajectories`.
@@ -52,18 +52,17 @@ pub struct TrajectoryRows {
     created_at: TimestampMicrosecondBuilder,
 }
 
-impl Default for TrajectoryRows {
-    fn default() -> TrajectoryRows {
+impl TrajectoryRows {
+    /// Begins with room for so many rows.
+    pub fn with_capacity(rows: usize) -> TrajectoryRows {
         TrajectoryRows {
-            first_row: Int64Builder::new(),
-            texts: std::array::from_fn(|_| text_builder()),
-            integers: std::array::from_fn(|_| Int64Builder::new()),
-            created_at: TimestampMicrosecondBuilder::new(),
+            first_row: Int64Builder::with_capacity(rows),
+            texts: std::array::from_fn(|_| text_builder(rows)),
+            integers: std::array::from_fn(|_| Int64Builder::with_capacity(rows)),
+            created_at: TimestampMicrosecondBuilder::with_capacity(rows),
         }
     }
-}
 
-impl TrajectoryRows {
     /// Adds the row of `t`, whose steps begin at row `first_row`.
     pub fn push(&mut self, t: &Trajectory, first_row: u64) {
         self.first_row.append_value(first_row as i64);
@@ -86,6 +85,17 @@ impl TrajectoryRows {
             builder.append_option(integer);
         }
         self.created_at.append_option(t.created_at);
+    }
+
+    /// Adds the blank row of a trajectory that was deleted.
+    pub fn push_deleted(&mut self, deleted: &DeletedTrajectory) {
+        self.first_row.append_value(deleted.first_row as i64);
+        self.texts.iter_mut().for_each(StringViewBuilder::append_null);
+        let integers = [None, None, Some(i64::from(deleted.n_steps)), None];
+        for (builder, integer) in self.integers.iter_mut().zip(integers) {
+            builder.append_option(integer);
+        }
+        self.created_at.append_null();
     }
 
     /// Returns the rows in the order of [`stored_columns`].
@@ -129,27 +139,26 @@ pub struct StepRows {
     state_is_prefix: BooleanBuilder,
 }
 
-impl Default for StepRows {
-    fn default() -> StepRows {
+impl StepRows {
+    /// Begins with room for so many rows.
+    pub fn with_capacity(rows: usize) -> StepRows {
         StepRows {
-            trajectory: Int64Builder::new(),
-            step: Int64Builder::new(),
-            is_final: BooleanBuilder::new(),
-            tool: text_builder(),
-            tools: ListBuilder::new(text_builder()),
-            n_calls: Int64Builder::new(),
-            observation_error: BooleanBuilder::new(),
-            chars: std::array::from_fn(|_| Int64Builder::new()),
-            tokens: std::array::from_fn(|_| Int64Builder::new()),
-            latency_ms: Float64Builder::new(),
-            cost: Float64Builder::new(),
-            finish_reason: text_builder(),
-            state_is_prefix: BooleanBuilder::new(),
+            trajectory: Int64Builder::with_capacity(rows),
+            step: Int64Builder::with_capacity(rows),
+            is_final: BooleanBuilder::with_capacity(rows),
+            tool: text_builder(rows),
+            tools: ListBuilder::with_capacity(text_builder(rows), rows),
+            n_calls: Int64Builder::with_capacity(rows),
+            observation_error: BooleanBuilder::with_capacity(rows),
+            chars: std::array::from_fn(|_| Int64Builder::with_capacity(rows)),
+            tokens: std::array::from_fn(|_| Int64Builder::with_capacity(rows)),
+            latency_ms: Float64Builder::with_capacity(rows),
+            cost: Float64Builder::with_capacity(rows),
+            finish_reason: text_builder(rows),
+            state_is_prefix: BooleanBuilder::with_capacity(rows),
         }
     }
-}
 
-impl StepRows {
     /// Adds the rows of all steps of `t`, whose ordinal is `ordinal`.
     pub fn push(&mut self, ordinal: u64, t: &Trajectory) {
         let last = t.steps.len() as i64;
@@ -169,6 +178,25 @@ impl StepRows {
             }
             self.push_step(step);
             state += action + observed;
+        }
+    }
+
+    /// Adds the blank rows of a trajectory that was deleted.
+    pub fn push_deleted(&mut self, deleted: &DeletedTrajectory) {
+        for number in 1..=i64::from(deleted.n_steps) {
+            self.trajectory.append_value(deleted.ordinal as i64);
+            self.step.append_value(number);
+            self.is_final.append_null();
+            self.tool.append_null();
+            self.tools.append(false);
+            self.n_calls.append_null();
+            self.observation_error.append_null();
+            self.chars.iter_mut().for_each(Int64Builder::append_null);
+            self.tokens.iter_mut().for_each(Int64Builder::append_null);
+            self.latency_ms.append_null();
+            self.cost.append_null();
+            self.finish_reason.append_null();
+            self.state_is_prefix.append_null();
         }
     }
 

@@ -106,6 +106,9 @@ pub const STEP_COLUMNS: &[Column] = &[
     stored("state_is_prefix", Boolean, "false where the source rewrote its history"),
 ];
 
+/// The columns that keep their values where a trajectory was deleted: they say which rows it had.
+pub const KEPT_OF_DELETED: [&str; 4] = ["_first_row", "n_steps", "_trajectory", "step"];
+
 /// The hidden columns: the ordinal of a row's trajectory and, for trajectories, the row of its
 /// first step in `steps`.
 const HIDDEN_ORDINAL: Column = stored("_trajectory", Integer, "ordinal of the trajectory");

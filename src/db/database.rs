@@ -8,6 +8,7 @@ use arrow::datatypes::Int64Type;
 
 use super::DbError;
 use crate::codec::TableId;
+use crate::model::Step;
 use crate::store::{Limits, Mode, Store, View};
 use crate::text::{Position, TextError, TextIndex, TextQuery};
 
@@ -92,6 +93,7 @@ impl Database {
         let ask = |index: &TextIndex| index.rows(column, query);
         let Some(mut rows) = self.asked(view, &ask, progress)? else { return Ok(None) };
         rows.truncate(rows.partition_point(|row| *row < view.rows(TableId::Steps)));
+        rows.retain(|row| !view.is_deleted(TableId::Steps, *row));
         Ok(Some(rows))
     }
 
@@ -110,6 +112,7 @@ impl Database {
         let ask = |index: &TextIndex| index.scored(columns, query);
         let Some(mut rows) = self.asked(view, &ask, progress)? else { return Ok(None) };
         rows.truncate(rows.partition_point(|(row, _)| *row < view.rows(TableId::Steps)));
+        rows.retain(|(row, _)| !view.is_deleted(TableId::Steps, *row));
         let places = places(view, rows.iter().map(|(row, _)| *row))?;
         let scored = |((row, score), (trajectory, step)): ((u64, f64), (u64, u32))| Scored {
             row,
@@ -147,6 +150,19 @@ impl Database {
             }
             other => other?,
         }))
+    }
+
+    /// Removes the text index; whoever asks it next makes it anew.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn drop_text(&self) -> std::io::Result<()> {
+        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        *text = None;
+        match std::fs::remove_dir_all(self.text_directory()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn text_directory(&self) -> std::path::PathBuf {
@@ -203,15 +219,16 @@ impl Database {
         }
         while next < rows {
             let end = rows.min(next + INDEX_ROWS);
-            let places = places(view, next..end)?;
-            for (row, s) in (next..end).zip(view.steps(&places, true)?) {
-                let observation = s.observation_text();
-                let mut texts = vec![("action", s.action.text())];
-                texts.push(("observation", &observation));
-                texts.extend(s.action.reasoning.as_deref().map(|r| ("reasoning", r)));
-                let first = s.action.tool_calls.first();
-                texts.extend(first.map(|c| ("arguments", c.arguments.as_str())));
-                index.add(row, &texts)?;
+            let there = (next..end).filter(|row| !view.is_deleted(TableId::Steps, *row));
+            let mut there = there.peekable();
+            let places = places(view, there.clone())?;
+            let mut steps = view.steps(&places, true)?.into_iter();
+            for row in next..end {
+                // Rows are counted by their entries: a deleted one has an entry without words.
+                match there.next_if_eq(&row).and_then(|_| steps.next()) {
+                    Some(step) => add(index, row, &step)?,
+                    None => index.add(row, &[])?,
+                }
             }
             next = end;
             if !progress(next, rows) {
@@ -223,6 +240,16 @@ impl Database {
         index.commit(position)?;
         Ok(index)
     }
+}
+
+/// Adds a step to the index.
+fn add(index: &mut TextIndex, row: u64, step: &Step) -> Result<(), TextError> {
+    let observation = step.observation_text();
+    let mut texts = vec![("action", step.action.text()), ("observation", &observation)];
+    texts.extend(step.action.reasoning.as_deref().map(|r| ("reasoning", r)));
+    let first = step.action.tool_calls.first();
+    texts.extend(first.map(|c| ("arguments", c.arguments.as_str())));
+    index.add(row, &texts)
 }
 
 /// Returns the ordinals and steps of rows of steps, which ascend.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::DbError;
 use super::database::Database;
-use crate::codec::{DatasetRecord, DatasetRow, TableId};
+use crate::codec::{DatasetRecord, DatasetRow};
 use crate::store::View;
 
 /// Rows whose trajectories are looked up together.
@@ -99,8 +99,7 @@ pub fn pin(view: &View, rows: &[NewRow]) -> Result<Vec<DatasetRow>, DbError> {
     let mut ordinals: Vec<u64> = rows.iter().map(|r| r.trajectory).collect();
     ordinals.sort_unstable();
     ordinals.dedup();
-    let all = view.rows(TableId::Trajectories);
-    if let Some(stray) = ordinals.iter().find(|o| **o >= all) {
+    if let Some(stray) = ordinals.iter().find(|ordinal| !view.is_there(**ordinal)) {
         return Err(DbError::Selection(format!("there is no trajectory {stray}")));
     }
     let headers = view.headers(&ordinals)?;

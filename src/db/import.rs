@@ -6,7 +6,7 @@ use super::DbError;
 use super::database::Database;
 use super::restoring::Restoring;
 use crate::codec::DatasetRecord;
-use crate::diag::hexadecimal;
+use crate::diag::{KeptMemory, hexadecimal};
 use crate::exchange::{BadRecord, Imported, LabelRecord, Place, Reader, Record};
 use crate::model::{Judge, Label};
 use crate::store::{Appended, Durability, Fact, Incoming, StoreError, View};
@@ -97,6 +97,7 @@ pub fn import(
     strict: bool,
     observer: &mut ImportObserver<'_>,
 ) -> Result<ImportReport, DbError> {
+    let _kept = KeptMemory::hold();
     let report = ImportReport::default();
     let restoring = Restoring::default();
     let mut import = Import { database, strict, observer, report, restoring };

@@ -85,8 +85,7 @@ impl Database {
                 return Err(DbError::Stopped);
             }
             let ordinals: Vec<u64> = part.iter().map(|(ordinal, ..)| *ordinal).collect();
-            let all = view.rows(TableId::Trajectories);
-            let whole = match ordinals.iter().all(|ordinal| *ordinal < all) {
+            let whole = match ordinals.iter().all(|ordinal| view.is_there(*ordinal)) {
                 true => view.trajectories(&ordinals).ok(),
                 false => None,
             };
@@ -118,6 +117,9 @@ impl Database {
         let all = view.rows(TableId::Trajectories);
         if ordinal >= all {
             return nameless(format!("trajectory {ordinal} is gone: there are {all}"));
+        }
+        if !view.is_there(ordinal) {
+            return nameless(format!("trajectory {ordinal} was deleted"));
         }
         let header = match view.headers(&[ordinal]).map(|mut headers| headers.pop()) {
             Ok(Some(header)) => header,

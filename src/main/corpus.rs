@@ -305,7 +305,7 @@ pub fn corpus(command: CorpusCommand) -> Result<ExitCode, SessionError> {
 /// Returns how a database is opened that is only read: beside others, and where nothing may be
 /// written.
 fn reading(open: &OpenArguments) -> OpenArguments {
-    OpenArguments { read_only: true, ..*open }
+    OpenArguments { read_only: true, ..open.clone() }
 }
 
 impl RetrievalArguments {

@@ -40,7 +40,7 @@ pub struct RestoreArguments {
 
 /// Opens a database for reading: another process may write to it.
 fn reading(db: &std::path::Path, open: &OpenArguments) -> Result<Session, SessionError> {
-    OpenArguments { read_only: true, ..*open }.session(db, false)
+    OpenArguments { read_only: true, ..open.clone() }.session(db, false)
 }
 
 /// Checks everything stored against everything else.

@@ -146,7 +146,7 @@ pub fn serve(arguments: ServeArguments) -> Result<(), SessionError> {
             "a database that is opened for reading only records nothing: --mode none",
         ));
     }
-    let open = OpenArguments { read_only: !writes, ..arguments.open };
+    let open = OpenArguments { read_only: !writes, ..arguments.open.clone() };
     if !writes && !arguments.open.read_only {
         build_indices(&arguments)?;
     }
@@ -182,7 +182,7 @@ pub fn serve(arguments: ServeArguments) -> Result<(), SessionError> {
 
 /// Builds what indices of the corpora are not there, before the database is opened for reading.
 fn build_indices(arguments: &ServeArguments) -> Result<(), SessionError> {
-    let reading = OpenArguments { read_only: true, ..arguments.open };
+    let reading = OpenArguments { read_only: true, ..arguments.open.clone() };
     let database = reading.quiet_session(&arguments.db)?;
     let names = match arguments.offered.corpora.is_empty() {
         true => database.database().store().corpora()?.into_iter().map(|c| c.name).collect(),

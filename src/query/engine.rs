@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -19,6 +19,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -72,6 +73,8 @@ pub struct Engine {
     /// There until the engine is dropped.
     runtime: Option<Runtime>,
     progress: Progress,
+    /// The plans that were run; `None` unless somebody asks for them.
+    plans: Option<Mutex<Vec<Arc<dyn ExecutionPlan>>>>,
 }
 
 /// Tells a running query to stop. Shared by whoever may cancel and whoever runs.
@@ -187,7 +190,7 @@ impl Engine {
         // `->`, `->>` and `json_get(...)` into arguments and meta.
         datafusion_functions_json::register_all(&mut base).map_err(internal)?;
         let (handle, runtime) = (runtime.handle().clone(), Some(runtime));
-        Ok(Engine { base, handle, runtime, progress: Progress::default() })
+        Ok(Engine { base, handle, runtime, progress: Progress::default(), plans: None })
     }
 
     /// Returns what the parser asks about the names in `text`, whose statements read `view`.
@@ -381,6 +384,10 @@ impl Engine {
         visit: &mut dyn FnMut(&RecordBatch) -> Result<ControlFlow<()>, QueryError>,
     ) -> Result<u64, QueryError> {
         self.progress.begin("reading rows", scanned_rows(prepared.physical.as_ref()));
+        if let Some(plans) = &self.plans {
+            let mut plans = plans.lock().unwrap_or_else(PoisonError::into_inner);
+            plans.push(prepared.physical.clone());
+        }
         let task = prepared.context.task_ctx();
         let _inside = self.handle.enter();
         let mut stream = execute_stream(prepared.physical.clone(), task)?;
@@ -440,11 +447,25 @@ impl Engine {
             return Ok(format!("{}\n\n{physical}", logical.display_indent()));
         }
         let rows = self.run(prepared, cancel, &mut |_| Ok(ControlFlow::Continue(())))?;
-        let plan = datafusion::physical_plan::display::DisplayableExecutionPlan::with_metrics(
-            prepared.physical.as_ref(),
-        );
-        Ok(format!("{}rows: {rows}\n", plan.indent(false)))
+        Ok(format!("{}rows: {rows}\n", measured(prepared.physical.as_ref())))
     }
+
+    /// Keeps the plans that are run from now on.
+    pub fn keep_plans(&mut self) {
+        self.plans = Some(Mutex::default());
+    }
+
+    /// Returns the plans that were run since this was asked last, with what each operator did.
+    pub fn take_plans(&self) -> Vec<String> {
+        let Some(plans) = &self.plans else { return Vec::new() };
+        let plans = std::mem::take(&mut *plans.lock().unwrap_or_else(PoisonError::into_inner));
+        plans.iter().map(|plan| measured(plan.as_ref())).collect()
+    }
+}
+
+/// Returns a plan that was run, with what each operator did.
+fn measured(plan: &dyn ExecutionPlan) -> String {
+    DisplayableExecutionPlan::with_metrics(plan).indent(false).to_string()
 }
 
 impl Drop for Engine {
@@ -692,8 +713,8 @@ pub fn column_names(view: &View, table: &str) -> Vec<String> {
 /// Returns the number of rows of a table that the store knows without reading.
 pub fn row_count(view: &View, table: &str) -> Option<u64> {
     match table {
-        "trajectories" => Some(view.rows(TableId::Trajectories)),
-        "steps" | "subtrajectories" => Some(view.rows(TableId::Steps)),
+        "trajectories" => Some(view.count(TableId::Trajectories)),
+        "steps" | "subtrajectories" => Some(view.count(TableId::Steps)),
         _ => None,
     }
 }

@@ -209,7 +209,8 @@ impl Console {
             Outcome::DatasetExported { .. }
             | Outcome::Compared { .. }
             | Outcome::Verified(_)
-            | Outcome::Dropped(_) => super::dataset_view::report(outcome)?,
+            | Outcome::Dropped(_)
+            | Outcome::Deleted { .. } => super::dataset_view::report(outcome)?,
             Outcome::CorpusSealed { .. }
             | Outcome::CorpusExported { .. }
             | Outcome::CorpusDropped(_) => super::corpus_view::report(outcome),

@@ -18,6 +18,16 @@ pub(super) fn report(outcome: &Outcome) -> Result<(), SessionError> {
             let rows = plural(dataset.rows, "sub-trajectory", "sub-trajectories");
             say(&format!("dropped '{}', {rows}; the trajectories stay", dataset.name));
         }
+        Outcome::Deleted { trajectories, steps, datasets } => {
+            let gone = plural(*trajectories, "trajectory", "trajectories");
+            let steps = plural(*steps, "step", "steps");
+            let help =
+                if *trajectories > 0 { "; swirl compact gives their space back" } else { "" };
+            say(&format!("deleted {gone} of {steps}{help}"));
+            for dropped in datasets {
+                say(&format!("dropped dataset '{}'", dropped.dataset));
+            }
+        }
         Outcome::Verified(all) => return verified(all),
         _ => {}
     }

@@ -9,7 +9,7 @@ use super::progress_view::{watched, watched_progress};
 use crate::diag::Progress;
 use crate::query::Cancel;
 use crate::session::{Session, SessionError, SessionOptions, Stats, repair, restore_backup};
-use crate::store::{Backup, FamilyStats, TextStats};
+use crate::store::{Backup, FamilyStats, Swept, TextStats};
 
 /// Prints what a database holds and takes.
 ///
@@ -32,6 +32,10 @@ fn lines(stats: &Stats) -> Vec<String> {
     )];
     if store.unfolded > 0 {
         lines.push(format!("{} not yet in columns", plural(store.unfolded, "step", "steps")));
+    }
+    if store.not_swept > 0 {
+        let gone = plural(store.not_swept, "deleted trajectory", "deleted trajectories");
+        lines.push(format!("{gone}, whose space swirl compact gives back"));
     }
     lines.push(String::new());
     let head = ["family", "entries", "bytes", "on disk", "ratio"].map(str::to_owned);
@@ -121,9 +125,17 @@ pub fn compact(session: &Session) -> Result<(), SessionError> {
     session.progress().begin("merging", 0);
     let done = watched(session, || session.compact());
     session.progress().end();
-    done?;
+    let Swept { trajectories, waiting } = done?;
     let after = bytes()?;
     let seconds = began.elapsed().as_secs_f64();
+    if trajectories > 0 {
+        let gone = plural(trajectories, "deleted trajectory", "deleted trajectories");
+        say(&format!("removed what {gone} left behind"));
+    }
+    if waiting > 0 {
+        let gone = plural(waiting, "deleted trajectory", "deleted trajectories");
+        say(&format!("{gone} may still be read by a statement: compact again when it is done"));
+    }
     say(&format!("{} before, {} now, {seconds:.1} s", sized(before), sized(after)));
     Ok(())
 }

@@ -77,7 +77,7 @@ fn greet(session: &Session) {
     use crate::codec::TableId;
     let view = session.database().view();
     let path = session.database().store().path().display().to_string();
-    let count = |table| super::console::grouped(view.rows(table));
+    let count = |table| super::console::grouped(view.count(table));
     let (trajectories, steps) = (count(TableId::Trajectories), count(TableId::Steps));
     say(&format!("{path}: {trajectories} trajectories, {steps} steps"));
     say(WELCOME);

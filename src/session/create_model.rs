@@ -97,7 +97,7 @@ fn texts(session: &Session, trajectories_max: u64) -> Result<Vec<String>, Sessio
     let mut texts = Vec::new();
     let mut first = 0;
     while first < all {
-        let ordinals: Vec<u64> = (first..all.min(first + READ)).collect();
+        let ordinals: Vec<u64> = view.ordinals(first..all.min(first + READ)).collect();
         first += READ;
         for trajectory in view.trajectories(&ordinals)? {
             for message in trajectory.transcript() {

@@ -16,7 +16,7 @@ use super::export::judges;
 use super::listing::list;
 use super::statement::{Outcome, Session, Sink, mistake};
 use super::verification;
-use crate::codec::{DatasetRecord, DatasetRow, TableId};
+use crate::codec::{DatasetRecord, DatasetRow};
 use crate::db::{ChangedRow, DbError, Difference, difference};
 use crate::diag::{Diagnostic, hexadecimal, nearest};
 use crate::exchange::{
@@ -152,8 +152,7 @@ fn status(
         rows.iter().map(|row| (row.trajectory, row.content_hash)).collect();
     pins.sort_unstable();
     pins.dedup();
-    let (there, gone) =
-        pins.split_at(pins.partition_point(|pin| pin.0 < view.rows(TableId::Trajectories)));
+    let (there, gone): (Vec<_>, Vec<_>) = pins.into_iter().partition(|pin| view.is_there(pin.0));
     let mut broken = gone.len();
     for part in there.chunks(ROWS) {
         let ordinals: Vec<u64> = part.iter().map(|pin| pin.0).collect();
@@ -186,7 +185,8 @@ fn rewards(rows: &[DatasetRow]) -> String {
     )
 }
 
-fn moment(micros: i64) -> Result<String, SessionError> {
+/// Returns a time in microseconds since 1970-01-01T00:00:00Z as RFC 3339 writes it.
+pub(super) fn moment(micros: i64) -> Result<String, SessionError> {
     let array = TimestampMicrosecondArray::from(vec![micros]);
     let text = array_value_to_string(&array, 0);
     text.map(|text| format!("{text}Z")).map_err(|e| SessionError::Environment(e.to_string()))
@@ -299,8 +299,7 @@ pub(super) fn names(
     view: &View,
     ordinals: impl Iterator<Item = u64>,
 ) -> Result<HashMap<u64, (String, String)>, SessionError> {
-    let all = view.rows(TableId::Trajectories);
-    let mut ordinals: Vec<u64> = ordinals.filter(|ordinal| *ordinal < all).collect();
+    let mut ordinals: Vec<u64> = ordinals.filter(|ordinal| view.is_there(*ordinal)).collect();
     ordinals.sort_unstable();
     ordinals.dedup();
     let headers = view.headers(&ordinals)?;

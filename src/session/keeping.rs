@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::error::SessionError;
 use super::statement::{Session, SessionOptions};
-use crate::store::{Backup, Limits, RepairReport, Store, StoreStats, folder_bytes, restore};
+use crate::store::{Backup, Limits, RepairReport, Store, StoreStats, Swept, folder_bytes, restore};
 
 /// What a database holds, and what it takes on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,12 +79,18 @@ impl Session {
         written?.ok_or(SessionError::Cancelled)
     }
 
-    /// Folds what waits, and merges the files of every family.
+    /// Folds what waits, removes what deleted trajectories left behind, full text included, and
+    /// merges the files of every family.
     ///
     /// # Errors
     /// Damage, or what the disk says.
-    pub fn compact(&self) -> Result<(), SessionError> {
-        Ok(self.database().store().compact()?)
+    pub fn compact(&self) -> Result<Swept, SessionError> {
+        let swept = self.database().store().compact()?;
+        if swept.trajectories > 0 {
+            let failed = |e| SessionError::Environment(format!("removing full text: {e}"));
+            self.database().drop_text().map_err(failed)?;
+        }
+        Ok(swept)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
@@ -11,12 +12,14 @@ use arrow::datatypes::{DataType, Float64Type, Schema};
 use super::comparing;
 use super::corpora::{self, CorpusReport};
 use super::datasets;
+use super::deleting::delete;
 use super::error::SessionError;
 use super::export;
 use super::labelling::{Labelling, label};
 use super::listing;
 use super::rollouts::{self, JudgeSummary, ResampleSummary, RolloutSummary};
 use super::select::{Selection, identity, select};
+use super::slow::SlowLog;
 use super::summary;
 use super::training::{self, TrainSummary};
 use super::verification::Verified;
@@ -28,7 +31,7 @@ use crate::query::syntax::{
     self, Literal, QueryStatement, RolloutVerb, Statement, StatementKind, Then,
 };
 use crate::query::{Cancel, Engine, Prepared, QueryError, Scope};
-use crate::store::{Limits, Mode};
+use crate::store::{Limits, Mode, Pinning};
 use crate::train::Event;
 
 /// Takes what a statement brings forth, as it comes.
@@ -101,6 +104,15 @@ pub enum Outcome {
     Verified(Vec<Verified>),
     /// It removed a dataset.
     Dropped(Box<DatasetRecord>),
+    /// It deleted trajectories.
+    Deleted {
+        /// How many.
+        trajectories: u64,
+        /// Their steps.
+        steps: u64,
+        /// The datasets that held some of them, and are dropped.
+        datasets: Vec<Pinning>,
+    },
     /// It sealed a corpus.
     CorpusSealed {
         /// The corpus.
@@ -156,6 +168,7 @@ pub struct Session {
     cancel: Cancel,
     parameters: Mutex<Parameters>,
     options: SessionOptions,
+    slow: Option<SlowLog>,
 }
 
 impl Session {
@@ -179,7 +192,16 @@ impl Session {
         let engine = Engine::new(options.memory_bytes / 2, options.threads);
         let engine = engine.map_err(SessionError::Query)?;
         let (database, cancel) = (Arc::new(database), Cancel::default());
-        Ok(Session { database, engine, cancel, parameters: Mutex::default(), options })
+        let parameters = Mutex::default();
+        Ok(Session { database, engine, cancel, parameters, options, slow: None })
+    }
+
+    /// Has statements that take long written down.
+    #[must_use]
+    pub fn logging(mut self, slow: SlowLog) -> Session {
+        self.engine.keep_plans();
+        self.slow = Some(slow);
+        self
     }
 
     /// Returns what it may use.
@@ -244,8 +266,18 @@ impl Session {
         let view = self.database.view();
         let (database, cancel, parameters) = (&self.database, &self.cancel, &self.parameters());
         let scope = Scope { database, view: &view, cancel, text, parameters };
+        let begun = (super::now_micros(), Instant::now());
         let outcome = self.outcome(&scope, statement, sink);
         self.progress().end();
+        if let Some(slow) = &self.slow {
+            let became = match &outcome {
+                Ok(Outcome::Rows { rows, .. }) => format!("{rows} rows"),
+                Ok(_) => "done".to_owned(),
+                Err(error) => error.render(),
+            };
+            let times = (begun.0, begun.1.elapsed());
+            slow.tell(&statement.text, times, &became, &self.engine.take_plans())?;
+        }
         outcome
     }
 
@@ -281,6 +313,7 @@ impl Session {
                 let played = rollouts::rollout(self, scope, statement, None, asked)?;
                 Ok(Outcome::Rolled(Box::new(played)))
             }
+            StatementKind::Delete { query, cascade } => delete(self, scope, query, *cascade),
             StatementKind::DiffRuns { first, second } => {
                 comparing::diff_runs(self, first, second, text, sink)
             }

@@ -1,7 +1,7 @@
-//! Appending trajectories: one batch, one commit.
+//! Appending trajectories: one batch, one commit, or several of them together ([`super::group`]).
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -18,6 +18,7 @@ use crate::codec::{
 use crate::model::{Judge, Label, Trajectory};
 
 /// A trajectory to be stored, with its labels.
+#[derive(Clone, Debug)]
 pub struct Incoming {
     /// The trajectory; its id is not empty.
     pub trajectory: Trajectory,
@@ -36,6 +37,22 @@ pub enum Appended {
     Same(u64),
     /// Other content is there under the same source and id; nothing was overwritten.
     Conflict(u64),
+}
+
+/// A commit of fewer trajectories is made by one thread: waking others takes longer.
+const SHARED_MIN: usize = 32;
+
+/// Trajectories and judges that are stored together.
+pub(super) type Part<'a> = (&'a [Incoming], &'a [Judge]);
+
+/// What became of a part that is committed.
+pub(super) struct Committed {
+    /// What became of each trajectory.
+    pub outcome: Vec<Appended>,
+    /// The labels of those that were there already.
+    pub facts: Vec<Fact>,
+    /// The sequence that has to survive a power cut.
+    pub sequence: u64,
 }
 
 /// A trajectory that is new, and where it will be.
@@ -60,11 +77,10 @@ impl Store {
         judges: &[Judge],
         durability: Durability,
     ) -> Result<(Vec<Appended>, LabelReport), StoreError> {
-        let (outcome, facts, sequence) = {
-            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            self.append_new(batch, judges, &mut writer)?
-        };
-        if durability == Durability::Now {
+        let together = durability == Durability::Now;
+        let committed = self.commit_batch((batch, judges), together)?;
+        let Committed { outcome, facts, sequence } = committed;
+        if together {
             self.make_durable(sequence)?;
         }
         let mut report = self.label(&facts, &[], durability)?;
@@ -77,42 +93,37 @@ impl Store {
         Ok((outcome, report))
     }
 
-    /// Stores what is new; returns the labels of what is not, and the sequence then.
-    fn append_new(
+    /// Stores what is new of several batches in one commit; returns what became of each.
+    pub(super) fn append_new(
         &self,
-        batch: &[Incoming],
-        judges: &[Judge],
+        parts: &[Part<'_>],
         writer: &mut Writer,
-    ) -> Result<(Vec<Appended>, Vec<Fact>, u64), StoreError> {
+    ) -> Result<Vec<Committed>, StoreError> {
         let state = self.state();
-        let outcome = self.placed(batch, state.rows[0])?;
+        let batch: Vec<&Incoming> = parts.iter().flat_map(|(batch, _)| *batch).collect();
+        let judges: Vec<&Judge> = parts.iter().flat_map(|(_, judges)| *judges).collect();
+        let outcome = self.placed(&batch, &state)?;
         let mut first_row = state.rows[1];
         let mut new: Vec<New<'_>> = Vec::new();
-        let mut facts = Vec::new();
         for (appended, incoming) in outcome.iter().zip(batch) {
-            match *appended {
-                Appended::Stored(ordinal) => {
-                    let (bodies, numbers) = (Vec::new(), Vec::new());
-                    new.push(New { incoming, ordinal, first_row, bodies, numbers });
-                    first_row += incoming.trajectory.steps.len() as u64;
-                }
-                Appended::Same(ordinal) => {
-                    let labels = incoming.labels.iter().cloned();
-                    facts.extend(labels.map(|label| Fact { trajectory: ordinal, label }));
-                }
-                Appended::Conflict(_) => {}
+            if let Appended::Stored(ordinal) = *appended {
+                let (bodies, numbers) = (Vec::new(), Vec::new());
+                new.push(New { incoming, ordinal, first_row, bodies, numbers });
+                first_row += incoming.trajectory.steps.len() as u64;
             }
         }
-        if new.is_empty() && !unknown_judges(&state.catalogue, judges) {
-            return Ok((outcome, facts, state.sequence));
+        if new.is_empty() && !unknown_judges(&state.catalogue, &judges) {
+            return Ok(dealt(parts, outcome, state.sequence));
         }
         let mut changes = Changes::default();
         let mut next = State { sequence: state.sequence + 1, ..state.as_ref().clone() };
         let mut catalogue = state.catalogue.as_ref().clone();
         add_judges(&mut catalogue, judges);
         next.next_body = self.place_bodies(&mut new, next.next_body, &mut changes)?;
-        let encoded = || new.par_iter().map(encode).collect::<Vec<Changes>>();
-        let (encoded, batches) = rayon::join(encoded, || rows(&new));
+        let (encoded, batches): (Vec<Changes>, _) = match new.len() < SHARED_MIN {
+            true => (new.iter().map(encode).collect(), rows(&new)),
+            false => rayon::join(|| new.par_iter().map(encode).collect(), || rows(&new)),
+        };
         for encoded in encoded {
             changes.append(encoded);
         }
@@ -132,11 +143,13 @@ impl Store {
         }
         let sequence = next.sequence;
         self.publish_records(writer, changes, next)?;
-        Ok((outcome, facts, sequence))
+        Ok(dealt(parts, outcome, sequence))
     }
 
     /// Says for each trajectory whether it is new, and gives new ones their ordinals.
-    fn placed(&self, batch: &[Incoming], next: u64) -> Result<Vec<Appended>, StoreError> {
+    fn placed(&self, batch: &[&Incoming], state: &State) -> Result<Vec<Appended>, StoreError> {
+        let next = state.rows[0];
+        let is_there = |ordinal| !state.deleted.holds(TableId::Trajectories, ordinal);
         let key = |t: &Trajectory| Key::Id(t.source.clone(), t.id.clone()).encode();
         let keys: Vec<Vec<u8>> = batch.iter().map(|i| key(&i.trajectory)).collect();
         let stored = self.engine.get_many(Family::Id, &keys)?;
@@ -144,11 +157,10 @@ impl Store {
         let mut ordinals = next..;
         let mut outcome = Vec::with_capacity(batch.len());
         for ((incoming, key), stored) in batch.iter().zip(&keys).zip(stored) {
-            let before = match stored {
-                Some(bytes) => {
-                    let record = IdRecord::decode(&bytes).map_err(StoreError::codec("id"))?;
-                    Some((record.ordinal, record.content_hash))
-                }
+            let stored = stored.map(|bytes| IdRecord::decode(&bytes)).transpose();
+            let stored = stored.map_err(StoreError::codec("id"))?;
+            let before = match stored.filter(|record| is_there(record.ordinal)) {
+                Some(record) => Some((record.ordinal, record.content_hash)),
                 None => seen.get(key.as_slice()).copied(),
             };
             outcome.push(match before {
@@ -172,9 +184,13 @@ impl Store {
         mut next: u64,
         changes: &mut Changes,
     ) -> Result<u64, StoreError> {
-        new.par_iter_mut().for_each(|n| {
+        let name = |n: &mut New<'_>| {
             n.bodies = body_texts(&n.incoming.trajectory).into_iter().map(body_hash).collect();
-        });
+        };
+        match new.len() < SHARED_MIN {
+            true => new.iter_mut().for_each(name),
+            false => new.par_iter_mut().for_each(name),
+        }
         let mut numbers: HashMap<[u8; 16], u64> = HashMap::new();
         let mut unseen: Vec<Vec<u8>> = Vec::new();
         for hash in new.iter().flat_map(|n| &n.bodies) {
@@ -213,6 +229,23 @@ impl Store {
     }
 }
 
+/// Returns to each batch what became of it.
+fn dealt(parts: &[Part<'_>], outcome: Vec<Appended>, sequence: u64) -> Vec<Committed> {
+    let mut outcome = outcome.into_iter();
+    let of_part = |(batch, _): &Part<'_>| {
+        let outcome: Vec<Appended> = outcome.by_ref().take(batch.len()).collect();
+        let mut facts = Vec::new();
+        for (appended, incoming) in outcome.iter().zip(*batch) {
+            if let Appended::Same(ordinal) = *appended {
+                let labels = incoming.labels.iter().cloned();
+                facts.extend(labels.map(|label| Fact { trajectory: ordinal, label }));
+            }
+        }
+        Committed { outcome, facts, sequence }
+    };
+    parts.iter().map(of_part).collect()
+}
+
 /// Returns the name of a long text: the first 16 bytes of its BLAKE3.
 pub(super) fn body_hash(text: &str) -> [u8; 16] {
     let mut short = [0; 16];
@@ -239,8 +272,9 @@ fn encode(new: &New<'_>) -> Changes {
 
 /// Returns the rows of both tables.
 fn rows(new: &[New<'_>]) -> Result<[arrow::array::RecordBatch; 2], StoreError> {
-    let mut trajectories = TrajectoryRows::default();
-    let mut steps = StepRows::default();
+    let all_steps = new.iter().map(|n| n.incoming.trajectory.steps.len()).sum();
+    let mut trajectories = TrajectoryRows::with_capacity(new.len());
+    let mut steps = StepRows::with_capacity(all_steps);
     for n in new {
         trajectories.push(&n.incoming.trajectory, n.first_row);
         steps.push(n.ordinal, &n.incoming.trajectory);
@@ -282,12 +316,15 @@ pub(super) fn label_column(
     (catalogue.labels.len() - 1) as u16
 }
 
-fn unknown_judges(catalogue: &Catalogue, judges: &[Judge]) -> bool {
+fn unknown_judges(catalogue: &Catalogue, judges: &[&Judge]) -> bool {
     judges.iter().any(|j| !catalogue.judges.contains(&JudgeRecord::new(j)))
 }
 
 /// Adds judges that are not there. The first description of a name stays.
-pub(super) fn add_judges(catalogue: &mut Catalogue, judges: &[Judge]) {
+pub(super) fn add_judges<'j>(
+    catalogue: &mut Catalogue,
+    judges: impl IntoIterator<Item = &'j Judge>,
+) {
     for judge in judges {
         let known = catalogue.judges.iter().any(|known| known.name() == judge.name);
         if !known {

@@ -6,7 +6,9 @@ use super::StoreError;
 use super::engine::Changes;
 use super::open::{Durability, Store};
 use super::state::State;
-use crate::codec::{DatasetRecord, DatasetRow, Family, Key, MetricRecord, Record, RunRecord};
+use crate::codec::{
+    DatasetRecord, DatasetRow, Family, Key, MetricRecord, Record, RunRecord, TableId,
+};
 
 /// Rows in one record of a dataset.
 const DATASET_ROWS: usize = 16_384;
@@ -28,6 +30,12 @@ impl Store {
                 "dataset '{name}' is there already and datasets never change: choose another name"
             )));
         }
+        let deleted = &self.state().deleted;
+        let table = TableId::Trajectories;
+        if let Some(row) = rows.iter().find(|row| deleted.holds(table, row.trajectory)) {
+            let message = format!("trajectory {} was deleted meanwhile", row.trajectory);
+            return Err(StoreError::Name(message));
+        }
         let mut changes = Changes::default();
         changes.put(&Key::Dataset(dataset.name.clone(), 0), dataset);
         for (chunk, rows) in rows.chunks(DATASET_ROWS).zip(1..).map(|(r, c)| (c, r)) {
@@ -46,12 +54,21 @@ impl Store {
             return Err(StoreError::Name(format!("there is no dataset '{name}'")));
         };
         let mut changes = Changes::default();
+        self.drop_dataset_changes(name, &mut changes)?;
+        self.commit(changes)?;
+        Ok(dataset)
+    }
+
+    /// Adds the removal of a dataset to the changes.
+    pub(super) fn drop_dataset_changes(
+        &self,
+        name: &str,
+        changes: &mut Changes,
+    ) -> Result<(), StoreError> {
         self.engine.scan(Family::Dataset, &Key::name_prefix(name), &[], |key, _| {
             changes.delete(&Key::decode(Family::Dataset, key).map_err(StoreError::key)?);
             Ok(true)
-        })?;
-        self.commit(changes)?;
-        Ok(dataset)
+        })
     }
 
     /// Returns the dataset of that name.

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
-    CompactOptions, DB, DBCompressionType, DBRecoveryMode, Direction, ErrorKind, FlushOptions,
-    IngestExternalFileOptions, IteratorMode, Options, SstFileWriter, WriteBatch, WriteOptions,
+    CompactOptions, DB, DBCompressionType, DBRecoveryMode, DataBlockIndexType, Direction,
+    ErrorKind, FlushOptions, IngestExternalFileOptions, IteratorMode, Options, SstFileWriter,
+    WriteBatch, WriteOptions,
 };
 
 use super::StoreError;
@@ -92,6 +93,11 @@ impl Changes {
         self.puts.iter().all(Vec::is_empty) && self.deletes.is_empty()
     }
 
+    /// Returns how many entries are removed.
+    pub fn deletions(&self) -> usize {
+        self.deletes.len()
+    }
+
     pub fn append(&mut self, other: Changes) {
         for (mine, others) in self.puts.iter_mut().zip(other.puts) {
             mine.extend(others);
@@ -127,6 +133,10 @@ impl Engine {
     ) -> Result<Engine, StoreError> {
         let cache = Cache::new_lru_cache(memory.cache_bytes);
         let mut options = database_options(create, memory);
+        if mode == Mode::Read && tables(path) < FILES_HELD_MAX {
+            // A writer may merge them away meanwhile: what is open stays readable.
+            options.set_max_open_files(-1);
+        }
         // Databases of earlier versions have no tokens, and one whose repair was killed may lack
         // what it makes anew: a writer gives them the family, a reader does without tokens.
         let lacks = if create { Vec::new() } else { lacks_only(path, &options, &REMADE) };
@@ -400,6 +410,14 @@ impl Engine {
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         for family in Family::ALL {
             let handle = self.family(family)?;
+            if is_text(family) {
+                let well = compacted_options(self.stats(family)?.raw_bytes);
+                let options = [
+                    ("bottommost_compression", "kZSTD"),
+                    ("bottommost_compression_opts", well.as_str()),
+                ];
+                self.db.set_options_cf(handle, &options).map_err(write_error)?;
+            }
             self.db.compact_range_cf_opt(handle, None::<&[u8]>, None::<&[u8]>, &options);
         }
         Ok(())
@@ -492,6 +510,15 @@ fn database_options(create: bool, memory: &Memory) -> Options {
     options
 }
 
+/// A reader holds fewer files than this open at once: systems commonly allow a process 1,024.
+const FILES_HELD_MAX: usize = 900;
+
+/// Returns how many tables there are.
+fn tables(path: &Path) -> usize {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "sst")).count()
+}
+
 /// Families that a writer makes where they are missing; without others it is no database.
 const REMADE: [Family; 3] = [Family::Token, Family::Column, Family::Delta];
 
@@ -504,6 +531,27 @@ fn lacks_only(path: &Path, options: &Options, remade: &[Family]) -> Vec<Family> 
     if is_known { missing } else { Vec::new() }
 }
 
+/// Whether a family holds what people and models wrote.
+fn is_text(family: Family) -> bool {
+    matches!(family, Family::Body | Family::Step | Family::Trajectory)
+}
+
+/// Bytes of a family to a byte of the dictionary that a compaction makes of them, and the most that
+/// the dictionary of a file takes.
+const BYTES_A_DICTIONARY_BYTE: u64 = 32;
+const DICTIONARY_BYTES_MAX: u64 = 256 << 10;
+
+/// Returns how a compaction compresses a family of so many bytes: zstd 3, with a dictionary that
+/// all blocks of a file share.
+fn compacted_options(raw_bytes: u64) -> String {
+    let dictionary = (raw_bytes / BYTES_A_DICTIONARY_BYTE).min(DICTIONARY_BYTES_MAX);
+    let samples = dictionary * 16;
+    format!(
+        "{{window_bits=-14;level=3;strategy=0;max_dict_bytes={dictionary};\
+         zstd_max_train_bytes={samples};enabled=true}}"
+    )
+}
+
 /// Texts compress well and are read in neighbouring groups; scalars are decoded whole.
 fn family_options(family: Family, cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
@@ -511,13 +559,10 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     // Indices and filters grow with the data: the cache bounds them too.
     table.set_cache_index_and_filter_blocks(true);
     table.set_format_version(5);
-    let block_bytes = match family {
-        Family::Body | Family::Step | Family::Trajectory => 32 << 10,
-        _ => 8 << 10,
-    };
-    table.set_block_size(block_bytes);
+    table.set_block_size(if is_text(family) { 32 << 10 } else { 8 << 10 });
     if matches!(family, Family::Id | Family::BodyId) {
         table.set_bloom_filter(10.0, false);
+        table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
     }
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);

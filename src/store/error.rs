@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::codec::{CodecError, FORMAT_VERSION, Key};
 
 /// A failure of the store.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The path is not there.
     #[error("{path} does not exist; `swirl import` and `swirl corpus create` make a database")]

@@ -1,14 +1,16 @@
 //! Folding: what is in deltas becomes columns.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, PoisonError};
 
 use arrow::array::{Array, ArrayRef};
 use arrow::compute::concat;
 
 use super::StoreError;
+use super::delete::{Swept, blanked, without};
 use super::engine::Changes;
-use super::open::{Durability, Store};
+use super::open::{Durability, Store, Writer};
 use super::state::State;
 use super::view::{ColumnRef, arrow_error, chunk_key, data_type, entry, overlay, read_chunk};
 use crate::codec::{
@@ -40,15 +42,20 @@ impl Store {
         self.flush()
     }
 
-    /// Folds, and merges the files of every family: the space of what was deleted or replaced is
-    /// given back.
+    /// Folds, removes what deleted trajectories left behind, and merges the files of every family:
+    /// the space of what was deleted or replaced is given back.
     ///
     /// # Errors
     /// Damage, or what the disk says.
-    pub fn compact(&self) -> Result<(), StoreError> {
-        self.fold()?;
+    pub fn compact(&self) -> Result<Swept, StoreError> {
+        let swept = {
+            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            self.fold_all(&mut writer)?;
+            self.sweep_deleted(&mut writer)?
+        };
         self.flush()?;
-        self.engine.compact()
+        self.engine.compact()?;
+        Ok(swept)
     }
 
     /// Folds if the deltas have grown enough.
@@ -62,12 +69,28 @@ impl Store {
     /// # Errors
     /// Damage, or what the disk says; the deltas then still hold everything.
     pub fn fold(&self) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.fold_all(&mut self.writer.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn fold_all(&self, writer: &mut Writer) -> Result<(), StoreError> {
         let state = self.state();
         let mut folding = Folding::of(self, &state);
         folding.run()?;
         let Folding { mut changes, replaced, manifest, .. } = folding;
         self.engine.scan_keys(Family::Delta, |key| changes.delete(&key))?;
+        self.publish_fold(state, changes, manifest, replaced, writer)
+    }
+
+    /// Publishes new chunks, and the manifest that names them, in the place of `replaced` ones; in
+    /// the state they were made from nothing may be left beside the columns.
+    pub(super) fn publish_fold(
+        &self,
+        state: Arc<State>,
+        mut changes: Changes,
+        manifest: Manifest,
+        replaced: Vec<Key>,
+        writer: &mut Writer,
+    ) -> Result<(), StoreError> {
         changes.put(&Key::Meta("manifest".to_owned()), &manifest);
         let next = state.folded(manifest);
         let epoch = Arc::downgrade(&state.epoch);
@@ -203,6 +226,24 @@ impl<'a> Folding<'a> {
             }
         }
         self.manifest.folded_rows = self.state.rows;
+        Ok(())
+    }
+
+    /// Makes a chunk of every column of a table without what it says of `rows`, ascending runs of
+    /// it that are deleted.
+    pub fn blank(
+        &mut self,
+        table: TableId,
+        chunk: u32,
+        rows: &[Range<u64>],
+    ) -> Result<(), StoreError> {
+        for column in blanked(&self.state.catalogue, table) {
+            let all = self.state.chunk_rows(table, chunk);
+            let old = self.old_chunk(column, chunk, all)?;
+            if old.null_count() < old.len() {
+                self.write_chunk(column, chunk, &without(&old, rows)?)?;
+            }
+        }
         Ok(())
     }
 

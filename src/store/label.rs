@@ -7,7 +7,9 @@ use super::append::{add_judges, label_column};
 use super::engine::Changes;
 use super::open::{Durability, Store};
 use super::state::State;
-use crate::codec::{Catalogue, Delta, Family, HeaderRecord, Key, LabelCell, LabelRecord, Record};
+use crate::codec::{
+    Catalogue, Delta, Family, HeaderRecord, Key, LabelCell, LabelRecord, Record, TableId,
+};
 use crate::model::{Judge, Label, Target};
 
 /// A label of a stored trajectory.
@@ -138,6 +140,10 @@ impl Store {
     }
 
     fn row_of(&self, fact: &Fact) -> Result<u64, StoreError> {
+        if self.state().deleted.holds(TableId::Trajectories, fact.trajectory) {
+            let message = format!("trajectory {} was deleted", fact.trajectory);
+            return Err(StoreError::Name(message));
+        }
         let step = match &fact.label.target {
             Target::Trajectory => return Ok(fact.trajectory),
             Target::Step(step) => *step,

@@ -18,7 +18,8 @@
 //! - Labels are facts in the `label` family and, the newest of each judge, values of a column.
 //!   Values given since the last fold lie over the column as cells.
 //! - Rows, names and labels are only ever added, so a view of an earlier sequence can be made again
-//!   ([`View::as_of`]).
+//!   ([`View::as_of`]). What is deleted is gone from those too: its rows are passed over, and keep
+//!   their numbers.
 
 mod append;
 mod backup;
@@ -26,10 +27,12 @@ mod bulk;
 mod cache;
 mod catalogue;
 mod corpus;
+mod delete;
 mod engine;
 mod error;
 mod example;
 mod fold;
+mod group;
 mod label;
 mod open;
 mod past;
@@ -47,6 +50,7 @@ mod view;
 pub use append::{Appended, Incoming};
 pub use backup::{Backup, folder_bytes, restore};
 pub use corpus::Added;
+pub use delete::{Deletion, Pinning, Swept};
 pub use engine::{CrashPoints, Mode};
 pub use error::StoreError;
 pub use label::{Fact, LabelReport};

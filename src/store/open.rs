@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use super::StoreError;
 use super::backup::durable_file;
 use super::cache::ArrayCache;
+use super::delete::{Deleted, load_deleted};
 use super::engine::{Changes, CrashPoints, Engine, Memory, Mode};
+use super::group::Waiting;
 use super::state::State;
 use super::view::{CacheKey, View};
 use crate::codec::{
@@ -53,6 +55,8 @@ pub struct Store {
     state: RwLock<Arc<State>>,
     /// Held by whoever commits.
     pub(super) writer: Mutex<Writer>,
+    /// Batches that whoever gets the lock takes along.
+    pub(super) waiting: Mutex<Vec<Waiting>>,
     /// The last sequence that is known to survive a power cut; held by whoever waits for the disk.
     durable: Mutex<u64>,
 }
@@ -163,6 +167,7 @@ impl Store {
             limits,
             state: RwLock::new(Arc::new(state)),
             writer: Mutex::new(Writer::default()),
+            waiting: Mutex::new(Vec::new()),
             durable: Mutex::new(0),
         })
     }
@@ -313,6 +318,7 @@ pub(super) fn folded_state(engine: &Engine, manifest: Manifest) -> Result<State,
         catalogue: Arc::new(meta_record(engine, "catalogue")?),
         tails: [Vec::new(), Vec::new()],
         cells: Vec::new(),
+        deleted: Arc::new(Deleted::of(&load_deleted(engine)?)),
         past: None,
     })
 }

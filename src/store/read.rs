@@ -1,11 +1,13 @@
 //! Fetching records: trajectories, steps and the texts they refer to.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 
 use super::StoreError;
 use super::view::View;
-use crate::codec::{Family, HeaderRecord, IdRecord, Key, Record, StepRecord, TableId};
+use crate::codec::{Family, HeaderRecord, IdRecord, Key, Record, StepRecord};
 use crate::model::{Label, Step, Trajectory};
 
 impl View {
@@ -16,8 +18,24 @@ impl View {
     pub fn find(&self, source: &str, id: &str) -> Result<Option<(u64, [u8; 32])>, StoreError> {
         let key = Key::Id(source.to_owned(), id.to_owned());
         let record: Option<IdRecord> = self.store.engine.record(&key)?;
-        let seen = record.filter(|r| r.ordinal < self.rows(TableId::Trajectories));
+        let seen = record.filter(|r| self.is_there(r.ordinal));
         Ok(seen.map(|r| (r.ordinal, r.content_hash)))
+    }
+
+    /// Returns the ordinals of the trajectories of those ids, in the order asked for; `None` where
+    /// there is none.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn find_all(&self, source: &str, ids: &[&str]) -> Result<Vec<Option<u64>>, StoreError> {
+        let key = |id: &&str| Key::Id(source.to_owned(), (*id).to_owned()).encode();
+        let keys: Vec<Vec<u8>> = ids.iter().map(key).collect();
+        let ordinal = |value: Option<Vec<u8>>| {
+            let record = value.map(|bytes| IdRecord::decode(&bytes)).transpose();
+            let record = record.map_err(StoreError::codec("id"))?;
+            Ok(record.map(|r| r.ordinal).filter(|ordinal| self.is_there(*ordinal)))
+        };
+        self.store.engine.get_many(Family::Id, &keys)?.into_iter().map(ordinal).collect()
     }
 
     /// Returns the ordinals of the trajectories of that id, one a source at most, with their
@@ -62,9 +80,9 @@ impl View {
         let records = self.step_records(steps)?;
         let bodies = match texts {
             true => self.bodies(records.iter().flat_map(StepRecord::bodies))?,
-            false => HashMap::new(),
+            false => Bodies::default(),
         };
-        let text = |n| if texts { bodies.get(&n).cloned() } else { Some(String::new()) };
+        let text = |n| if texts { bodies.take(n) } else { Some(String::new()) };
         let step = |r: StepRecord| r.into_step(&text).map_err(StoreError::codec("step"));
         records.into_iter().map(step).collect()
     }
@@ -82,7 +100,7 @@ impl View {
         let header_bodies = headers.iter().flat_map(|h| h.bodies().collect::<Vec<_>>());
         let step_bodies = records.iter().flatten().flat_map(StepRecord::bodies);
         let bodies = self.bodies(header_bodies.chain(step_bodies))?;
-        let text = |n| bodies.get(&n).cloned();
+        let text = |n| bodies.take(n);
         let whole = |(header, steps): (HeaderRecord, Vec<StepRecord>)| {
             let failed = || StoreError::codec("trajectory");
             let mut t = header.into_trajectory(&text).map_err(failed())?;
@@ -142,29 +160,24 @@ impl View {
         Ok(records.into_iter().map(|r| r.content_hash).collect())
     }
 
-    /// Returns the long texts of those numbers.
-    ///
-    /// # Errors
-    /// Damage, or what the disk says; a number that is not there is simply absent.
-    pub fn bodies(
-        &self,
-        numbers: impl Iterator<Item = u64>,
-    ) -> Result<HashMap<u64, String>, StoreError> {
+    /// Reads the long texts of those numbers; one that is not there is simply absent.
+    fn bodies(&self, numbers: impl Iterator<Item = u64>) -> Result<Bodies, StoreError> {
         let mut numbers: Vec<u64> = numbers.collect();
         numbers.sort_unstable();
+        let occurrences: Vec<usize> = numbers.chunk_by(u64::eq).map(<[u64]>::len).collect();
         numbers.dedup();
         let keys: Vec<Vec<u8>> = numbers.iter().map(|n| Key::Body(*n).encode()).collect();
         let values = self.store.engine.get_many(Family::Body, &keys)?;
         let mut bodies = HashMap::with_capacity(numbers.len());
-        for (number, value) in numbers.into_iter().zip(values) {
+        for ((number, value), occurrences) in numbers.into_iter().zip(values).zip(occurrences) {
             let Some(bytes) = value else { continue };
             let text = String::from_utf8(bytes).map_err(|e| StoreError::Damaged {
                 place: format!("body {number}"),
                 why: e.to_string(),
             })?;
-            bodies.insert(number, text);
+            bodies.insert(number, (occurrences, text));
         }
-        Ok(bodies)
+        Ok(Bodies(RefCell::new(bodies)))
     }
 
     fn steps_of(&self, ordinal: u64, n_steps: u32) -> Result<Vec<StepRecord>, StoreError> {
@@ -191,6 +204,24 @@ impl View {
             Record::decode(&value.ok_or_else(missing)?).map_err(|e| StoreError::record(key, e))
         };
         keys.iter().zip(values).map(record).collect()
+    }
+}
+
+/// Long texts by number, each with how often it is still asked for: whoever asks last gets it, and
+/// the others copies.
+#[derive(Default)]
+struct Bodies(RefCell<HashMap<u64, (usize, String)>>);
+
+impl Bodies {
+    fn take(&self, number: u64) -> Option<String> {
+        match self.0.borrow_mut().entry(number) {
+            Entry::Occupied(last) if last.get().0 <= 1 => Some(last.remove().1),
+            Entry::Occupied(mut other) => {
+                other.get_mut().0 -= 1;
+                Some(other.get().1.clone())
+            }
+            Entry::Vacant(_) => None,
+        }
     }
 }
 

@@ -5,11 +5,11 @@
 //!   dropped   the families column and delta, whatever state they are in
 //!   made      every chunk of every column, and the manifest that names them
 //! ```
-//! How many trajectories there are is how many ids lead to one: ids are written in the batch that
-//! made them visible. All records are read once before anything is dropped: one that cannot be read
-//! ends the repair with everything as it was. From then until the last batch an entry of `meta`
-//! says that a repair is at work, and nobody opens the database but another repair, which begins
-//! again.
+//! How many trajectories there are is how many ids lead to one that no tombstone names, and how
+//! many these name: ids are written in the batch that made them visible. All records are read once
+//! before anything is dropped: one that cannot be read ends the repair with everything as it was.
+//! From then until the last batch an entry of `meta` says that a repair is at work, and nobody opens
+//! the database but another repair, which begins again.
 
 use std::ops::Range;
 use std::path::Path;
@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use super::StoreError;
 use super::append::label_column;
+use super::delete::{Deleted, load_deleted};
 use super::engine::{Changes, Engine, Mode};
 use super::fold::{Folding, is_due};
 use super::label::row_of;
@@ -26,7 +27,8 @@ use super::open::{
 use super::state::State;
 use super::view::{View, arrow_error};
 use crate::codec::{
-    Family, HeaderRecord, IdRecord, Key, LabelCell, Record, StepRows, TableId, TrajectoryRows,
+    DeletedTrajectory, Family, HeaderRecord, IdRecord, Key, LabelCell, Record, StepRows, TableId,
+    TrajectoryRows,
 };
 use crate::model::{Label, Target};
 
@@ -59,7 +61,8 @@ impl Store {
     ) -> Result<Option<RepairReport>, StoreError> {
         read_marker(path)?;
         let engine = Engine::open(&path.join("records"), Mode::Write, false, &memory(limits))?;
-        let all = trajectories(&engine)?;
+        let deleted = load_deleted(&engine)?;
+        let all = trajectories(&engine, &Deleted::of(&deleted))?;
         let state = folded_state(&engine, empty_manifest())?;
         let store = Arc::new(Store::of(path, engine, state.clone(), limits)?);
         for first in (0..all).step_by(BATCH) {
@@ -77,7 +80,7 @@ impl Store {
         engine.empty(Family::Column)?;
         engine.empty(Family::Delta)?;
         let store = Arc::new(Store::of(path, engine, state.clone(), limits)?);
-        let mut repair = Repair { store, state, report: RepairReport::default() };
+        let mut repair = Repair { store, deleted, state, report: RepairReport::default() };
         for first in (0..all).step_by(BATCH) {
             let end = all.min(first + BATCH as u64);
             repair.take(first..end)?;
@@ -91,25 +94,33 @@ impl Store {
 
 /// Reads all there is of trajectories.
 fn read(view: &View, ordinals: Range<u64>) -> Result<(), StoreError> {
-    let ordinals: Vec<u64> = ordinals.collect();
+    let ordinals: Vec<u64> = there(view, ordinals).collect();
     view.trajectories(&ordinals)?;
     ordinals.into_iter().try_for_each(|ordinal| view.store.labels_of(ordinal).map(drop))
 }
 
-/// Returns how many trajectories there are.
-fn trajectories(engine: &Engine) -> Result<u64, StoreError> {
-    let (mut count, mut next) = (0u64, 0u64);
+/// Returns the ordinals of those that are not deleted.
+fn there(view: &View, ordinals: Range<u64>) -> impl Iterator<Item = u64> {
+    ordinals.filter(|ordinal| !view.state.deleted.holds(TableId::Trajectories, *ordinal))
+}
+
+/// Returns how many trajectories there are and were.
+fn trajectories(engine: &Engine, deleted: &Deleted) -> Result<u64, StoreError> {
+    let table = TableId::Trajectories;
+    let (mut count, mut next) = (0u64, deleted.end(table));
     engine.scan(Family::Id, &[], &[], |key, value| {
         let place = || format!("id {key:02x?}");
         let record = IdRecord::decode(value).map_err(StoreError::codec(place()))?;
-        count += 1;
+        count += u64::from(!deleted.holds(table, record.ordinal));
         next = next.max(record.ordinal + 1);
         Ok(true)
     })?;
-    match count == next {
-        true => Ok(count),
+    let gone = deleted.count(table);
+    match count + gone == next {
+        true => Ok(next),
         false => {
-            let why = format!("{count} ids, the last of which leads to trajectory {}", next - 1);
+            let last = next - 1;
+            let why = format!("{count} ids, {gone} deleted; the last leads to trajectory {last}");
             Err(StoreError::Damaged { place: "family id".into(), why })
         }
     }
@@ -117,6 +128,8 @@ fn trajectories(engine: &Engine) -> Result<u64, StoreError> {
 
 struct Repair {
     store: Arc<Store>,
+    /// By ordinal.
+    deleted: Vec<DeletedTrajectory>,
     /// What is made so far; never published before the end.
     state: State,
     report: RepairReport,
@@ -126,19 +139,36 @@ impl Repair {
     /// Makes rows and label values of trajectories.
     fn take(&mut self, ordinals: Range<u64>) -> Result<(), StoreError> {
         let view = View::new(self.store.clone(), Arc::new(self.state.clone()));
-        let ordinals: Vec<u64> = ordinals.collect();
+        let all = ordinals;
+        let ordinals: Vec<u64> = there(&view, all.clone()).collect();
         let headers = view.headers(&ordinals)?;
         let whole = view.trajectories(&ordinals)?;
-        let (mut trajectories, mut steps) = (TrajectoryRows::default(), StepRows::default());
+        let mut trajectories = TrajectoryRows::with_capacity(BATCH);
+        let n_steps = whole.iter().map(|t| t.steps.len()).sum();
+        let mut steps = StepRows::with_capacity(n_steps);
         let mut row = self.state.rows[TableId::Steps.code() as usize];
-        for ((ordinal, header), trajectory) in ordinals.iter().zip(&headers).zip(&whole) {
-            if header.first_row != row {
-                let why = format!("its first row is {}, expected {row}", header.first_row);
+        let mut records = headers.iter().zip(&whole);
+        for ordinal in all {
+            let at = self.deleted.binary_search_by_key(&ordinal, |deleted| deleted.ordinal);
+            let gone = at.ok().map(|at| &self.deleted[at]);
+            let record = if gone.is_none() { records.next() } else { None };
+            let first_row = gone.map(|deleted| deleted.first_row);
+            let first_row = first_row.or(record.map(|(header, _)| header.first_row)).unwrap_or(row);
+            if first_row != row {
+                let why = format!("its first row is {first_row}, expected {row}");
                 return Err(StoreError::Damaged { place: format!("trajectory {ordinal}"), why });
             }
-            trajectories.push(trajectory, header.first_row);
-            steps.push(*ordinal, trajectory);
-            row += trajectory.steps.len() as u64;
+            if let Some(deleted) = gone {
+                trajectories.push_deleted(deleted);
+                steps.push_deleted(deleted);
+                row += u64::from(deleted.n_steps);
+            }
+            if let Some((_, trajectory)) = record {
+                trajectories.push(trajectory, first_row);
+                steps.push(ordinal, trajectory);
+                row += trajectory.steps.len() as u64;
+                self.report.steps += trajectory.steps.len() as u64;
+            }
         }
         let failed = || StoreError::codec("rows");
         let batches = [trajectories.finish().map_err(failed())?, steps.finish().map_err(failed())?];
@@ -147,7 +177,6 @@ impl Repair {
         }
         self.labels(&ordinals, &headers)?;
         self.report.trajectories += ordinals.len() as u64;
-        self.report.steps = row;
         if is_due(&self.state) { self.fold() } else { Ok(()) }
     }
 
@@ -184,7 +213,7 @@ impl Repair {
     /// Puts what was made in the place of what was there.
     fn finish(mut self) -> Result<RepairReport, StoreError> {
         self.fold()?;
-        let Repair { store, state, report } = self;
+        let Repair { store, state, report, .. } = self;
         let mut changes = Changes::default();
         changes.put(&Key::Meta("manifest".to_owned()), state.manifest.as_ref());
         changes.put(&Key::Meta("catalogue".to_owned()), state.catalogue.as_ref());

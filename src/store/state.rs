@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
+use super::delete::Deleted;
 use crate::codec::{CHUNK_ROWS, Catalogue, LabelCell, Manifest, TableId};
 
 /// Rows that are not yet in columns.
@@ -37,6 +38,8 @@ pub(super) struct State {
     pub tails: [Vec<Arc<TailBatch>>; 2],
     /// Label values not yet in columns; within a layer sorted by (label, row), later layers win.
     pub cells: Vec<Arc<Vec<LabelCell>>>,
+    /// Rows that are deleted, whatever the sequence.
+    pub deleted: Arc<Deleted>,
     /// What a state of the past was made from.
     pub past: Option<Past>,
 }
@@ -71,6 +74,7 @@ impl State {
             manifest: Arc::new(manifest),
             tails: [Vec::new(), Vec::new()],
             cells: Vec::new(),
+            deleted: self.deleted.clone(),
             past: None,
         }
     }

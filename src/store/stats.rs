@@ -2,7 +2,7 @@
 
 use super::StoreError;
 use super::view::View;
-use crate::codec::{Family, HeaderRecord, Record, StepRecord, TableId};
+use crate::codec::{Family, HeaderRecord, Key, Record, StepRecord, TableId};
 
 /// One family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct StoreStats {
     pub sequence: u64,
     /// Steps that are not yet in columns.
     pub unfolded: u64,
+    /// Deleted trajectories whose records a compaction will remove.
+    pub not_swept: u64,
     /// The families that hold anything.
     pub families: Vec<FamilyStats>,
     /// Long texts; `None` where the walk over them was stopped.
@@ -63,9 +65,12 @@ impl View {
             let stats = self.store.engine.stats(family)?;
             families.extend((stats.entries > 0).then_some(stats));
         }
+        let not_swept = self.store.not_swept()?;
+        let not_swept = not_swept.iter().map(|(_, gone)| gone.trajectories.len() as u64).sum();
         Ok(StoreStats {
-            trajectories: self.rows(TableId::Trajectories),
-            steps: self.rows(TableId::Steps),
+            not_swept,
+            trajectories: self.count(TableId::Trajectories),
+            steps: self.count(TableId::Steps),
             sequence: self.sequence(),
             unfolded: self.state.tail_rows(TableId::Steps),
             families,
@@ -109,10 +114,11 @@ impl View {
             })?;
         }
         let mut found = TextStats::default();
-        let mut of_body = occurrences.iter();
         if is_whole {
-            engine.scan(Family::Body, &[], &[], |_, value| {
-                let Some(times) = of_body.next() else { return Ok(false) };
+            engine.scan(Family::Body, &[], &[], |key, value| {
+                let key = Key::decode(Family::Body, key).map_err(StoreError::key)?;
+                let Key::Body(number) = key else { return Ok(false) };
+                let Some(times) = occurrences.get(number as usize) else { return Ok(false) };
                 found.texts += 1;
                 found.bytes += value.len() as u64;
                 found.occurrences += u64::from(*times);

@@ -25,7 +25,6 @@ mod event;
 mod example;
 mod gradients;
 mod identity;
-mod memory;
 mod objective;
 mod online;
 mod optimizer;

@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::error::TrainError;
-use super::memory::KeptMemory;
+use crate::diag::KeptMemory;
 
 /// Address space of the stack, in bytes; pages are taken from memory only as they are touched.
 const STACK_BYTES: usize = 256 << 20;

@@ -62,7 +62,10 @@ fn fetches_beside_peers() {
     let (mut steps_seconds, mut check) = (Vec::new(), (0, 0));
     for _ in 0..repeats {
         let began = Instant::now();
-        let places: Vec<_> = steps.iter().map(|(id, step)| (ordinal(&view, id), *step)).collect();
+        let ids: Vec<&str> = steps.iter().map(|(id, _)| *id).collect();
+        let found = view.find_all(&view.catalogue().sources[0], &ids).unwrap();
+        let places = found.into_iter().zip(&steps).map(|(of, (_, step))| (of.unwrap(), *step));
+        let places: Vec<_> = places.collect();
         let found = view.steps(&places, true).unwrap();
         steps_seconds.push(began.elapsed().as_secs_f64());
         let chars = found.iter().map(|step| step.observation_text().chars().count()).sum::<usize>();

@@ -39,7 +39,7 @@ pub enum NameKind {
     OptionOf(&'static str),
 }
 
-const STATEMENTS: [&str; 13] = [
+const STATEMENTS: [&str; 14] = [
     "FROM",
     "SELECT",
     "WITH",
@@ -53,6 +53,7 @@ const STATEMENTS: [&str; 13] = [
     "VERIFY DATASET",
     "EXPORT DATASET",
     "DROP DATASET",
+    "DELETE FROM trajectories WHERE",
 ];
 /// Verbs with options behind WITH.
 const WITH_OPTIONS: [&str; 5] = ["TRAIN", "GENERATE", "EVALUATE", "RESAMPLE", "JUDGE"];

@@ -30,7 +30,7 @@ pub enum TokenClass {
 
 /// Words that are coloured as words of the language. Shorter than the SQL parser's list, in which
 /// `step`, `source` and `action` stand too.
-pub(super) const KEYWORDS: [&str; 96] = [
+pub(super) const KEYWORDS: [&str; 98] = [
     "AGGREGATE",
     "ALL",
     "ANALYZE",
@@ -40,6 +40,7 @@ pub(super) const KEYWORDS: [&str; 96] = [
     "ASC",
     "BETWEEN",
     "BY",
+    "CASCADE",
     "CASE",
     "CAST",
     "COLUMNS",
@@ -48,6 +49,7 @@ pub(super) const KEYWORDS: [&str; 96] = [
     "CURRENT",
     "DATASET",
     "DATASETS",
+    "DELETE",
     "DESC",
     "DESCRIBE",
     "DIFF",

@@ -26,6 +26,7 @@ mod build;
 mod catalog;
 mod columns;
 mod complete;
+mod deletion;
 mod errors;
 mod functions;
 mod funnel;

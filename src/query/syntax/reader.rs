@@ -141,7 +141,7 @@ impl Reader<'_> {
     }
 
     /// Returns where the pipes of `range` stand, those in brackets left out.
-    fn pipes(&self, range: Range<usize>) -> Vec<usize> {
+    pub fn pipes(&self, range: Range<usize>) -> Vec<usize> {
         self.level(range)
             .filter(|at| self.lexemes[*at].is(&Token::VerticalBarRightAngleBracket))
             .collect()

@@ -6,8 +6,9 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use super::ours::{self, Cursor};
 use super::reader::{Reader, is_reserved};
 use super::saved::{self, CorpusStatement, SavedStatement};
+use super::stages::Chain;
 use super::tokens::{Lexed, Lexeme, lex};
-use super::{Catalog, Limits, build, funnel, identity, limits, refuse, search, teach};
+use super::{Catalog, Limits, build, deletion, funnel, identity, limits, refuse, search, teach};
 use crate::diag::{Diagnostic, Span};
 
 /// One statement of a text.
@@ -53,6 +54,13 @@ pub enum StatementKind {
     Corpus(CorpusStatement),
     /// A policy answers the questions of a file: `GENERATE WITH (questions = 'file') AS name`.
     Rollout(Rollout),
+    /// Trajectories are deleted: `DELETE FROM trajectories WHERE condition [CASCADE]`.
+    Delete {
+        /// The trajectories.
+        query: Box<QueryStatement>,
+        /// Whether datasets that hold some of them are dropped.
+        cascade: bool,
+    },
     /// In what two training runs differ, or two evaluations: `DIFF RUNS a b`.
     DiffRuns {
         /// The first.
@@ -365,6 +373,7 @@ fn kind(reader: &Reader<'_>) -> Result<StatementKind, Diagnostic> {
         }
         Some("SHOW") => show(reader).map(StatementKind::Show),
         Some("SUMMARIZE") => summarize(reader),
+        Some("DELETE") => deletion::delete(reader),
         Some("GENERATE") => rollout(reader, RolloutVerb::Generate),
         Some("EVALUATE") => rollout(reader, RolloutVerb::Evaluate),
         Some("DIFF") if lexemes.get(1).is_some_and(|l| l.is_word("RUNS") || l.is_word("RUN")) => {
@@ -516,8 +525,16 @@ pub(super) fn query_within(
     reader: &Reader<'_>,
     range: std::ops::Range<usize>,
 ) -> Result<QueryStatement, Diagnostic> {
+    settled(reader, reader.chain(range.clone(), true)?, range)
+}
+
+/// Makes a statement of the chain that the tokens of `range` are.
+pub(super) fn settled(
+    reader: &Reader<'_>,
+    mut chain: Chain<'_>,
+    range: std::ops::Range<usize>,
+) -> Result<QueryStatement, Diagnostic> {
     let (start, end) = (range.start, range.end);
-    let mut chain = reader.chain(start..end, true)?;
     let then = chain.then.take();
     let stages = std::mem::take(&mut chain.stages);
     let seeds = std::mem::take(&mut chain.seeds);

@@ -326,9 +326,12 @@ pub(super) fn unknown_statement(reader: &Reader<'_>, at: usize) -> Diagnostic {
     let word = typed.to_uppercase();
     if REFUSED.contains(&word.as_str()) {
         let message = format!("{word} is refused: no statement changes what is stored");
-        return Diagnostic::new("refused-statement", message)
-            .at(span)
-            .help("`swirl import` adds trajectories; |> SAVE AS freezes a selection");
+        return Diagnostic::new("refused-statement", message).at(span).help(match word.as_str() {
+            "DELETE" => "DELETE FROM trajectories WHERE ... is a statement of its own",
+            "UPDATE" => "|> LABEL AS name BY 'judge' = value labels anew, and keeps older labels",
+            "TRUNCATE" => "DELETE FROM trajectories WHERE true",
+            _ => "`swirl import` adds trajectories; |> SAVE AS freezes a selection",
+        });
     }
     let message = format!("'{typed}' begins no statement");
     let error = Diagnostic::new("unknown-statement", message).at(span);

@@ -74,7 +74,7 @@ pub(super) fn write_audit(
     compared: &Compared,
 ) -> Result<(), StoreError> {
     let mut audit = Audit::default();
-    let all: Vec<u64> = (0..view.rows(TableId::Trajectories)).collect();
+    let all: Vec<u64> = view.ordinals(0..view.rows(TableId::Trajectories)).collect();
     for part in all.chunks(TOGETHER) {
         for (ordinal, header) in part.iter().zip(view.headers(part)?) {
             let labels = view.current_labels(*ordinal)?;

@@ -2,7 +2,6 @@
 
 use super::streamed::{Rows, Spec, Value};
 use crate::codec::ColumnType::{Float, Integer, Text};
-use crate::codec::TableId;
 use crate::store::{StoreError, View};
 
 pub(super) const EXAMPLES: &[Spec] = &[
@@ -26,7 +25,7 @@ pub(super) const EXAMPLES: &[Spec] = &[
 pub(super) fn write_examples(view: &View, rows: &mut Rows) -> Result<(), StoreError> {
     let mut identity: Option<(u64, String, String)> = None;
     view.store().scan_examples(|run, epoch, (ordinal, step, pair), example| {
-        if ordinal >= view.rows(TableId::Trajectories) {
+        if !view.is_there(ordinal) {
             return Ok(true);
         }
         if identity.as_ref().is_none_or(|(known, _, _)| *known != ordinal) {

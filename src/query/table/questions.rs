@@ -299,6 +299,9 @@ fn questions(view: &View) -> Stored<Vec<Vec<u64>>> {
         let (sources, ids) = (view.column(&segment, source)?, view.column(&segment, question_id)?);
         let (sources, ids) = (sources.as_string_view(), ids.as_string_view());
         for (at, ordinal) in (segment.first_row..segment.first_row + segment.rows).enumerate() {
+            if !view.is_there(ordinal) {
+                continue;
+            }
             let mut hasher = blake3::Hasher::new();
             hasher.update(sources.value(at).as_bytes()).update(&[0]);
             if ids.is_valid(at) {

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListBuilder, RecordBatch,
-    RecordBatchOptions, StringViewBuilder, UInt32Array,
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, Int64Array, ListBuilder,
+    RecordBatch, RecordBatchOptions, StringViewBuilder, UInt32Array,
 };
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{filter, prep_null_mask_filter, take};
@@ -170,7 +170,7 @@ impl Slice<'_> {
     /// Returns the rows that scalar predicates and row sets leave, counted from the slice's start.
     fn kept(&self) -> Result<UInt32Array> {
         let count = (self.rows.end - self.rows.start) as usize;
-        let mut mask: Option<BooleanBuffer> = None;
+        let mut mask = self.there(count);
         for set in &self.plan.row_sets {
             let held = self.held(set, count).values().clone();
             mask = Some(match mask {
@@ -189,6 +189,20 @@ impl Slice<'_> {
             return Ok(all_rows().slice(0, count));
         };
         Ok(UInt32Array::from_iter_values(mask.set_indices_u32()))
+    }
+
+    /// Returns which rows of the slice are not deleted; `None`: all of them.
+    fn there(&self, count: usize) -> Option<BooleanBuffer> {
+        let table = self.plan.table.rows_of();
+        let mut gone = self.plan.view.deleted(table, self.rows.clone()).peekable();
+        gone.peek()?;
+        let mut there = BooleanBufferBuilder::new(count);
+        for run in gone {
+            there.append_n((run.start - self.rows.start) as usize - there.len(), true);
+            there.append_n((run.end - run.start) as usize, false);
+        }
+        there.append_n(count - there.len(), true);
+        Some(there.finish())
     }
 
     fn held(&self, set: &[u64], count: usize) -> BooleanArray {

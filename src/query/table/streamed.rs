@@ -377,7 +377,7 @@ pub(super) fn each_call(
     let all = view.rows(TableId::Trajectories);
     let mut first = 0;
     while first < all {
-        let ordinals: Vec<u64> = (first..all.min(first + TRAJECTORIES)).collect();
+        let ordinals: Vec<u64> = view.ordinals(first..all.min(first + TRAJECTORIES)).collect();
         first += TRAJECTORIES;
         for (ordinal, t) in ordinals.iter().zip(view.trajectories(&ordinals)?) {
             for (step, number) in t.steps.iter().zip(1i64..) {
@@ -447,7 +447,7 @@ fn write_labels(view: &View, rows: &mut Rows) -> Result<(), StoreError> {
         ])
     };
     store.scan_labels(|ordinal, sequence, label| {
-        if sequence > view.sequence() || ordinal >= view.rows(TableId::Trajectories) {
+        if sequence > view.sequence() || !view.is_there(ordinal) {
             return Ok(true);
         }
         let before = waiting.replace((ordinal, sequence, label.clone()));

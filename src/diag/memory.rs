@@ -1,8 +1,9 @@
-//! Keeping memory between the steps of a run.
+//! Keeping memory between the steps of what takes long.
 //!
-//! A step frees and asks again for gigabytes. The allocator of the program gives what was free for
-//! a second back to the system, which has to fill it with zeros when it is asked for again: for
-//! steps that take seconds that was measured at a quarter of their time.
+//! A step of training frees and asks again for gigabytes, a commit of an import for hundreds of
+//! megabytes. The allocator of the program gives what was free for a second back to the system,
+//! which has to fill it with zeros when it is asked for again: for steps of training that take
+//! seconds that was measured at a quarter of their time, for imports at a tenth.
 
 #![expect(unsafe_code, reason = "the allocator's options are functions of C")]
 
@@ -22,10 +23,12 @@ const LONG: c_long = i32::MAX as c_long;
 static HOLDERS: Mutex<(usize, c_long)> = Mutex::new((0, 0));
 
 /// While one of these lives, memory that is freed stays with the process; the last gives it back.
-pub(super) struct KeptMemory(());
+pub struct KeptMemory(());
 
 impl KeptMemory {
-    pub(super) fn hold() -> KeptMemory {
+    /// Begins to keep what is freed.
+    #[must_use]
+    pub fn hold() -> KeptMemory {
         let mut holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         if holders.0 == 0 {
             // SAFETY: both only read and write a number of the allocator, which nobody else sets;
