@@ -8,8 +8,8 @@
 //! How many trajectories there are is how many ids lead to one that no tombstone names, and how
 //! many these name: ids are written in the batch that made them visible. All records are read once
 //! before anything is dropped: one that cannot be read ends the repair with everything as it was.
-//! From then until the last batch an entry of `meta` says that a repair is at work, and nobody opens
-//! the database but another repair, which begins again.
+//! From then until the last batch an entry of `meta` says that a repair is at work, and nobody
+//! opens the database but another repair, which begins again.
 
 use std::ops::Range;
 use std::path::Path;
