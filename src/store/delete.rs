@@ -24,7 +24,7 @@ use super::state::State;
 use super::view::{ColumnRef, View, arrow_error, integers};
 use crate::codec::{
     CHUNK_ROWS, Catalogue, DeletedTrajectory, Family, HeaderRecord, IdRecord, KEPT_OF_DELETED, Key,
-    Record, StepRecord, TableId, TombstoneRecord, stored_columns,
+    Record, TableId, TombstoneRecord, stored_columns,
 };
 
 /// Trajectories looked up together, and swept in one batch.
@@ -235,13 +235,8 @@ impl Store {
 
     /// Returns the tombstones of trajectories that left something behind.
     pub(super) fn not_swept(&self) -> Result<Vec<(Key, TombstoneRecord)>, StoreError> {
-        let mut found = Vec::new();
-        self.engine.scan(Family::Tombstone, &[], &[], |key, value| {
-            let key = Key::decode(Family::Tombstone, key).map_err(StoreError::key)?;
-            let record = TombstoneRecord::decode(value).map_err(|e| StoreError::record(&key, e))?;
-            found.extend((!record.swept).then_some((key, record)));
-            Ok(true)
-        })?;
+        let mut found = tombstones(&self.engine)?;
+        found.retain(|(_, record)| !record.swept);
         Ok(found)
     }
 
@@ -296,16 +291,7 @@ impl Store {
                 *word |= 1 << (number % 64);
             }
         };
-        self.engine.scan(Family::Trajectory, &[], &[], |_, value| {
-            let header = HeaderRecord::decode(value).map_err(StoreError::codec("trajectory"))?;
-            header.bodies().for_each(&mut mark);
-            Ok(true)
-        })?;
-        self.engine.scan(Family::Step, &[], &[], |_, value| {
-            let step = StepRecord::decode(value).map_err(StoreError::codec("step"))?;
-            step.bodies().for_each(&mut mark);
-            Ok(true)
-        })?;
+        self.engine.scan_references(&mut mark, &mut || true)?;
         let is_used = |number: u64| {
             used.get((number / 64) as usize).is_some_and(|word| word >> (number % 64) & 1 == 1)
         };
@@ -346,8 +332,7 @@ impl Store {
                 }
                 let runs = runs.iter().map(|run| run.start - first..run.end - first);
                 let state = self.state();
-                let state_of = state.clone();
-                let mut folding = Folding::of(self, &state_of);
+                let mut folding = Folding::of(self, &state);
                 folding.blank(table, chunk, &runs.collect::<Vec<_>>())?;
                 let Folding { changes, replaced, manifest, .. } = folding;
                 self.publish_fold(state, changes, manifest, replaced, writer)?;
@@ -379,15 +364,21 @@ fn rows_of(view: &View, ordinals: &BTreeSet<u64>) -> Result<Vec<DeletedTrajector
     Ok(found)
 }
 
-/// Reads every tombstone: all trajectories that were deleted, by their ordinals.
-pub(super) fn load_deleted(engine: &Engine) -> Result<Vec<DeletedTrajectory>, StoreError> {
-    let mut gone = Vec::new();
+fn tombstones(engine: &Engine) -> Result<Vec<(Key, TombstoneRecord)>, StoreError> {
+    let mut found = Vec::new();
     engine.scan(Family::Tombstone, &[], &[], |key, value| {
-        let place = || format!("tombstone {key:02x?}");
-        let record = TombstoneRecord::decode(value).map_err(StoreError::codec(place()))?;
-        gone.extend(record.trajectories);
+        let key = Key::decode(Family::Tombstone, key).map_err(StoreError::key)?;
+        let record = TombstoneRecord::decode(value).map_err(|e| StoreError::record(&key, e))?;
+        found.push((key, record));
         Ok(true)
     })?;
+    Ok(found)
+}
+
+/// Returns all trajectories that were deleted, by their ordinals.
+pub(super) fn load_deleted(engine: &Engine) -> Result<Vec<DeletedTrajectory>, StoreError> {
+    let found = tombstones(engine)?.into_iter();
+    let mut gone: Vec<_> = found.flat_map(|(_, record)| record.trajectories).collect();
     gone.sort_unstable_by_key(|deleted| deleted.ordinal);
     Ok(gone)
 }

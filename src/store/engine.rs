@@ -14,7 +14,7 @@ use rocksdb::{
 
 use super::StoreError;
 use super::stats::FamilyStats;
-use crate::codec::{Family, Key, Record};
+use crate::codec::{Family, HeaderRecord, Key, Record, StepRecord};
 
 /// How a database is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,6 +267,31 @@ impl Engine {
             visit(Key::decode(family, key).map_err(StoreError::key)?);
             Ok(true)
         })
+    }
+
+    /// Tells `mark` the number of every long text that a record refers to, as often as one does.
+    /// `go_on` is asked behind every record; false ends the walk, and is returned.
+    pub fn scan_references(
+        &self,
+        mark: &mut dyn FnMut(u64),
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, StoreError> {
+        let mut is_whole = true;
+        self.scan(Family::Trajectory, &[], &[], |_, value| {
+            let header = HeaderRecord::decode(value).map_err(StoreError::codec("trajectory"))?;
+            header.bodies().for_each(&mut *mark);
+            is_whole = go_on();
+            Ok(is_whole)
+        })?;
+        if is_whole {
+            self.scan(Family::Step, &[], &[], |_, value| {
+                let step = StepRecord::decode(value).map_err(StoreError::codec("step"))?;
+                step.bodies().for_each(&mut *mark);
+                is_whole = go_on();
+                Ok(is_whole)
+            })?;
+        }
+        Ok(is_whole)
     }
 
     /// Writes ascending entries into a table of their own, synced, and returns its path.

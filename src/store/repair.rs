@@ -101,7 +101,7 @@ fn read(view: &View, ordinals: Range<u64>) -> Result<(), StoreError> {
 
 /// Returns the ordinals of those that are not deleted.
 fn there(view: &View, ordinals: Range<u64>) -> impl Iterator<Item = u64> {
-    ordinals.filter(|ordinal| !view.state.deleted.holds(TableId::Trajectories, *ordinal))
+    ordinals.filter(|ordinal| !view.is_deleted(TableId::Trajectories, *ordinal))
 }
 
 /// Returns how many trajectories there are and were.

@@ -2,7 +2,7 @@
 
 use super::StoreError;
 use super::view::View;
-use crate::codec::{Family, HeaderRecord, Key, Record, StepRecord, TableId};
+use crate::codec::{Family, Key, TableId};
 
 /// One family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,22 +97,8 @@ impl View {
                 *slot = slot.saturating_add(1);
             }
         };
-        let mut is_whole = true;
         let engine = &self.store.engine;
-        engine.scan(Family::Trajectory, &[], &[], |_, value| {
-            let header = HeaderRecord::decode(value).map_err(StoreError::codec("trajectory"))?;
-            header.bodies().for_each(&mut count);
-            is_whole = goes_on(&mut done);
-            Ok(is_whole)
-        })?;
-        if is_whole {
-            engine.scan(Family::Step, &[], &[], |_, value| {
-                let step = StepRecord::decode(value).map_err(StoreError::codec("step"))?;
-                step.bodies().for_each(&mut count);
-                is_whole = goes_on(&mut done);
-                Ok(is_whole)
-            })?;
-        }
+        let mut is_whole = engine.scan_references(&mut count, &mut || goes_on(&mut done))?;
         let mut found = TextStats::default();
         if is_whole {
             engine.scan(Family::Body, &[], &[], |key, value| {
