@@ -17,6 +17,9 @@ from systems import Bench, Failed, Peer, Sample, Swirl, remove
 REPEATS = 23
 WARM_UP = 3
 
+# A load that takes so long is not repeated where its first time can count.
+LONG_SECONDS = 60
+
 # A system whose rounds of a row have taken so long altogether takes no further one.
 ROUNDS_SECONDS = 300
 
@@ -131,16 +134,20 @@ class Import(Row):
         self.part = part
         share = "" if part == 1 else f" (1/{part} of the data)"
         self.title = f"Import chat JSONL{share}"
+        self.first: dict[str, Sample] = {}
 
     def has(self, system: Swirl | Peer) -> bool:
         return system.reads_chat
 
     def answer(self, bench: Bench, system: Swirl | Peer) -> list[tuple]:
-        bench.load(system, bench.steps // self.part)
+        sample = bench.load(system, bench.steps // self.part)
+        if sum(sample.seconds) >= LONG_SECONDS:
+            self.first[system.name] = sample
         return system.answer(bench.path(system), self.CHECK)
 
     def sample(self, bench: Bench, system: Swirl | Peer) -> Sample:
-        return bench.load(system, bench.steps // self.part)
+        first = self.first.pop(system.name, None)
+        return first or bench.load(system, bench.steps // self.part)
 
 
 class LoadFlat(Row):

@@ -83,7 +83,10 @@ def arguments() -> argparse.Namespace:
                         help="steps in the data (default: SCALE, or 300k)")
     parser.add_argument("--seed", type=int, default=7, help="seed of the data")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of a row")
-    parser.add_argument("--only", default="", help="rows whose title contains this")
+    parser.add_argument("--only", action="append", default=[],
+                        help="rows whose title contains this; may be given several times")
+    parser.add_argument("--systems", default="", metavar="NAME,..",
+                        help="these systems alone, such as swirl,duckdb")
     parser.add_argument("--write", action="store_true", help="put the table into README.md")
     parser.add_argument("--keep", action="store_true", help="leave data and databases in place")
     parser.add_argument("--folder", type=Path, default=CACHE / "bench", help="where to work")
@@ -103,13 +106,19 @@ def main() -> None:
 
     shutil.rmtree(options.folder, ignore_errors=True)
     options.folder.mkdir(parents=True)
-    chosen = [row for row in rows.ROWS if options.only.lower() in row.title.lower()]
+    only = [title.lower() for title in options.only or [""]]
+    chosen = [row for row in rows.ROWS if any(title in row.title.lower() for title in only)]
     # Copies, so that a build elsewhere does not change them between two rounds.
     program = Path(shutil.copy2(options.swirl or built_program(), options.folder / "swirl"))
     driver = None
     if any(row.driven for row in chosen):
         driver = Path(shutil.copy2(options.driver or built_driver(), options.folder / "driver"))
     bench = Bench(program, driver, options.folder, options.steps, options.seed)
+    if options.systems:
+        names = options.systems.split(",")
+        if unknown := set(names) - {system.name for system in bench.systems}:
+            sys.exit(f"bench: there is no system {', '.join(sorted(unknown))}")
+        bench.systems = [system for system in bench.systems if system.name in names]
     try:
         outcomes = [row.measure(bench, options.rounds) for row in chosen]
         table = report.render(bench, outcomes, options.rounds)

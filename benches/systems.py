@@ -249,7 +249,8 @@ class Bench:
         self.seed = seed
         self.program = program
         peers = [Peer(name, folder) for name in ("duckdb", "sqlite", "lancedb")]
-        self.systems = [Swirl(program, driver, folder), *peers]
+        self.own = Swirl(program, driver, folder)
+        self.systems = [self.own, *peers]
         self._loaded: set[str] = set()
         self._indexed: set[str] = set()
         self._chosen: dict[tuple[int, int], list[list]] = {}
@@ -327,7 +328,7 @@ class Bench:
 
     def compacted_bytes(self) -> int:
         """Compacts the program's database and returns its size; 0 if no row made one."""
-        own = self.systems[0]
+        own = self.own
         database = self.path(own)
         if not database.exists():
             return 0
@@ -338,4 +339,4 @@ class Bench:
 
     def text_index_bytes(self) -> int:
         """Returns the size of the program's index of full text; 0 if no row made one."""
-        return disk_bytes(self.path(self.systems[0]) / "text")
+        return disk_bytes(self.path(self.own) / "text")

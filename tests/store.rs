@@ -2,8 +2,10 @@
 
 mod timing;
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::AsArray;
 use arrow::datatypes::Float64Type;
@@ -293,6 +295,73 @@ fn a_bulk_load_that_fails_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_table_that_a_bulk_load_lost_is_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = create(folder.path());
+    store.append(&large(0..300), &[human()], Durability::Now).unwrap();
+    drop(store);
+    // As RocksDB leaves it where the disk fails while the list of tables is written.
+    let records = std::fs::read_dir(folder.path().join("records")).unwrap();
+    let tables = records.map(|entry| entry.unwrap().path());
+    let is_table = |path: &PathBuf| path.extension().is_some_and(|end| end == "sst");
+    let table = tables.filter(is_table).max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let incoming = folder.path().join("incoming");
+    std::fs::create_dir(&incoming).unwrap();
+    std::fs::rename(&table, incoming.join("body-0.sst")).unwrap();
+    std::fs::write(incoming.join("step-1.sst"), "of a family that was not begun").unwrap();
+    let reader = Store::open(folder.path(), Mode::Read, LIMITS).map(|_| ());
+    assert!(matches!(reader, Err(StoreError::Damaged { .. })), "{reader:?}");
+    check(&reopen(folder.path()), 300);
+    assert!(table.exists() && !incoming.exists());
+}
+
+/// Merges the tables of the family of long texts, past the store.
+fn merge_bodies(records: &Path) {
+    let options = rocksdb::Options::default();
+    let names = rocksdb::DB::list_cf(&options, records).unwrap();
+    let db = rocksdb::DB::open_cf(&options, records, names).unwrap();
+    let family = db.cf_handle(Family::Body.name()).unwrap();
+    let mut all = rocksdb::CompactOptions::default();
+    all.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
+    db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &all);
+}
+
+/// Returns the tables of a database, by path.
+fn tables(records: &Path) -> HashMap<PathBuf, Vec<u8>> {
+    let paths = std::fs::read_dir(records).unwrap().map(|entry| entry.unwrap().path());
+    let tables = paths.filter(|path| path.extension().is_some_and(|end| end == "sst"));
+    tables.map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
+}
+
+#[test]
+fn a_merge_whose_end_was_never_acknowledged_is_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = create(folder.path());
+    store.append(&large(0..300), &[human()], Durability::Now).unwrap();
+    store.append(&large(300..600), &[human()], Durability::Now).unwrap();
+    store.flush().unwrap();
+    drop(store);
+    // As RocksDB leaves it where the disk fails while the list of tables is written.
+    let records = folder.path().join("records");
+    let before = tables(&records);
+    merge_bodies(&records);
+    let new: Vec<PathBuf> =
+        tables(&records).into_keys().filter(|path| !before.contains_key(path)).collect();
+    assert!(!new.is_empty());
+    new.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    before.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+    let reader = Store::open(folder.path(), Mode::Read, LIMITS).map(|_| ());
+    assert!(matches!(reader, Err(StoreError::Damaged { .. })), "{reader:?}");
+    check(&reopen(folder.path()), 600);
+    check(&reopen(folder.path()), 600);
+    // A table that is gone for another reason stays a loss that is told.
+    let gone = tables(&records).into_keys().next().unwrap();
+    std::fs::remove_file(&gone).unwrap();
+    let writer = Store::open(folder.path(), Mode::Write, LIMITS).map(|_| ());
+    assert!(matches!(writer, Err(StoreError::Damaged { .. })), "{writer:?}");
+}
+
+#[test]
 fn the_newest_label_counts_and_history_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let store = create(folder.path());
@@ -353,6 +422,43 @@ fn a_view_sees_its_own_state_whatever_comes_after() {
     store.fold().unwrap();
     drop(store);
     check(&reopen(folder.path()), 21);
+}
+
+#[test]
+fn folds_beside_writers_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = create(folder.path());
+    store.append(&[incoming(0, 5)], &[human()], Durability::Now).unwrap();
+    let is_done = AtomicBool::new(false);
+    let write = |writer: u64| {
+        for number in 0..60 {
+            let batch = [incoming(1 + 60 * writer + number, 3)];
+            store.append(&batch, &[], Durability::Later).unwrap();
+            // The same rows again and again, and back to values that they had.
+            let target = Target::Step(1 + (number % 5) as u32);
+            let value = (number % 3 + writer) as f64 / 8.0;
+            let label = label(target, LabelName::process(), "human", value);
+            store.label(&[Fact { trajectory: 0, label }], &[], Durability::Later).unwrap();
+        }
+    };
+    let write = &write;
+    std::thread::scope(|scope| {
+        let folding = scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                store.fold().unwrap();
+            }
+        });
+        let writers: Vec<_> = (0..3).map(|writer| scope.spawn(move || write(writer))).collect();
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        is_done.store(true, Ordering::Relaxed);
+        folding.join().unwrap();
+    });
+    check(&store, 181);
+    drop(store);
+    let store = reopen(folder.path());
+    check(&store, 181);
+    store.fold().unwrap();
+    check(&store, 181);
 }
 
 #[test]

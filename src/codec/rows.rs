@@ -1,6 +1,6 @@
 //! From trajectories to the arrays of the stored columns.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, ListBuilder, RecordBatch,
@@ -34,9 +34,14 @@ pub fn call_error(message: &Message) -> Option<bool> {
 }
 
 fn schema(table: TableId) -> SchemaRef {
-    let columns = stored_columns(table);
-    let field = |c: &super::Column| Field::new(c.name, c.kind.data_type(), true);
-    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+    static SCHEMAS: LazyLock<[SchemaRef; 2]> = LazyLock::new(|| {
+        TableId::ALL.map(|table| {
+            let columns = stored_columns(table);
+            let field = |c: &super::Column| Field::new(c.name, c.kind.data_type(), true);
+            Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+        })
+    });
+    SCHEMAS[table.code() as usize].clone()
 }
 
 /// One builder a type, so that a row is written without dispatch by name.

@@ -15,8 +15,13 @@ use crate::text::{Position, TextError, TextIndex, TextQuery};
 /// Rows put into the text index between two looks at whether to stop.
 const INDEX_ROWS: u64 = 2_048;
 
-/// Memory of the text index while rows are added, in bytes.
-const INDEX_MEMORY_BYTES: usize = 128 << 20;
+/// Up to so many rows an index is brought forward for a statement that can do without it.
+const BEHIND_ROWS_MAX: u64 = 4_096;
+
+/// The most memory that the text index takes while rows are added, in bytes, and its share of what
+/// the database may use.
+const INDEX_BYTES_MAX: usize = 128 << 20;
+const INDEX_SHARE: usize = 8;
 
 /// Told how many rows of how many are in the index; returns false to stop.
 pub type TextProgress<'a> = dyn FnMut(u64, u64) -> bool + 'a;
@@ -40,6 +45,8 @@ pub struct Database {
     mode: Mode,
     /// `None` until a statement needs it.
     text: Mutex<Option<TextIndex>>,
+    /// The memory of the text index while rows are added.
+    text_bytes: usize,
 }
 
 impl Database {
@@ -49,7 +56,7 @@ impl Database {
     /// Something else is there, or the disk refuses.
     pub fn create(path: &Path, identity: [u8; 16], limits: Limits) -> Result<Database, DbError> {
         let store = Store::create(path, identity, limits)?;
-        Ok(Database { store, mode: Mode::Write, text: Mutex::new(None) })
+        Ok(Database::of(store, Mode::Write, limits))
     }
 
     /// Opens a database.
@@ -58,7 +65,12 @@ impl Database {
     /// There is none, it is of a newer format, open elsewhere, damaged; or the disk refuses.
     pub fn open(path: &Path, mode: Mode, limits: Limits) -> Result<Database, DbError> {
         let store = Store::open(path, mode, limits)?;
-        Ok(Database { store, mode, text: Mutex::new(None) })
+        Ok(Database::of(store, mode, limits))
+    }
+
+    fn of(store: Arc<Store>, mode: Mode, limits: Limits) -> Database {
+        let text_bytes = (limits.memory_bytes / INDEX_SHARE).min(INDEX_BYTES_MAX);
+        Database { store, mode, text: Mutex::new(None), text_bytes }
     }
 
     /// Returns the store.
@@ -91,10 +103,57 @@ impl Database {
         progress: &mut TextProgress<'_>,
     ) -> Result<Option<Vec<u64>>, DbError> {
         let ask = |index: &TextIndex| index.rows(column, query);
-        let Some(mut rows) = self.asked(view, &ask, progress)? else { return Ok(None) };
-        rows.truncate(rows.partition_point(|row| *row < view.rows(TableId::Steps)));
-        rows.retain(|row| !view.is_deleted(TableId::Steps, *row));
-        Ok(Some(rows))
+        Ok(self.asked(view, &ask, progress)?.map(|rows| there(rows, view)))
+    }
+
+    /// Returns rows of steps, ascending, among which are all whose `column` holds every one of
+    /// `runs` of letters and digits, up to the rows of `view`. `None`: there is no index that is
+    /// whole and nearly up to date, and a statement is not made to wait for one.
+    ///
+    /// # Errors
+    /// [`DbError::TextAhead`], or what index and store say.
+    pub fn text_candidates(
+        &self,
+        view: &View,
+        column: &str,
+        runs: &[String],
+    ) -> Result<Option<Vec<u64>>, DbError> {
+        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = match self.mode {
+            Mode::Read => self.up_to_date_read_only(&mut text, view),
+            Mode::Write => self.nearly_up_to_date(&mut text, view),
+        };
+        let rows = match index {
+            Ok(Some(index)) => index.rows_with_runs(column, runs).map_err(DbError::from),
+            Ok(None) => return Ok(None),
+            Err(error) => Err(error),
+        };
+        match rows {
+            Ok(rows) => Ok(Some(there(rows, view))),
+            // Whoever asks for words makes it anew.
+            Err(DbError::Text(TextError::Damaged(_))) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the index brought up to date, if there is one that is not far behind.
+    fn nearly_up_to_date<'a>(
+        &self,
+        text: &'a mut Option<TextIndex>,
+        view: &View,
+    ) -> Result<Option<&'a TextIndex>, DbError> {
+        if text.is_none() {
+            let directory = self.text_directory();
+            if !directory.is_dir() {
+                return Ok(None);
+            }
+            *text = Some(TextIndex::open_or_create(&directory, self.text_bytes)?);
+        }
+        let indexed = text.as_ref().map_or(Ok(0), TextIndex::row_count)?;
+        if indexed + BEHIND_ROWS_MAX < view.rows(TableId::Steps) {
+            return Ok(None);
+        }
+        Ok(Some(self.caught_up(text, view, &mut |_, _| true)?))
     }
 
     /// Returns the steps of `view` of which a query is true in any of `columns`, ascending, with
@@ -144,12 +203,37 @@ impl Database {
         Ok(Some(match answer {
             Err(DbError::Text(TextError::Damaged { .. })) => {
                 *text = None;
-                let made = TextIndex::recreate(&self.text_directory(), INDEX_MEMORY_BYTES)?;
+                let made = TextIndex::recreate(&self.text_directory(), self.text_bytes)?;
                 *text = Some(made);
                 ask(self.caught_up(&mut text, view, progress)?)?
             }
             other => other?,
         }))
+    }
+
+    /// Whether there is an index that lacks rows, as far as can be seen at once.
+    pub fn text_lags(&self) -> bool {
+        if self.mode == Mode::Read {
+            return false;
+        }
+        match self.text.try_lock().as_deref() {
+            Ok(Some(index)) => {
+                let position = index.position();
+                position.is_none_or(|at| at.sequence < self.store.view().sequence())
+            }
+            Ok(None) => self.text_directory().is_dir(),
+            // It is at work, or a thread ended in the midst of it.
+            Err(_) => false,
+        }
+    }
+
+    /// Brings an index that is there up to date, until `progress` says to stop.
+    ///
+    /// # Errors
+    /// As [`Database::text_rows`].
+    pub fn catch_text_up(&self, progress: &mut TextProgress<'_>) -> Result<(), DbError> {
+        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        self.caught_up(&mut text, &self.view(), progress).map(|_| ())
     }
 
     /// Removes the text index; whoever asks it next makes it anew.
@@ -199,7 +283,7 @@ impl Database {
             Some(index) => index,
             None => {
                 let directory = self.text_directory();
-                text.insert(TextIndex::open_or_create(&directory, INDEX_MEMORY_BYTES)?)
+                text.insert(TextIndex::open_or_create(&directory, self.text_bytes)?)
             }
         };
         let database = self.store.identity();
@@ -240,6 +324,13 @@ impl Database {
         index.commit(position)?;
         Ok(index)
     }
+}
+
+/// Returns those of ascending rows of steps that are there in a view.
+fn there(mut rows: Vec<u64>, view: &View) -> Vec<u64> {
+    rows.truncate(rows.partition_point(|row| *row < view.rows(TableId::Steps)));
+    rows.retain(|row| !view.is_deleted(TableId::Steps, *row));
+    rows
 }
 
 /// Adds a step to the index.

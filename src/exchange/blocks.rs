@@ -12,10 +12,13 @@
 
 use std::ops::Range;
 
+use arrow::array::RecordBatch;
+
 use super::entries::EntryScan;
 use super::error::{BadRecord, ExchangeError, Fault, Place};
 use super::format::Framing;
 use super::input::{Charge, Input};
+use super::parquet;
 
 /// The size of a block in bytes.
 pub(super) const BLOCK_BYTES: usize = 4 << 20;
@@ -23,9 +26,41 @@ pub(super) const BLOCK_BYTES: usize = 4 << 20;
 /// Whole records, in the order of the file.
 pub(super) struct Block {
     /// Where the records are.
-    pub(super) content: Content,
+    pub(super) content: Cut,
     /// The bytes counted as held for it.
     pub(super) charge: Charge,
+}
+
+/// What was cut from an input.
+pub(super) enum Cut {
+    /// Text.
+    Text(Content),
+    /// Rows of Parquet that are no lines yet, and the number of the first, counted from 1.
+    Rows(Vec<RecordBatch>, u64),
+}
+
+impl Cut {
+    /// Returns the records, rows as lines.
+    pub(super) fn content(self) -> Content {
+        let (rows, first) = match self {
+            Cut::Text(content) => return content,
+            Cut::Rows(rows, first) => (rows, first),
+        };
+        let lines: Result<Vec<Vec<u8>>, String> = rows.iter().map(parquet::lines).collect();
+        match lines {
+            Ok(lines) => Content::Lines { bytes: lines.concat(), first, place: Place::Row },
+            Err(why) => Content::Bad(Fault::whole(why).at(Place::Row(first))),
+        }
+    }
+
+    /// Returns the bytes that are held for it.
+    fn bytes(&self) -> usize {
+        match self {
+            Cut::Text(Content::Lines { bytes, .. } | Content::Entries { bytes, .. }) => bytes.len(),
+            Cut::Text(Content::Bad(_)) => 0,
+            Cut::Rows(rows, _) => rows.iter().map(RecordBatch::get_array_memory_size).sum(),
+        }
+    }
 }
 
 /// The records of a block.
@@ -93,21 +128,19 @@ impl Blocks {
     /// Returns the next block; `None` at the end. After an error there is no further block.
     pub(super) fn next_block(&mut self) -> Result<Option<Block>, ExchangeError> {
         let content = match self.entries.take() {
-            None => self.next_lines(),
+            None if self.buffer.is_empty() && self.input.is_parquet() => self.next_rows(),
+            None => self.next_lines().map(Cut::Text),
             Some(mut scan) => {
                 let content = self.next_entries(&mut scan);
                 self.entries = Some(scan);
-                content
+                content.map(Cut::Text)
             }
         };
         match (content, self.error.take()) {
             (Some(content), error) => {
                 self.error = error;
-                let held = match &content {
-                    Content::Lines { bytes, .. } | Content::Entries { bytes, .. } => bytes.len(),
-                    Content::Bad(_) => 0,
-                };
-                let charge = self.input.progress().charge(held + self.buffer.len());
+                let held = content.bytes() + self.buffer.len();
+                let charge = self.input.progress().charge(held);
                 Ok(Some(Block { content, charge }))
             }
             (None, Some(error)) => Err(error),
@@ -166,6 +199,27 @@ impl Blocks {
             self.next += memchr::memchr_iter(b'\n', &bytes).count() as u64;
             return Some(Content::Lines { bytes, first, place: self.place });
         }
+    }
+
+    /// Takes rows as they are: whoever parses them makes lines of them.
+    fn next_rows(&mut self) -> Option<Cut> {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        let first = self.next;
+        while bytes < BLOCK_BYTES && !self.ended {
+            match self.input.next_rows() {
+                Ok(Some(batch)) => {
+                    bytes += batch.get_array_memory_size();
+                    self.next += batch.num_rows() as u64;
+                    rows.push(batch);
+                }
+                Ok(None) => self.ended = true,
+                Err(error) => {
+                    self.ended = true;
+                    self.error = Some(error);
+                }
+            }
+        }
+        (!rows.is_empty()).then_some(Cut::Rows(rows, first))
     }
 
     /// Forgets the line that the buffer begins with.

@@ -42,7 +42,9 @@ impl<W: Write> ChatWriter<W> {
             record.json("tools", tools.as_str());
         }
         for (name, raw) in meta.iter().filter(|(name, _)| *name != MESSAGE_FIELDS) {
-            record.json(name, raw.get());
+            // A record with a field twice is none.
+            let is_taken = record.has(name);
+            record.json(&if is_taken { meta.unused(name) } else { name.to_owned() }, raw.get());
         }
         let mut line = record.finish();
         // Kept JSON may hold line breaks, which can only stand between its tokens.

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use arrow::array::RecordBatch;
+
 use super::error::ExchangeError;
-use super::parquet::{self, ParquetText};
+use super::parquet::{self, ParquetRows};
 
 /// Counts shared by the threads that read a file and whoever watches.
 #[derive(Debug, Default)]
@@ -94,9 +96,15 @@ impl Read for Counted {
     }
 }
 
-/// The text of a file.
+/// What is read.
+enum Source {
+    Text(Box<dyn Read + Send>),
+    Rows(ParquetRows),
+}
+
+/// The text of a file, or its rows.
 pub(super) struct Input {
-    reader: Box<dyn Read + Send>,
+    source: Source,
     path: PathBuf,
     method: Option<&'static str>,
     decoded: u64,
@@ -127,16 +135,17 @@ impl Input {
             Some(_) => Box::new(zstd::Decoder::new(whole).map_err(failed)?),
             None => Box::new(whole),
         };
-        Ok(Input { reader, path: path.to_owned(), method, decoded: 0, progress })
+        let source = Source::Text(reader);
+        Ok(Input { source, path: path.to_owned(), method, decoded: 0, progress })
     }
 
     fn open_parquet(path: &Path, progress: Progress) -> Result<Input, ExchangeError> {
-        let open = || ParquetText::open(File::open(path)?, progress.clone());
+        let open = || ParquetRows::open(File::open(path)?, progress.clone());
         let opened = open();
-        let reader = Box::new(io::empty());
+        let source = Source::Text(Box::new(io::empty()));
         let method = Some(PARQUET);
-        let mut input = Input { reader, path: path.to_owned(), method, decoded: 0, progress };
-        input.reader = Box::new(opened.map_err(|error| input.error(error))?);
+        let mut input = Input { source, path: path.to_owned(), method, decoded: 0, progress };
+        input.source = Source::Rows(opened.map_err(|error| input.error(error))?);
         Ok(input)
     }
 
@@ -150,7 +159,8 @@ impl Input {
         &self.progress
     }
 
-    /// Appends up to `bytes` of text to `buffer` and returns whether the text is at its end.
+    /// Appends up to `bytes` of text to `buffer` (of Parquet, whole lines, the last of which may
+    /// end behind that) and returns whether the text is at its end.
     /// What was read before an error is in the buffer.
     pub(super) fn fill(
         &mut self,
@@ -158,14 +168,27 @@ impl Input {
         bytes: usize,
     ) -> Result<bool, ExchangeError> {
         let before = buffer.len();
-        buffer.reserve(bytes);
-        let result = self.reader.by_ref().take(bytes as u64).read_to_end(buffer);
-        let count = buffer.len() - before;
-        self.decoded += count as u64;
-        match result {
-            Ok(_) => Ok(count < bytes),
-            Err(error) => Err(self.error(error)),
-        }
+        let ended = match &mut self.source {
+            Source::Rows(rows) => rows.fill(buffer, bytes),
+            Source::Text(reader) => {
+                buffer.reserve(bytes);
+                let result = reader.by_ref().take(bytes as u64).read_to_end(buffer);
+                result.map(|count| count < bytes)
+            }
+        };
+        self.decoded += (buffer.len() - before) as u64;
+        ended.map_err(|error| self.error(error))
+    }
+
+    /// Returns the next rows of Parquet; `None` at the end, and of what is none.
+    pub(super) fn next_rows(&mut self) -> Result<Option<RecordBatch>, ExchangeError> {
+        let rows = match &mut self.source {
+            Source::Rows(rows) => rows.next_rows(),
+            Source::Text(_) => Ok(None),
+        };
+        let rows = rows.map_err(|error| self.error(error))?;
+        self.decoded += rows.as_ref().map_or(0, |rows| rows.get_array_memory_size() as u64);
+        Ok(rows)
     }
 
     fn error(&self, error: io::Error) -> ExchangeError {

@@ -184,6 +184,14 @@ impl ObjectText {
         }
     }
 
+    /// Whether a field of this name was written.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let mut key = String::new();
+        push_string(&mut key, name);
+        key.push(':');
+        self.0.contains(&key) && scan::top_keys(self.0.as_bytes()).iter().any(|known| known == name)
+    }
+
     /// Returns whether no field was written.
     pub(super) fn is_empty(&self) -> bool {
         self.0.len() == 1

@@ -1,13 +1,15 @@
-//! Parquet: the rows of a file as lines of JSON.
+//! Parquet: the rows of a file, and lines of JSON made of them.
 //!
 //! A row becomes one object of its columns, so that whatever reads records of JSON lines reads
-//! Parquet too. Columns without a value are left out: writers give the structs of a list all fields
-//! that any of them has, and fill them with nulls.
+//! Parquet too. The first rows become lines at once, to recognise the format by; the others where
+//! they are parsed, by several threads. Columns without a value are left out: writers give the
+//! structs of a list all fields that any of them has, and fill them with nulls.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use arrow::array::RecordBatch;
 use arrow_json::writer::{LineDelimited, WriterBuilder};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
@@ -22,24 +24,21 @@ const ROWS_MAX: u64 = 256;
 /// The text that is decoded together, in bytes, where rows are not larger.
 const TEXT_BYTES: u64 = 4 << 20;
 
-/// The text of the rows of a Parquet file.
-pub(super) struct ParquetText {
+/// The rows of a Parquet file.
+pub(super) struct ParquetRows {
     batches: ParquetRecordBatchReader,
     rows: u64,
     rows_read: u64,
-    /// Lines that were decoded, and how many of their bytes were handed out.
-    lines: Vec<u8>,
-    taken: usize,
     progress: Progress,
 }
 
-impl ParquetText {
+impl ParquetRows {
     /// Opens the file, and reads where its rows are.
     ///
     /// # Errors
     /// The system's own; one of kind `InvalidData` where the file is damaged or is written in a way
     /// that is not read.
-    pub(super) fn open(file: File, progress: Progress) -> io::Result<ParquetText> {
+    pub(super) fn open(file: File, progress: Progress) -> io::Result<ParquetRows> {
         guarded(|| {
             let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(of_parquet)?;
             let metadata = builder.metadata();
@@ -54,42 +53,50 @@ impl ParquetText {
                 .cast_unsigned();
             let together = (TEXT_BYTES / row_bytes).clamp(1, ROWS_MAX);
             let batches = builder.with_batch_size(together as usize).build().map_err(of_parquet)?;
-            Ok(ParquetText { batches, rows, rows_read: 0, lines: Vec::new(), taken: 0, progress })
+            Ok(ParquetRows { batches, rows, rows_read: 0, progress })
         })
     }
 
-    /// Decodes the next rows; returns whether there were any.
-    fn decode(&mut self) -> io::Result<bool> {
-        self.lines.clear();
-        self.taken = 0;
-        let ParquetText { batches, lines, .. } = self;
-        let rows = guarded(|| {
-            let Some(batch) = batches.next().transpose().map_err(of_arrow)? else {
-                return Ok(0);
-            };
-            let mut writer = WriterBuilder::new().build::<_, LineDelimited>(lines);
-            writer.write(&batch).and_then(|()| writer.finish()).map_err(of_arrow)?;
-            Ok(batch.num_rows())
-        })?;
-        self.rows_read += rows as u64;
+    /// Decodes the next rows; `None` at the end.
+    ///
+    /// # Errors
+    /// As [`ParquetRows::open`].
+    pub(super) fn next_rows(&mut self) -> io::Result<Option<RecordBatch>> {
+        let batches = &mut self.batches;
+        let rows = guarded(|| batches.next().transpose().map_err(of_arrow))?;
+        self.rows_read += rows.as_ref().map_or(0, |rows| rows.num_rows() as u64);
         let total = u128::from(self.progress.bytes_total());
         let read = total * u128::from(self.rows_read) / u128::from(self.rows.max(1));
         self.progress.set_bytes_read(read as u64);
-        Ok(rows > 0)
+        Ok(rows)
+    }
+
+    /// Appends the lines of next rows to `buffer` until `bytes` have come, and returns whether
+    /// there are no more.
+    ///
+    /// # Errors
+    /// As [`ParquetRows::open`].
+    pub(super) fn fill(&mut self, buffer: &mut Vec<u8>, bytes: usize) -> io::Result<bool> {
+        let end = buffer.len() + bytes;
+        while buffer.len() < end {
+            let Some(rows) = self.next_rows()? else { return Ok(true) };
+            buffer.extend(lines(&rows).map_err(damaged)?);
+        }
+        Ok(false)
     }
 }
 
-impl Read for ParquetText {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.taken == self.lines.len() && !self.decode()? {
-            return Ok(0);
-        }
-        let left = &self.lines[self.taken..];
-        let count = left.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&left[..count]);
-        self.taken += count;
-        Ok(count)
-    }
+/// Returns rows as lines of JSON.
+///
+/// # Errors
+/// Why their columns cannot be written so.
+pub(super) fn lines(rows: &RecordBatch) -> Result<Vec<u8>, String> {
+    let write = || {
+        let mut writer = WriterBuilder::new().build::<_, LineDelimited>(Vec::new());
+        writer.write(rows).and_then(|()| writer.finish()).map_err(of_arrow)?;
+        Ok(writer.into_inner())
+    };
+    guarded(write).map_err(|error| error.to_string())
 }
 
 /// Calls the decoder; a panic, which is its answer to some damaged files, becomes an error.

@@ -199,7 +199,7 @@ impl Iterator for Reader {
                 Ok(Ordered::Failed(error)) => error,
                 Err(_) => {
                     self.order = None;
-                    let last = self.joining.as_mut().and_then(Joining::end)?;
+                    let last = self.joining.as_mut().and_then(Joining::last)?;
                     return Some(Ok(Batch { records: vec![last], bytes: 0 }));
                 }
             };
@@ -268,7 +268,7 @@ fn run_worker(work: &Work, jobs: &Mutex<Receiver<Job>>) {
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { block: Block { content, charge }, reply }) = job else { return };
-        let batch = parse_block(work, content);
+        let batch = parse_block(work, content.content());
         // The reader may be gone; the source notices.
         let _ = reply.send(Parsed { batch, charge });
     }

@@ -17,6 +17,7 @@
 
 use std::collections::HashSet;
 
+use rayon::prelude::*;
 use serde_json::value::RawValue;
 
 use super::chat;
@@ -360,11 +361,19 @@ impl Joining {
                 }
             }
         }
+        whole.par_iter_mut().for_each(hash);
         whole
     }
 
     /// Returns the last trajectory, when no more rows come.
-    pub(super) fn end(&mut self) -> Option<Result<Record, BadRecord>> {
+    pub(super) fn last(&mut self) -> Option<Result<Record, BadRecord>> {
+        let mut last = self.end()?;
+        hash(&mut last);
+        Some(last)
+    }
+
+    /// Returns the trajectory whose rows have ended, not hashed yet.
+    fn end(&mut self) -> Option<Result<Record, BadRecord>> {
         let mut open = self.open.take()?;
         let own = &mut open.imported.trajectory;
         if own.source.is_empty() {
@@ -497,8 +506,13 @@ impl Open {
             meta.json("step_fields", &format!("[{}]", entries.collect::<Vec<_>>().join(",")));
             imported.trajectory.meta = Some(Json::stored(meta.finish()));
         }
-        imported.content_hash = content_hash_of(&mut imported.trajectory);
         imported.row = None;
         Ok(Record::Trajectory(Box::new(imported)))
+    }
+}
+
+fn hash(record: &mut Result<Record, BadRecord>) {
+    if let Ok(Record::Trajectory(imported)) = record {
+        imported.content_hash = content_hash_of(&mut imported.trajectory);
     }
 }

@@ -9,6 +9,10 @@ use super::message::Json;
 /// A `process` or `outcome` value above this is GOOD.
 pub const GOOD_ABOVE: f64 = 0.5;
 
+/// The name of the labels of trajectories whose `raw` is a JSON object that lies over the
+/// trajectory's `meta`.
+pub const META: &str = "meta";
+
 /// The name of a label: `[a-z_][a-z0-9_]*`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

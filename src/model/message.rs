@@ -1,5 +1,9 @@
 //! Messages, the atoms of a transcript.
 
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -45,10 +49,62 @@ impl Json {
         &self.0
     }
 
+    /// Whether it is an object.
+    pub fn is_object(&self) -> bool {
+        self.0.trim_start().starts_with('{')
+    }
+
+    /// Returns the JSON with a patch laid over it (JSON Merge Patch, RFC 7396): of two objects the
+    /// patch's members go over those of the same name, its nulls take members away, and anything
+    /// else takes the place of what was there. No number and no order of members is lost.
+    pub fn patched(&self, patch: &Json) -> Json {
+        Json(patched(&self.0, &patch.0))
+    }
+
     /// Returns the parsed value; `null` for text that is not JSON, which `parse` never lets in.
     pub fn to_value(&self) -> serde_json::Value {
         serde_json::from_str(&self.0).unwrap_or(serde_json::Value::Null)
     }
+}
+
+type Members<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// Returns the members of an object; `None` of anything else.
+fn members(json: &str) -> Option<Members<'_>> {
+    struct Read;
+    impl<'de> Visitor<'de> for Read {
+        type Value = Members<'de>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+            let mut members = Members::new();
+            while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                members.push((Cow::Owned(name), Cow::Borrowed(value.get())));
+            }
+            Ok(members)
+        }
+    }
+    serde_json::Deserializer::from_str(json).deserialize_map(Read).ok()
+}
+
+fn patched(json: &str, patch: &str) -> String {
+    let Some(over) = members(patch) else { return patch.to_owned() };
+    let mut all = members(json).unwrap_or_default();
+    for (name, value) in over {
+        let there = all.iter().position(|(known, _)| *known == name);
+        match (there, value.as_ref()) {
+            (Some(at), "null") => drop(all.remove(at)),
+            (None, "null") => {}
+            (Some(at), value) => all[at].1 = Cow::Owned(patched(&all[at].1, value)),
+            (None, value) => all.push((name, Cow::Owned(patched("", value)))),
+        }
+    }
+    let quoted = |name: &str| serde_json::Value::from(name).to_string();
+    let written = all.iter().map(|(name, value)| format!("{}: {value}", quoted(name)));
+    format!("{{{}}}", written.collect::<Vec<_>>().join(", "))
 }
 
 impl Serialize for Json {

@@ -6,6 +6,6 @@ mod label;
 mod message;
 mod trajectory;
 
-pub use label::{GOOD_ABOVE, Judge, JudgeKind, Label, LabelName, Target};
+pub use label::{GOOD_ABOVE, Judge, JudgeKind, Label, LabelName, META, Target};
 pub use message::{Json, Message, ToolCall, role};
 pub use trajectory::{ContextItem, Status, Step, Trajectory};

@@ -15,7 +15,6 @@ use datafusion::common::{Column, DataFusionError};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::QueryPlanner;
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
@@ -34,6 +33,7 @@ use super::error::{QueryError, planning_error};
 use super::finder::Finder;
 use super::functions;
 use super::json_text;
+use super::memory::QueryMemory;
 use super::names::{self, Names};
 use super::parameters::{self, Parameters};
 use super::quantified;
@@ -147,7 +147,7 @@ impl Engine {
             .enable_time()
             .build()
             .map_err(|e| environment(&e))?;
-        let pool = Arc::new(FairSpillPool::new(memory_bytes));
+        let pool = Arc::new(QueryMemory::new(memory_bytes));
         let runtime_env = RuntimeEnvBuilder::new()
             .with_memory_pool(pool)
             .build_arc()

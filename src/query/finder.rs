@@ -69,6 +69,14 @@ impl RowFinder for Finder {
         Ok(rows.map(Arc::new))
     }
 
+    fn candidates(&self, column: &str, runs: &[String]) -> Result<Option<Arc<Vec<u64>>>> {
+        if !COLUMNS.contains(&column) {
+            return Ok(None);
+        }
+        let rows = self.database.text_candidates(&self.view, column, runs);
+        Ok(rows.map_err(|e| DataFusionError::External(Box::new(e)))?.map(Arc::new))
+    }
+
     fn scores(&self, columns: &str, words: &str) -> Result<Option<Arc<Scores>>> {
         let mut searched = self.searched.lock().unwrap_or_else(PoisonError::into_inner);
         let asked = (columns.to_owned(), words.to_owned());

@@ -11,6 +11,7 @@ mod error;
 mod finder;
 mod functions;
 mod json_text;
+mod memory;
 mod names;
 pub mod parameters;
 pub mod pattern;

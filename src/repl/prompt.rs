@@ -50,9 +50,12 @@ pub fn prompt(session: &Session, console: &mut Console) -> Result<(), SessionErr
         let _ = editor.load_history(history);
     }
     greet(session);
+    let mut idle = session.idle();
     loop {
         session.cancel().clear();
-        match editor.readline("swirl> ") {
+        let read = editor.readline("swirl> ");
+        idle.stop();
+        match read {
             Ok(line) => match take(session, console, &line) {
                 Ok(Next::GoOn) => {}
                 Ok(Next::Quit) => break,
@@ -62,6 +65,7 @@ pub fn prompt(session: &Session, console: &mut Console) -> Result<(), SessionErr
             Err(ReadlineError::Eof) => break,
             Err(error) => return Err(failed(error)),
         }
+        idle = session.idle();
     }
     if let Some(history) = &history {
         if let Some(folder) = history.parent() {

@@ -8,7 +8,7 @@ use super::select::{only_query, select};
 use super::statement::{Session, mistake};
 use crate::diag::Diagnostic;
 use crate::exchange::{ChatWriter, NativeWriter, create};
-use crate::model::{Judge, Label};
+use crate::model::{Json, Judge, Label};
 use crate::query::Scope;
 use crate::query::syntax::{Name, QueryStatement};
 
@@ -84,8 +84,15 @@ pub(super) fn write(
         if session.cancel().is_cancelled() {
             return Err(SessionError::Cancelled);
         }
-        for (ordinal, trajectory) in part.iter().zip(view.trajectories(part)?) {
+        for (ordinal, mut trajectory) in part.iter().zip(view.trajectories(part)?) {
             let labels = view.current_labels(*ordinal)?;
+            if format == ExportFormat::Chat {
+                // Labels with it lie over it in the project's own format, which keeps both.
+                let mut header = view.headers(&[*ordinal])?;
+                view.lay_meta(&[*ordinal], &mut header)?;
+                let laid = header.pop().and_then(|header| header.meta);
+                trajectory.meta = laid.map(Json::stored);
+            }
             writer.write(&trajectory, &labels)?;
         }
         session.progress().advance(part.len() as u64);

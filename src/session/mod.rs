@@ -16,6 +16,7 @@ mod error;
 mod evaluation;
 mod export;
 mod host;
+mod idle;
 mod imports;
 mod keeping;
 mod labelling;

@@ -54,6 +54,29 @@ pub(super) fn select(
     Ok(Selection { rows, labels, present, undecided, without_reward: dropped })
 }
 
+/// Runs a query for the rows it selects, each with the text that `expression` is of it.
+pub(super) fn select_texts(
+    session: &Session,
+    scope: &Scope<'_>,
+    query: &QueryStatement,
+    expression: &str,
+) -> Result<Vec<(NewRow, Option<String>)>, SessionError> {
+    let engine = session.engine();
+    let prepared = engine.prepare_places(scope, query, Some(expression), REWARD);
+    let prepared = prepared.map_err(|e| worded(e, scope.text))?;
+    let mut collector = Collector::new(scope.view);
+    let mut texts = Vec::new();
+    let ran = engine.run(&prepared, session.cancel(), &mut |batch| {
+        let mut places = batch.clone();
+        if let Ok(at) = batch.schema().index_of(REWARD) {
+            texts.extend(text(&places.remove_column(at))?);
+        }
+        collector.take(&places).map(|()| ControlFlow::Continue(()))
+    });
+    ran.map_err(|e| worded(e, scope.text))?;
+    Ok(collector.rows.into_iter().zip(texts).collect())
+}
+
 /// Returns the only statement of a text: a query without a verb behind it. `what` is what takes it.
 pub(super) fn only_query<'a>(
     statements: &'a [Statement],

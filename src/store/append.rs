@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use rayon::prelude::*;
 
 use super::StoreError;
@@ -12,8 +13,9 @@ use super::open::{Durability, Store, Writer};
 use super::state::State;
 use super::view::arrow_error;
 use crate::codec::{
-    BodyPlacer, Catalogue, Delta, Family, HeaderRecord, IdRecord, JudgeRecord, Key, LabelCell,
-    LabelColumn, Record, StepRecord, StepRows, TableId, TrajectoryRows, body_texts, encode_batch,
+    BodyPlacer, Catalogue, CodecError, Delta, Family, HeaderRecord, IdRecord, JudgeRecord, Key,
+    LabelCell, LabelColumn, Record, StepRecord, StepRows, TableId, TrajectoryRows, body_texts,
+    encode_batch,
 };
 use crate::model::{Judge, Label, Trajectory};
 
@@ -62,6 +64,8 @@ struct New<'a> {
     first_row: u64,
     bodies: Vec<[u8; 16]>,
     numbers: Vec<u64>,
+    /// Which of its long texts were never seen before.
+    unseen: Vec<usize>,
 }
 
 impl Store {
@@ -107,8 +111,8 @@ impl Store {
         let mut new: Vec<New<'_>> = Vec::new();
         for (appended, incoming) in outcome.iter().zip(batch) {
             if let Appended::Stored(ordinal) = *appended {
-                let (bodies, numbers) = (Vec::new(), Vec::new());
-                new.push(New { incoming, ordinal, first_row, bodies, numbers });
+                let (bodies, numbers, unseen) = (Vec::new(), Vec::new(), Vec::new());
+                new.push(New { incoming, ordinal, first_row, bodies, numbers, unseen });
                 first_row += incoming.trajectory.steps.len() as u64;
             }
         }
@@ -128,9 +132,8 @@ impl Store {
             changes.append(encoded);
         }
         let mut delta = Delta { first_rows: state.rows, ..Delta::default() };
-        for (table, rows) in TableId::ALL.into_iter().zip(batches?) {
-            delta.batches[table.code() as usize] =
-                encode_batch(&rows).map_err(StoreError::codec("delta"))?;
+        for (table, (rows, encoded)) in TableId::ALL.into_iter().zip(batches?) {
+            delta.batches[table.code() as usize] = encoded;
             next.push_tail(table, rows).map_err(arrow_error)?;
         }
         delta.cells = label_changes(&new, &mut catalogue, next.sequence, &mut changes);
@@ -213,13 +216,12 @@ impl Store {
             }
         }
         for n in new.iter_mut() {
-            let texts = body_texts(&n.incoming.trajectory);
-            for (hash, text) in n.bodies.iter().zip(texts) {
+            for (at, hash) in n.bodies.iter().enumerate() {
                 let slot = numbers.entry(*hash).or_insert(u64::MAX);
                 if *slot == u64::MAX {
                     *slot = next;
                     next += 1;
-                    changes.put_bytes(&Key::Body(*slot), text.as_bytes().to_vec());
+                    n.unseen.push(at);
                     changes.put_bytes(&Key::BodyId(*hash), slot.to_be_bytes().to_vec());
                 }
                 n.numbers.push(*slot);
@@ -257,6 +259,13 @@ pub(super) fn body_hash(text: &str) -> [u8; 16] {
 fn encode(new: &New<'_>) -> Changes {
     let trajectory = &new.incoming.trajectory;
     let mut changes = Changes::default();
+    if !new.unseen.is_empty() {
+        let texts = body_texts(trajectory);
+        for at in &new.unseen {
+            let text = texts[*at].as_bytes().to_vec();
+            changes.put_bytes(&Key::Body(new.numbers[*at]), text);
+        }
+    }
     let mut placer = BodyPlacer::new(&new.numbers);
     let header = HeaderRecord::new(trajectory, new.first_row, &mut placer);
     let id = Key::Id(trajectory.source.clone(), trajectory.id.clone());
@@ -270,8 +279,11 @@ fn encode(new: &New<'_>) -> Changes {
     changes
 }
 
+/// Rows of a table, and their bytes.
+type Encoded = (RecordBatch, Vec<u8>);
+
 /// Returns the rows of both tables.
-fn rows(new: &[New<'_>]) -> Result<[arrow::array::RecordBatch; 2], StoreError> {
+fn rows(new: &[New<'_>]) -> Result<[Encoded; 2], StoreError> {
     let all_steps = new.iter().map(|n| n.incoming.trajectory.steps.len()).sum();
     let mut trajectories = TrajectoryRows::with_capacity(new.len());
     let mut steps = StepRows::with_capacity(all_steps);
@@ -279,8 +291,12 @@ fn rows(new: &[New<'_>]) -> Result<[arrow::array::RecordBatch; 2], StoreError> {
         trajectories.push(&n.incoming.trajectory, n.first_row);
         steps.push(n.ordinal, &n.incoming.trajectory);
     }
-    let failed = || StoreError::codec("rows");
-    Ok([trajectories.finish().map_err(failed())?, steps.finish().map_err(failed())?])
+    let encoded = |rows: Result<RecordBatch, CodecError>| {
+        let rows = rows.map_err(StoreError::codec("rows"))?;
+        let bytes = encode_batch(&rows).map_err(StoreError::codec("delta"))?;
+        Ok((rows, bytes))
+    };
+    Ok([encoded(trajectories.finish())?, encoded(steps.finish())?])
 }
 
 /// Adds the labels of new trajectories to the changes and returns their cells.

@@ -312,9 +312,14 @@ fn hashed(
 
 /// Writes a file that survives a power cut once this returns.
 pub(super) fn durable_file(path: &Path, content: &[u8]) -> Result<(), StoreError> {
-    let mut file = File::create(path).map_err(StoreError::io("writing", path))?;
-    let written = file.write_all(content).and_then(|()| file.sync_all());
-    written.map_err(StoreError::io("writing", path))
+    durable_bytes(path, content).map_err(StoreError::io("writing", path))
+}
+
+/// As [`durable_file`], with the system's own error.
+pub(super) fn durable_bytes(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(content)?;
+    file.sync_all()
 }
 
 fn sync_folder(path: &Path) -> Result<(), StoreError> {

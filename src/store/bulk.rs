@@ -9,6 +9,8 @@
 //! follow lies beyond the rows and bodies that the sequence knows: no view looks there, and whoever
 //! writes next removes it before its keys are given again.
 
+use std::path::Path;
+
 use rayon::prelude::*;
 
 use super::StoreError;
@@ -25,7 +27,7 @@ const ASCENDING: [Family; 4] = [Family::Body, Family::Step, Family::Label, Famil
 const BULK_BYTES_MIN: usize = 2 << 20;
 
 /// The bytes of a table before compression, about.
-const TABLE_BYTES: usize = 16 << 20;
+const TABLE_BYTES: usize = 32 << 20;
 
 impl Store {
     /// Publishes a commit of new records, in bulk where it is large, without waiting for the disk.
@@ -89,6 +91,22 @@ impl Store {
         }
         if changes.is_empty() { Ok(()) } else { self.engine.write(changes, false) }
     }
+}
+
+/// Puts the table of a number back that a bulk load lost, and returns whether it could. Where the
+/// disk fails while the list of tables is written, RocksDB removes those it was about to list, and
+/// may find them listed when it opens next. The files they were made of are still in `incoming`
+/// then, those of one family behind the other.
+pub(super) fn put_back(records: &Path, number: &str) -> bool {
+    let waiting = std::fs::read_dir(records.with_file_name("incoming"));
+    let place = |path: &Path| {
+        let (_, place) = path.file_stem()?.to_str()?.rsplit_once('-')?;
+        place.parse::<usize>().ok()
+    };
+    let tables = waiting.into_iter().flatten().flatten().map(|entry| entry.path());
+    let first = tables.filter_map(|path| Some((place(&path)?, path))).min();
+    let table = records.join(format!("{number}.sst"));
+    first.is_some_and(|(_, path)| std::fs::rename(path, table).is_ok())
 }
 
 /// Cuts ascending entries into runs of about the size of a table.

@@ -18,7 +18,7 @@ use arrow::compute::take;
 use super::StoreError;
 use super::append::body_hash;
 use super::engine::{Changes, Engine};
-use super::fold::{Folding, all_columns, table_of};
+use super::fold::{Folded, Folding, all_columns, table_of};
 use super::open::{Durability, Store, Writer};
 use super::state::State;
 use super::view::{ColumnRef, View, arrow_error, integers};
@@ -335,7 +335,7 @@ impl Store {
                 let mut folding = Folding::of(self, &state);
                 folding.blank(table, chunk, &runs.collect::<Vec<_>>())?;
                 let Folding { changes, replaced, manifest, .. } = folding;
-                self.publish_fold(state, changes, manifest, replaced, writer)?;
+                self.publish_fold(Folded { state, changes, replaced, manifest }, writer)?;
             }
         }
         Ok(())

@@ -8,12 +8,14 @@ use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
     CompactOptions, DB, DBCompressionType, DBRecoveryMode, DataBlockIndexType, Direction,
-    ErrorKind, FlushOptions, IngestExternalFileOptions, IteratorMode, Options, SstFileWriter,
-    WriteBatch, WriteOptions,
+    ErrorKind, FlushOptions, IngestExternalFileOptions, IteratorMode, LogLevel, Options,
+    SstFileWriter, WriteBatch, WriteOptions,
 };
 
 use super::StoreError;
+use super::bulk::put_back;
 use super::stats::FamilyStats;
+use super::tables::take_back_last;
 use crate::codec::{Family, HeaderRecord, Key, Record, StepRecord};
 
 /// How a database is opened.
@@ -148,10 +150,21 @@ impl Engine {
             let there = Family::ALL.into_iter().filter(is_there);
             there.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(f, &cache)))
         };
-        let opened = match mode {
+        let open = || match mode {
             Mode::Write => DB::open_cf_descriptors(&options, path, families()),
             Mode::Read => DB::open_cf_descriptors_read_only(&options, path, families(), false),
         };
+        let mut opened = open();
+        let lost = |opened: &Result<DB, rocksdb::Error>| match opened {
+            Err(error) if mode == Mode::Write => lost_table(error),
+            _ => None,
+        };
+        if lost(&opened).is_some() && take_back_last(path) {
+            opened = open();
+        }
+        while lost(&opened).is_some_and(|number| put_back(path, &number)) {
+            opened = open();
+        }
         let db = opened.map_err(|e| open_error(path, e))?;
         let reads = std::array::from_fn(|_| AtomicU64::new(0));
         let incoming = path.with_file_name("incoming");
@@ -214,13 +227,52 @@ impl Engine {
         family: Family,
         keys: &[Vec<u8>],
     ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.get_each(family, keys, |_, value| Ok(value.to_vec()))
+    }
+
+    /// Returns what `make` makes of the place and value of each key of one family, in the order of
+    /// the keys; `None` where there is no value.
+    pub fn get_each<T>(
+        &self,
+        family: Family,
+        keys: &[Vec<u8>],
+        mut make: impl FnMut(usize, &[u8]) -> Result<T, StoreError>,
+    ) -> Result<Vec<Option<T>>, StoreError> {
         self.count(family, keys.len());
         let handle = self.family(family)?;
         let values = self.db.batched_multi_get_cf(handle, keys, false);
-        let owned = |v: Result<Option<rocksdb::DBPinnableSlice<'_>>, rocksdb::Error>| {
-            v.map(|o| o.map(|s| s.to_vec())).map_err(|e| read_error(family, e))
+        let made = |(at, value): (usize, Result<Option<rocksdb::DBPinnableSlice<'_>>, _>)| {
+            let value = value.map_err(|e| read_error(family, e))?;
+            value.map(|value| make(at, &value)).transpose()
         };
-        values.into_iter().map(owned).collect()
+        values.into_iter().enumerate().map(made).collect()
+    }
+
+    /// Returns what [`Engine::get_each`] does of ascending keys most of which are neighbours: by
+    /// walking from one to the next, which costs a fraction of looking each of them up.
+    pub fn get_run<T>(
+        &self,
+        family: Family,
+        keys: &[Vec<u8>],
+        mut make: impl FnMut(usize, &[u8]) -> Result<T, StoreError>,
+    ) -> Result<Vec<Option<T>>, StoreError> {
+        self.count(family, keys.len());
+        let mut entries = self.db.raw_iterator_cf(self.family(family)?);
+        let mut found = Vec::with_capacity(keys.len());
+        for (at, key) in keys.iter().enumerate() {
+            let mut steps = 0;
+            while entries.key().is_some_and(|there| there < key.as_slice()) && steps < WALKED_MAX {
+                entries.next();
+                steps += 1;
+            }
+            if at == 0 || entries.key().is_some_and(|there| there < key.as_slice()) {
+                entries.seek(key);
+            }
+            entries.status().map_err(|e| read_error(family, e))?;
+            let value = entries.item().filter(|(there, _)| *there == key.as_slice());
+            found.push(value.map(|(_, value)| make(at, value)).transpose()?);
+        }
+        Ok(found)
     }
 
     /// Visits every entry of `family` whose key begins with `prefix`, in order, from `from` on.
@@ -398,6 +450,18 @@ impl Engine {
         Ok(value.map_err(|e| read_error(family, e))?.unwrap_or(0))
     }
 
+    /// Returns the bytes that were written and are in no file but the log.
+    pub fn unflushed_bytes(&self) -> Result<u64, StoreError> {
+        let property = rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES;
+        Family::ALL
+            .into_iter()
+            .map(|family| {
+                let value = self.db.property_int_value_cf(self.family(family)?, property);
+                Ok(value.map_err(|e| read_error(family, e))?.unwrap_or(0))
+            })
+            .sum()
+    }
+
     /// Returns what the files of a family hold.
     pub fn stats(&self, family: Family) -> Result<FamilyStats, StoreError> {
         let handle = self.family(family)?;
@@ -430,6 +494,7 @@ impl Engine {
     /// Merges the files of every family, which gives the space of what was deleted back.
     pub fn compact(&self) -> Result<(), StoreError> {
         self.changing()?;
+        let before = self.background_errors()?;
         let mut options = CompactOptions::default();
         // Else files that nothing lies over are left as they are, with what was deleted in them.
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
@@ -444,8 +509,20 @@ impl Engine {
                 self.db.set_options_cf(handle, &options).map_err(write_error)?;
             }
             self.db.compact_range_cf_opt(handle, None::<&[u8]>, None::<&[u8]>, &options);
+            if self.background_errors()? > before {
+                // The call itself does not say so.
+                let doing = format!("merging family {}", family.name());
+                let why = "the disk failed; what was there before is whole".to_owned();
+                return Err(StoreError::Environment { doing, why });
+            }
         }
         Ok(())
+    }
+
+    /// Returns how often work in the background has failed.
+    fn background_errors(&self) -> Result<u64, StoreError> {
+        let value = self.db.property_int_value(rocksdb::properties::BACKGROUND_ERRORS);
+        Ok(value.map_err(write_error)?.unwrap_or(0))
     }
 
     /// Puts what is there now into the directory `path`, which must be missing. Files that never
@@ -531,9 +608,13 @@ fn database_options(create: bool, memory: &Memory) -> Options {
     // Two of them write memory tables to files.
     options.set_max_background_jobs(8);
     options.set_keep_log_file_num(2);
+    options.set_log_level(LogLevel::Warn);
     options.set_max_open_files(512);
     options
 }
+
+/// The entries that are walked over on the way to a key before it is looked up.
+const WALKED_MAX: usize = 16;
 
 /// A reader holds fewer files than this open at once: systems commonly allow a process 1,024.
 const FILES_HELD_MAX: usize = 900;
@@ -604,6 +685,15 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     options.set_level_zero_slowdown_writes_trigger(48);
     options.set_level_zero_stop_writes_trigger(96);
     options
+}
+
+/// Returns the number, as in its file's name, of a table that is listed and not there.
+fn lost_table(error: &rocksdb::Error) -> Option<String> {
+    let message: &str = error.as_ref();
+    let (before, _) = message.split_once(".sst: No such file")?;
+    let number = before.rsplit('/').next()?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| number.to_owned())
 }
 
 fn open_error(path: &Path, error: rocksdb::Error) -> StoreError {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 
 use arrow::array::{Array, ArrayRef};
 use arrow::compute::concat;
@@ -20,10 +20,17 @@ use crate::codec::{
 
 /// A commit folds when one of these is reached: rows of a table, label values.
 const TAIL_ROWS_MAX: u64 = CHUNK_ROWS;
-const CELLS_MAX: usize = CHUNK_ROWS as usize;
+const CELLS_MAX: u64 = CHUNK_ROWS;
+
+/// At so many times that much, a commit waits for the fold that is under way.
+const OVERDUE: u64 = 4;
 
 /// The end of a bulk load folds when this many rows wait: fewer are cheaper left as deltas.
 const SETTLE_ROWS_MIN: u64 = 4_096;
+
+/// The end of a bulk load writes files where this much is in the log alone: whoever opens next
+/// would read it again.
+const UNFLUSHED_BYTES_MAX: u64 = 4 << 20;
 
 impl Store {
     /// Makes a bulk load durable, and folds what it left behind if that is worth it.
@@ -34,11 +41,12 @@ impl Store {
         let state = self.state();
         let rows = TableId::ALL.map(|t| state.tail_rows(t)).into_iter().max().unwrap_or(0);
         let waiting = rows.max(state.cell_count() as u64);
-        if waiting < SETTLE_ROWS_MIN {
+        drop(state);
+        if waiting >= SETTLE_ROWS_MIN {
+            self.fold()?;
+        } else if self.engine.unflushed_bytes()? < UNFLUSHED_BYTES_MAX {
             return self.engine.sync();
         }
-        drop(state);
-        self.fold()?;
         self.flush()
     }
 
@@ -49,8 +57,10 @@ impl Store {
     /// Damage, or what the disk says.
     pub fn compact(&self) -> Result<Swept, StoreError> {
         let swept = {
-            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            self.fold_all(&mut writer)?;
+            let _folding = self.folding();
+            let mut writer = self.writer();
+            let folded = self.folded()?;
+            self.publish_fold(folded, &mut writer)?;
             self.sweep_deleted(&mut writer)?
         };
         self.flush()?;
@@ -58,10 +68,20 @@ impl Store {
         Ok(swept)
     }
 
-    /// Folds if the deltas have grown enough.
+    /// Folds if the deltas have grown enough. Threads that append meanwhile go on, until much more
+    /// has come together.
     pub(super) fn fold_if_due(&self) -> Result<(), StoreError> {
-        let due = is_due(&self.state());
-        if due { self.fold() } else { Ok(()) }
+        if !is_due(&self.state(), 1) {
+            return Ok(());
+        }
+        let folding = match self.folding.try_lock() {
+            Err(TryLockError::WouldBlock) if is_due(&self.state(), OVERDUE) => self.folding(),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+            Err(TryLockError::Poisoned(lock)) => lock.into_inner(),
+            Ok(lock) => lock,
+        };
+        // Whoever had the lock may have done it.
+        if is_due(&self.state(), 1) { self.fold_beside(folding) } else { Ok(()) }
     }
 
     /// Writes every row and label value of the deltas into columns and drops the deltas.
@@ -69,32 +89,50 @@ impl Store {
     /// # Errors
     /// Damage, or what the disk says; the deltas then still hold everything.
     pub fn fold(&self) -> Result<(), StoreError> {
-        self.fold_all(&mut self.writer.lock().unwrap_or_else(PoisonError::into_inner))
+        self.fold_beside(self.folding())
     }
 
-    fn fold_all(&self, writer: &mut Writer) -> Result<(), StoreError> {
+    /// Makes chunks of what is there now, while others commit, and publishes them.
+    fn fold_beside(&self, _folding: MutexGuard<'_, ()>) -> Result<(), StoreError> {
+        let folded = self.folded()?;
+        self.publish_fold(folded, &mut self.writer())
+    }
+
+    fn folding(&self) -> MutexGuard<'_, ()> {
+        self.folding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes chunks of all rows and label values beside the columns.
+    fn folded(&self) -> Result<Folded, StoreError> {
         let state = self.state();
         let mut folding = Folding::of(self, &state);
         folding.run()?;
-        let Folding { mut changes, replaced, manifest, .. } = folding;
-        self.engine.scan_keys(Family::Delta, |key| changes.delete(&key))?;
-        self.publish_fold(state, changes, manifest, replaced, writer)
+        let Folding { changes, replaced, manifest, .. } = folding;
+        Ok(Folded { state, changes, replaced, manifest })
     }
 
-    /// Publishes new chunks, and the manifest that names them, in the place of `replaced` ones; in
-    /// the state they were made from nothing may be left beside the columns.
+    /// Publishes new chunks, and the manifest that names them, in the place of others. What was
+    /// committed since they were made stays beside the columns.
     pub(super) fn publish_fold(
         &self,
-        state: Arc<State>,
-        mut changes: Changes,
-        manifest: Manifest,
-        replaced: Vec<Key>,
+        folded: Folded,
         writer: &mut Writer,
     ) -> Result<(), StoreError> {
+        let Folded { state, mut changes, replaced, manifest } = folded;
+        self.engine.scan_keys(Family::Delta, |key| {
+            if matches!(key, Key::Delta(sequence) if sequence <= state.sequence) {
+                changes.delete(&key);
+            }
+        })?;
         changes.put(&Key::Meta("manifest".to_owned()), &manifest);
-        let next = state.folded(manifest);
-        let epoch = Arc::downgrade(&state.epoch);
-        drop(state);
+        let now = self.state();
+        let next = now.folded(manifest, &state);
+        let epoch = Arc::downgrade(&now.epoch);
+        drop((state, now));
         let before = writer.retired.iter().flat_map(|(_, keys)| keys);
         put_retired(&mut changes, before.chain(&replaced));
         self.publish(changes, next, Durability::Now)?;
@@ -134,10 +172,11 @@ impl Store {
     }
 }
 
-/// Whether what is not yet in columns has grown enough to be folded.
-pub(super) fn is_due(state: &State) -> bool {
-    let rows_due = TableId::ALL.iter().any(|table| state.tail_rows(*table) >= TAIL_ROWS_MAX);
-    rows_due || state.cell_count() >= CELLS_MAX
+/// Whether what is not yet in columns has grown to so many times what is enough to be folded.
+pub(super) fn is_due(state: &State, times: u64) -> bool {
+    let most = TAIL_ROWS_MAX * times;
+    let rows_due = TableId::ALL.iter().any(|table| state.tail_rows(*table) >= most);
+    rows_due || state.cell_count() as u64 >= CELLS_MAX * times
 }
 
 /// Where the keys of chunk versions stand that are no longer live, one behind the other.
@@ -183,6 +222,14 @@ pub(super) fn table_of(catalogue: &Catalogue, column: ColumnRef) -> TableId {
             _ => TableId::Steps,
         },
     }
+}
+
+/// What a fold made of a state.
+pub(super) struct Folded {
+    pub state: Arc<State>,
+    pub changes: Changes,
+    pub replaced: Vec<Key>,
+    pub manifest: Manifest,
 }
 
 /// A fold at work.

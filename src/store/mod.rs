@@ -42,6 +42,7 @@ mod repair;
 mod sample;
 mod state;
 mod stats;
+mod tables;
 mod texts;
 mod tokens;
 mod verify;

@@ -55,6 +55,8 @@ pub struct Store {
     state: RwLock<Arc<State>>,
     /// Held by whoever commits.
     pub(super) writer: Mutex<Writer>,
+    /// Held by whoever makes columns of what is beside them; taken before `writer`.
+    pub(super) folding: Mutex<()>,
     /// Batches that whoever gets the lock takes along.
     pub(super) waiting: Mutex<Vec<Waiting>>,
     /// The last sequence that is known to survive a power cut; held by whoever waits for the disk.
@@ -167,6 +169,7 @@ impl Store {
             limits,
             state: RwLock::new(Arc::new(state)),
             writer: Mutex::new(Writer::default()),
+            folding: Mutex::new(()),
             waiting: Mutex::new(Vec::new()),
             durable: Mutex::new(0),
         })
@@ -190,7 +193,7 @@ impl Store {
     /// Returns the bytes of text that a commit of a bulk load should hold: enough for sorted
     /// tables of good size, and little enough to be held a few times over.
     pub fn commit_bytes(&self) -> usize {
-        (self.limits.memory_bytes / 32).clamp(4 << 20, 32 << 20)
+        (self.limits.memory_bytes / 16).clamp(4 << 20, 64 << 20)
     }
 
     /// Returns how many values of a family were read since the database was opened.
@@ -252,7 +255,7 @@ impl Store {
 }
 
 pub(super) fn memory(limits: Limits) -> Memory {
-    Memory { cache_bytes: limits.memory_bytes / 4, write_bytes: limits.memory_bytes / 4 }
+    Memory { cache_bytes: limits.memory_bytes / 4, write_bytes: limits.memory_bytes / 8 }
 }
 
 pub(super) fn empty_manifest() -> Manifest {

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
 
+use arrow::array::Array;
+
 use super::StoreError;
-use super::view::View;
+use super::view::{ColumnRef, View};
 use crate::codec::{Family, HeaderRecord, IdRecord, Key, Record, StepRecord};
-use crate::model::{Label, Step, Trajectory};
+use crate::model::{Json, Label, META, Step, Target, Trajectory};
 
 impl View {
     /// Returns the ordinal and content hash of a trajectory.
@@ -59,7 +61,7 @@ impl View {
     /// Damage, or what the disk says.
     pub fn headers(&self, ordinals: &[u64]) -> Result<Vec<HeaderRecord>, StoreError> {
         let keys: Vec<Key> = ordinals.iter().map(|o| Key::Trajectory(*o)).collect();
-        self.records(Family::Trajectory, &keys)
+        self.records(Family::Trajectory, &keys, false)
     }
 
     /// Returns steps as stored, in the order asked for: pairs of ordinal and step.
@@ -68,7 +70,11 @@ impl View {
     /// Damage, or what the disk says.
     pub fn step_records(&self, steps: &[(u64, u32)]) -> Result<Vec<StepRecord>, StoreError> {
         let keys: Vec<Key> = steps.iter().map(|(o, s)| Key::Step(*o, *s)).collect();
-        self.records(Family::Step, &keys)
+        let span = steps
+            .last()
+            .zip(steps.first())
+            .map_or(0, |(last, first)| if steps.is_sorted() { last.0 - first.0 } else { u64::MAX });
+        self.records(Family::Step, &keys, are_neighbours(steps.len(), span))
     }
 
     /// Returns steps, in the order asked for. With `texts` false the observations' long texts are
@@ -149,6 +155,48 @@ impl View {
         Ok(newest)
     }
 
+    /// Lays over the `meta` of trajectories what labels of that name add to it: the newest patch of
+    /// each judge, in the order in which they were given.
+    ///
+    /// # Errors
+    /// Damage, or what the disk says.
+    pub fn lay_meta(
+        &self,
+        ordinals: &[u64],
+        headers: &mut [HeaderRecord],
+    ) -> Result<(), StoreError> {
+        let all: Vec<i64> = ordinals.iter().map(|ordinal| *ordinal as i64).collect();
+        let mut has_any = vec![false; all.len()];
+        for (column, at) in self.labels().iter().zip(0..) {
+            if column.name == META && !column.on_steps {
+                let given = self.of_trajectories(ColumnRef::Label(at), &all)?;
+                let valid = |row| given.is_valid(row);
+                has_any.iter_mut().enumerate().for_each(|(row, any)| *any |= valid(row));
+            }
+        }
+        let laid = ordinals.iter().zip(headers).zip(has_any).filter(|(_, any)| *any);
+        for ((ordinal, header), _) in laid {
+            let is_meta = |l: &Label| l.name.as_str() == META && l.target == Target::Trajectory;
+            let mut patches: Vec<(u64, Label)> = Vec::new();
+            for (sequence, label) in self.labels_of(*ordinal)? {
+                if is_meta(&label) {
+                    patches.retain(|(_, before)| before.judge != label.judge);
+                    patches.push((sequence, label));
+                }
+            }
+            patches.sort_by_key(|(sequence, _)| *sequence);
+            let mut meta = header.meta.take().map(Json::stored);
+            for patch in patches.into_iter().filter_map(|(_, label)| label.raw) {
+                let patch = Json::stored(patch);
+                if patch.is_object() {
+                    meta = Some(meta.unwrap_or(Json::stored("{}".to_owned())).patched(&patch));
+                }
+            }
+            header.meta = meta.map(|meta| meta.as_str().to_owned());
+        }
+        Ok(())
+    }
+
     /// Returns the content hashes of trajectories, in the order asked for.
     ///
     /// # Errors
@@ -156,7 +204,7 @@ impl View {
     pub fn content_hashes(&self, ordinals: &[u64]) -> Result<Vec<[u8; 32]>, StoreError> {
         let headers = self.headers(ordinals)?;
         let keys: Vec<Key> = headers.into_iter().map(|h| Key::Id(h.source, h.id)).collect();
-        let records: Vec<IdRecord> = self.records(Family::Id, &keys)?;
+        let records: Vec<IdRecord> = self.records(Family::Id, &keys, false)?;
         Ok(records.into_iter().map(|r| r.content_hash).collect())
     }
 
@@ -167,15 +215,22 @@ impl View {
         let occurrences: Vec<usize> = numbers.chunk_by(u64::eq).map(<[u64]>::len).collect();
         numbers.dedup();
         let keys: Vec<Vec<u8>> = numbers.iter().map(|n| Key::Body(*n).encode()).collect();
-        let values = self.store.engine.get_many(Family::Body, &keys)?;
-        let mut bodies = HashMap::with_capacity(numbers.len());
-        for ((number, value), occurrences) in numbers.into_iter().zip(values).zip(occurrences) {
-            let Some(bytes) = value else { continue };
-            let text = String::from_utf8(bytes).map_err(|e| StoreError::Damaged {
-                place: format!("body {number}"),
+        let text = |at: usize, value: &[u8]| {
+            String::from_utf8(value.to_vec()).map_err(|e| StoreError::Damaged {
+                place: format!("body {}", numbers[at]),
                 why: e.to_string(),
-            })?;
-            bodies.insert(number, (occurrences, text));
+            })
+        };
+        let span = numbers.last().zip(numbers.first()).map_or(0, |(last, first)| last - first);
+        let values = match are_neighbours(numbers.len(), span) {
+            true => self.store.engine.get_run(Family::Body, &keys, text),
+            false => self.store.engine.get_each(Family::Body, &keys, text),
+        };
+        let mut bodies = HashMap::with_capacity(numbers.len());
+        for ((number, text), occurrences) in numbers.iter().zip(values?).zip(occurrences) {
+            if let Some(text) = text {
+                bodies.insert(*number, (occurrences, text));
+            }
         }
         Ok(Bodies(RefCell::new(bodies)))
     }
@@ -195,16 +250,37 @@ impl View {
         Err(StoreError::Damaged { place: format!("trajectory {ordinal}"), why })
     }
 
-    fn records<R: Record>(&self, family: Family, keys: &[Key]) -> Result<Vec<R>, StoreError> {
+    /// Returns the records of keys, which ascend where they are neighbours.
+    fn records<R: Record>(
+        &self,
+        family: Family,
+        keys: &[Key],
+        neighbours: bool,
+    ) -> Result<Vec<R>, StoreError> {
         let encoded: Vec<Vec<u8>> = keys.iter().map(Key::encode).collect();
-        let values = self.store.engine.get_many(family, &encoded)?;
-        let record = |(key, value): (&Key, Option<Vec<u8>>)| {
-            let missing =
-                || StoreError::Damaged { place: format!("{key:?}"), why: "it is missing".into() };
-            Record::decode(&value.ok_or_else(missing)?).map_err(|e| StoreError::record(key, e))
+        let record = |at: usize, value: &[u8]| {
+            Record::decode(value).map_err(|e| StoreError::record(&keys[at], e))
         };
-        keys.iter().zip(values).map(record).collect()
+        let records = match neighbours {
+            true => self.store.engine.get_run(family, &encoded, record),
+            false => self.store.engine.get_each(family, &encoded, record),
+        };
+        let is_there = |(key, record): (&Key, Option<R>)| {
+            record.ok_or_else(|| StoreError::Damaged {
+                place: format!("{key:?}"),
+                why: "it is missing".into(),
+            })
+        };
+        keys.iter().zip(records?).map(is_there).collect()
     }
+}
+
+/// Whether so many keys, whose numbers lie within a span, are best read by walking over all that
+/// is between them.
+fn are_neighbours(keys: usize, span: u64) -> bool {
+    const KEYS_MIN: usize = 64;
+    const NUMBERS_A_KEY: u64 = 8;
+    keys >= KEYS_MIN && span / NUMBERS_A_KEY < keys as u64
 }
 
 /// Long texts by number, each with how often it is still asked for: whoever asks last gets it, and

@@ -177,7 +177,7 @@ impl Repair {
         }
         self.labels(&ordinals, &headers)?;
         self.report.trajectories += ordinals.len() as u64;
-        if is_due(&self.state) { self.fold() } else { Ok(()) }
+        if is_due(&self.state, 1) { self.fold() } else { Ok(()) }
     }
 
     /// Lays the labels of trajectories over the columns, newer ones over older ones.
@@ -206,7 +206,7 @@ impl Repair {
         let Folding { mut changes, replaced, manifest, .. } = folding;
         replaced.iter().for_each(|key| changes.delete(key));
         self.store.engine.write(changes, false)?;
-        self.state = self.state.folded(manifest);
+        self.state = self.state.folded(manifest, &self.state);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The state at one sequence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -12,6 +12,20 @@ use crate::codec::{CHUNK_ROWS, Catalogue, LabelCell, Manifest, TableId};
 pub(super) struct TailBatch {
     pub first_row: u64,
     pub batch: RecordBatch,
+}
+
+impl TailBatch {
+    /// Returns what lies behind row `row`.
+    fn behind(self: &Arc<TailBatch>, row: u64) -> Option<Arc<TailBatch>> {
+        if self.first_row >= row {
+            return Some(self.clone());
+        }
+        let (before, rows) = ((row - self.first_row) as usize, self.batch.num_rows());
+        (before < rows).then(|| {
+            let batch = self.batch.slice(before, rows - before);
+            Arc::new(TailBatch { first_row: row, batch })
+        })
+    }
 }
 
 /// How a state of the past differs from the one it was made from.
@@ -63,8 +77,27 @@ pub(super) enum Place {
 }
 
 impl State {
-    /// Returns the state after a fold that wrote what a manifest names.
-    pub fn folded(&self, manifest: Manifest) -> State {
+    /// Returns the state after a fold that wrote what a manifest names, made of all that an earlier
+    /// state had beside its columns: what this state has beyond that stays.
+    pub fn folded(&self, manifest: Manifest, made_of: &State) -> State {
+        let tails = TableId::ALL.map(|table| {
+            let at = table.code() as usize;
+            let behind = |tail: &Arc<TailBatch>| tail.behind(manifest.folded_rows[at]);
+            self.tails[at].iter().filter_map(behind).collect()
+        });
+        let key = |cell: &LabelCell| (cell.label, cell.row);
+        let written: HashMap<_, _> = made_of
+            .cells
+            .iter()
+            .flat_map(|layer| layer.iter().map(|c| (key(c), c.value)))
+            .collect();
+        let mut cells: Vec<LabelCell> =
+            self.cells.iter().flat_map(|layer| layer.iter().cloned()).collect();
+        sort_cells(&mut cells);
+        let is_written = |c: &LabelCell| {
+            written.get(&key(c)).is_some_and(|value| value.to_bits() == c.value.to_bits())
+        };
+        cells.retain(|cell| !is_written(cell));
         State {
             epoch: Arc::new(()),
             sequence: self.sequence + 1,
@@ -72,8 +105,12 @@ impl State {
             next_body: self.next_body,
             catalogue: self.catalogue.clone(),
             manifest: Arc::new(manifest),
-            tails: [Vec::new(), Vec::new()],
-            cells: Vec::new(),
+            tails,
+            cells: Some(cells)
+                .filter(|cells| !cells.is_empty())
+                .map(Arc::new)
+                .into_iter()
+                .collect(),
             deleted: self.deleted.clone(),
             past: None,
         }

@@ -30,6 +30,7 @@ use tantivy::{Index, IndexReader, ReloadPolicy, Searcher, TantivyDocument, Tanti
 use super::error::TextError;
 use super::fields::{COLUMNS, ROW, WordTokenizer, plan, plan_phrase, schema, tokenizer_name};
 use super::guard::{Opening, guarded};
+use super::pieces::documents_with_run;
 use super::query::TextQuery;
 use super::read_only::ReadOnlyDirectory;
 
@@ -259,6 +260,34 @@ impl TextIndex {
         let mut rows = guarded(found).map_err(TextError::from)?;
         // Segments mostly hold ranges of rows one after the other, which this sort finds in order.
         rows.sort();
+        rows.dedup();
+        Ok(rows)
+    }
+
+    /// Returns rows, ascending, among which are all whose `column` holds every one of `runs`
+    /// ([`runs_of_pattern`](super::runs_of_pattern)).
+    ///
+    /// # Errors
+    /// As [`TextIndex::rows`].
+    pub fn rows_with_runs(&self, column: &str, runs: &[String]) -> Result<Vec<u64>, TextError> {
+        let field = self.field(column)?;
+        let searcher = self.searcher()?;
+        let found = || {
+            let mut rows = Vec::new();
+            for segment in searcher.segment_readers() {
+                let numbers = segment.fast_fields().u64(ROW)?;
+                let mut of_runs = runs.iter().map(|run| documents_with_run(segment, field, run));
+                let Some(mut documents) = of_runs.next().transpose()? else { continue };
+                for of_run in of_runs {
+                    documents.iter_mut().zip(of_run?).for_each(|(both, one)| *both &= one);
+                }
+                let held = (0..).zip(documents).filter(|(_, may_hold)| *may_hold);
+                rows.extend(held.filter_map(|(document, _)| numbers.first(document)));
+            }
+            Ok(rows)
+        };
+        let mut rows = guarded(found).map_err(TextError::from)?;
+        rows.sort_unstable();
         rows.dedup();
         Ok(rows)
     }

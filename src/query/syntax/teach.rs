@@ -328,7 +328,10 @@ pub(super) fn unknown_statement(reader: &Reader<'_>, at: usize) -> Diagnostic {
         let message = format!("{word} is refused: no statement changes what is stored");
         return Diagnostic::new("refused-statement", message).at(span).help(match word.as_str() {
             "DELETE" => "DELETE FROM trajectories WHERE ... is a statement of its own",
-            "UPDATE" => "|> LABEL AS name BY 'judge' = value labels anew, and keeps older labels",
+            "UPDATE" => {
+                "|> LABEL AS name BY 'judge' = value labels anew, and keeps older labels; AS meta \
+                 lays a JSON object over the trajectory's"
+            }
             "TRUNCATE" => "DELETE FROM trajectories WHERE true",
             _ => "`swirl import` adds trajectories; |> SAVE AS freezes a selection",
         });

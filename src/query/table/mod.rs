@@ -12,6 +12,7 @@ mod corpora;
 mod examples;
 mod found;
 mod grouped;
+mod likes;
 mod prune;
 mod questions;
 mod reading;

@@ -405,7 +405,8 @@ impl<'a> Records<'a> {
     fn header_column(&mut self, name: &str) -> Result<ArrayRef> {
         if self.headers.is_none() {
             let ordinals = self.ordinals();
-            let headers = self.view.headers(&ordinals).map_err(external)?;
+            let mut headers = self.view.headers(&ordinals).map_err(external)?;
+            self.view.lay_meta(&ordinals, &mut headers).map_err(external)?;
             self.headers = Some(ordinals.into_iter().zip(headers).collect());
         }
         let headers = self.headers.as_ref();

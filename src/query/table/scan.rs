@@ -33,6 +33,7 @@ use datafusion::physical_plan::{
 
 use super::columns::{Origin, ScanTable, TableColumn, schema_of, table_columns};
 use super::comparisons::Conjunction;
+use super::likes;
 use super::prune;
 use super::reading::{Finding, Predicate, Reading, ScanPlan, external};
 use super::text_predicates::{TextPredicate, asked_of_texts, only_used};
@@ -55,6 +56,13 @@ pub trait RowFinder: Send + Sync {
     /// # Errors
     /// What the words or the index have wrong.
     fn rows(&self, column: &str, words: &str) -> Result<Option<Arc<Vec<u64>>>>;
+
+    /// Returns rows, ascending, among which are all whose `column` holds every one of `runs` of
+    /// letters and digits, in capitals or not; `None` where the index cannot say.
+    ///
+    /// # Errors
+    /// What the index has wrong.
+    fn candidates(&self, column: &str, runs: &[String]) -> Result<Option<Arc<Vec<u64>>>>;
 
     /// Returns what a search finds in `columns`, names with `, ` between; `None` where the index
     /// cannot say.
@@ -179,6 +187,11 @@ impl ScanProvider {
             } else if self.columns_of(predicate).iter().all(|c| c.origin.is_scalar()) {
                 scalars.push(predicate.clone());
             } else {
+                if let Some((column, runs)) = likes::sought(predicate)
+                    && self.table.rows_of() == TableId::Steps
+                {
+                    row_sets.extend(self.finder.candidates(column, &runs)?);
+                }
                 records.push(predicate.clone());
             }
         }
