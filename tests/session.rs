@@ -495,25 +495,6 @@ fn a_selection_is_exported_and_drawn_per_question() {
 }
 
 #[test]
-fn a_sort_larger_than_its_memory_spills() {
-    let folder = tempfile::tempdir().unwrap();
-    drop(world(folder.path()));
-    let sorted = "SELECT count(*) AS n FROM (SELECT x, lag(x) OVER (ORDER BY x, y) AS before FROM
-        (SELECT a.action || b.trajectory_id AS x, a.step + b.step AS y, b.observation AS long
-        FROM steps a CROSS JOIN steps b WHERE a.step < 5 AND b.step < 5))";
-    let counts = [16, 512].map(|megabytes| {
-        let options =
-            SessionOptions { memory_bytes: megabytes << 20, threads: 2, read_only: false };
-        let session = Session::open(folder.path(), options, false).unwrap();
-        let wrong = number(&session, &format!("{sorted} WHERE before > x"));
-        (wrong, number(&session, &format!("{sorted} WHERE before <= x")))
-    });
-    assert_eq!(counts[0], counts[1]);
-    assert_eq!(counts[0].0, 0.0);
-    assert!(counts[0].1 > 20_000.0, "{counts:?}");
-}
-
-#[test]
 fn full_text_by_index_and_by_row_give_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let session = world(folder.path());
