@@ -447,14 +447,14 @@ fn meta_is_laid_over_and_its_history_kept() {
     let of_labels = "SELECT count(*) FROM labels WHERE name = 'meta' AND current";
     assert!(number(&session, of_labels) >= 4.0);
     // The project's own format keeps what came and what lies over it apart; chat has one place.
-    for (format, shown) in [("swirl", "swirl"), ("chat", "chat")] {
-        let file = folder.path().join(format!("{shown}.jsonl"));
+    for format in ["swirl", "chat"] {
+        let file = folder.path().join(format!("{format}.jsonl"));
         let text = format!(
             "FROM trajectories |> WHERE trajectory_id = 'q0018:0' |> EXPORT TO '{}' AS {format}",
             file.display()
         );
         run(&session, &text);
-        let copy = Session::open(&folder.path().join(shown), OPTIONS, true).unwrap();
+        let copy = Session::open(&folder.path().join(format), OPTIONS, true).unwrap();
         load(&copy, &file, None);
         assert_eq!(
             number(&copy, "SELECT count(*) FROM trajectories WHERE meta ->> 'topic' = 'rivers'"),

@@ -142,15 +142,10 @@ impl Database {
         text: &'a mut Option<TextIndex>,
         view: &View,
     ) -> Result<Option<&'a TextIndex>, DbError> {
-        if text.is_none() {
-            let directory = self.text_directory();
-            if !directory.is_dir() {
-                return Ok(None);
-            }
-            *text = Some(TextIndex::open_or_create(&directory, self.text_bytes)?);
+        if text.is_none() && !self.text_directory().is_dir() {
+            return Ok(None);
         }
-        let indexed = text.as_ref().map_or(Ok(0), TextIndex::row_count)?;
-        if indexed + BEHIND_ROWS_MAX < view.rows(TableId::Steps) {
+        if self.opened(text)?.row_count()? + BEHIND_ROWS_MAX < view.rows(TableId::Steps) {
             return Ok(None);
         }
         Ok(Some(self.caught_up(text, view, &mut |_, _| true)?))
@@ -272,6 +267,17 @@ impl Database {
         Ok((is_ours && index.row_count()? >= view.rows(TableId::Steps)).then_some(index))
     }
 
+    /// Returns the index, opened or created where it is not open yet.
+    fn opened<'a>(&self, text: &'a mut Option<TextIndex>) -> Result<&'a mut TextIndex, TextError> {
+        match text {
+            Some(index) => Ok(index),
+            None => {
+                let directory = self.text_directory();
+                Ok(text.insert(TextIndex::open_or_create(&directory, self.text_bytes)?))
+            }
+        }
+    }
+
     /// Adds the rows that the index does not have yet.
     fn caught_up<'a>(
         &self,
@@ -279,13 +285,7 @@ impl Database {
         view: &View,
         progress: &mut TextProgress<'_>,
     ) -> Result<&'a mut TextIndex, DbError> {
-        let index = match text {
-            Some(index) => index,
-            None => {
-                let directory = self.text_directory();
-                text.insert(TextIndex::open_or_create(&directory, self.text_bytes)?)
-            }
-        };
+        let index = self.opened(text)?;
         let database = self.store.identity();
         let position = Position { database, sequence: view.sequence() };
         match index.position() {

@@ -26,7 +26,7 @@ pub(super) const BLOCK_BYTES: usize = 4 << 20;
 /// Whole records, in the order of the file.
 pub(super) struct Block {
     /// Where the records are.
-    pub(super) content: Cut,
+    pub(super) cut: Cut,
     /// The bytes counted as held for it.
     pub(super) charge: Charge,
 }
@@ -46,9 +46,9 @@ impl Cut {
             Cut::Text(content) => return content,
             Cut::Rows(rows, first) => (rows, first),
         };
-        let lines: Result<Vec<Vec<u8>>, String> = rows.iter().map(parquet::lines).collect();
-        match lines {
-            Ok(lines) => Content::Lines { bytes: lines.concat(), first, place: Place::Row },
+        let mut bytes = Vec::new();
+        match rows.iter().try_for_each(|rows| parquet::write_lines(rows, &mut bytes)) {
+            Ok(()) => Content::Lines { bytes, first, place: Place::Row },
             Err(why) => Content::Bad(Fault::whole(why).at(Place::Row(first))),
         }
     }
@@ -127,7 +127,7 @@ impl Blocks {
 
     /// Returns the next block; `None` at the end. After an error there is no further block.
     pub(super) fn next_block(&mut self) -> Result<Option<Block>, ExchangeError> {
-        let content = match self.entries.take() {
+        let cut = match self.entries.take() {
             None if self.buffer.is_empty() && self.input.is_parquet() => self.next_rows(),
             None => self.next_lines().map(Cut::Text),
             Some(mut scan) => {
@@ -136,12 +136,11 @@ impl Blocks {
                 content.map(Cut::Text)
             }
         };
-        match (content, self.error.take()) {
-            (Some(content), error) => {
+        match (cut, self.error.take()) {
+            (Some(cut), error) => {
                 self.error = error;
-                let held = content.bytes() + self.buffer.len();
-                let charge = self.input.progress().charge(held);
-                Ok(Some(Block { content, charge }))
+                let charge = self.input.progress().charge(cut.bytes() + self.buffer.len());
+                Ok(Some(Block { cut, charge }))
             }
             (None, Some(error)) => Err(error),
             (None, None) => Ok(None),

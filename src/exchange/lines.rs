@@ -55,7 +55,7 @@ impl Iterator for Lines {
     fn next(&mut self) -> Option<Self::Item> {
         while self.waiting.is_empty() {
             match self.blocks.next_block() {
-                Ok(Some(block)) => queue(block.content.content(), &mut self.waiting),
+                Ok(Some(block)) => queue(block.cut.content(), &mut self.waiting),
                 Ok(None) => return None,
                 Err(error) => return Some(Err(error)),
             }

@@ -80,21 +80,20 @@ impl ParquetRows {
         let end = buffer.len() + bytes;
         while buffer.len() < end {
             let Some(rows) = self.next_rows()? else { return Ok(true) };
-            buffer.extend(lines(&rows).map_err(damaged)?);
+            write_lines(&rows, buffer).map_err(damaged)?;
         }
         Ok(false)
     }
 }
 
-/// Returns rows as lines of JSON.
+/// Appends rows to `out` as lines of JSON.
 ///
 /// # Errors
 /// Why their columns cannot be written so.
-pub(super) fn lines(rows: &RecordBatch) -> Result<Vec<u8>, String> {
+pub(super) fn write_lines(rows: &RecordBatch, out: &mut Vec<u8>) -> Result<(), String> {
     let write = || {
-        let mut writer = WriterBuilder::new().build::<_, LineDelimited>(Vec::new());
-        writer.write(rows).and_then(|()| writer.finish()).map_err(of_arrow)?;
-        Ok(writer.into_inner())
+        let mut writer = WriterBuilder::new().build::<_, LineDelimited>(out);
+        writer.write(rows).and_then(|()| writer.finish()).map_err(of_arrow)
     };
     guarded(write).map_err(|error| error.to_string())
 }

@@ -108,7 +108,7 @@ impl Iterator for Questions {
         while self.waiting.is_empty() {
             let Source::Blocks(blocks) = &mut self.source else { return None };
             match blocks.next_block() {
-                Ok(Some(block)) => queue(block.content.content(), &mut self.waiting),
+                Ok(Some(block)) => queue(block.cut.content(), &mut self.waiting),
                 Ok(None) => self.source = Source::Ended,
                 Err(error) => {
                     self.source = Source::Ended;

@@ -267,8 +267,8 @@ fn run_source(mut blocks: Blocks, order: &SyncSender<Ordered>, jobs: &Sender<Job
 fn run_worker(work: &Work, jobs: &Mutex<Receiver<Job>>) {
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { block: Block { content, charge }, reply }) = job else { return };
-        let batch = parse_block(work, content.content());
+        let Ok(Job { block: Block { cut, charge }, reply }) = job else { return };
+        let batch = parse_block(work, cut.content());
         // The reader may be gone; the source notices.
         let _ = reply.send(Parsed { batch, charge });
     }

@@ -61,6 +61,13 @@ impl Json {
         Json(patched(&self.0, &patch.0))
     }
 
+    /// Returns JSON, or nothing, with patches laid over it, one after the other.
+    pub fn laid(json: Option<Json>, patches: &[Json]) -> Option<Json> {
+        patches
+            .iter()
+            .fold(json, |json, patch| Some(json.unwrap_or(Json("{}".to_owned())).patched(patch)))
+    }
+
     /// Returns the parsed value; `null` for text that is not JSON, which `parse` never lets in.
     pub fn to_value(&self) -> serde_json::Value {
         serde_json::from_str(&self.0).unwrap_or(serde_json::Value::Null)

@@ -1,6 +1,6 @@
 //! Export: trajectories with their labels, as files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use super::error::SessionError;
@@ -84,14 +84,15 @@ pub(super) fn write(
         if session.cancel().is_cancelled() {
             return Err(SessionError::Cancelled);
         }
+        // The project's own format keeps what lies over `meta` apart, as labels.
+        let patches = match format {
+            ExportFormat::Chat => view.meta_patches(part)?,
+            ExportFormat::Swirl => HashMap::new(),
+        };
         for (ordinal, mut trajectory) in part.iter().zip(view.trajectories(part)?) {
             let labels = view.current_labels(*ordinal)?;
-            if format == ExportFormat::Chat {
-                // Labels with it lie over it in the project's own format, which keeps both.
-                let mut header = view.headers(&[*ordinal])?;
-                view.lay_meta(&[*ordinal], &mut header)?;
-                let laid = header.pop().and_then(|header| header.meta);
-                trajectory.meta = laid.map(Json::stored);
+            if let Some(patches) = patches.get(ordinal) {
+                trajectory.meta = Json::laid(trajectory.meta.take(), patches);
             }
             writer.write(&trajectory, &labels)?;
         }

@@ -39,7 +39,7 @@ pub(super) fn label(
     let label_name = LabelName::new(&name.text).map_err(|message| refused(message, name, scope))?;
     let new_judge = judge_of(scope, query, labelling)?;
     let (facts, without_value) = match label_name.as_str() {
-        META => patches(session, scope, query, labelling)?,
+        META => patches(session, scope, query, labelling, &label_name)?,
         _ => numbers(session, scope, query, labelling, &label_name)?,
     };
     let store = session.database().store();
@@ -94,9 +94,9 @@ fn patches(
     scope: &Scope<'_>,
     query: &QueryStatement,
     labelling: &Labelling<'_>,
+    label_name: &LabelName,
 ) -> Result<Facts, SessionError> {
     let Labelling { name, judge, value } = labelling;
-    let label_name = LabelName::new(META).map_err(|message| refused(message, name, scope))?;
     let (mut facts, mut without_value) = (Vec::new(), 0);
     for (row, text) in select_texts(session, scope, query, &value.text)? {
         if row.step.is_some() {

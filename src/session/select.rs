@@ -12,7 +12,7 @@ use super::statement::{Session, worded};
 use crate::db::NewRow;
 use crate::diag::Diagnostic;
 use crate::query::syntax::{QueryStatement, STEP, Statement, StatementKind, TRAJECTORY};
-use crate::query::{QueryError, Scope, TextPlace};
+use crate::query::{Prepared, QueryError, Scope, TextPlace};
 use crate::store::View;
 
 /// The name of the reward's column while a selection is made.
@@ -40,14 +40,8 @@ pub(super) fn select(
     query: &QueryStatement,
     reward: Option<&str>,
 ) -> Result<Selection, SessionError> {
-    let engine = session.engine();
-    let prepared = engine.prepare_places(scope, query, reward, REWARD);
-    let prepared = prepared.map_err(|e| worded(e, scope.text))?;
-    let mut collector = Collector::new(scope.view);
-    let ran = engine.run(&prepared, session.cancel(), &mut |batch| {
-        collector.take(batch).map(|()| ControlFlow::Continue(()))
-    });
-    ran.map_err(|e| worded(e, scope.text))?;
+    let (collector, prepared) =
+        collected(session, scope, query, reward, &mut |collector, batch| collector.take(batch))?;
     let Collector { rows, dropped, .. } = collector;
     let undecided = prepared.undecided();
     let (labels, present) = (prepared.labels, prepared.present);
@@ -61,20 +55,35 @@ pub(super) fn select_texts(
     query: &QueryStatement,
     expression: &str,
 ) -> Result<Vec<(NewRow, Option<String>)>, SessionError> {
-    let engine = session.engine();
-    let prepared = engine.prepare_places(scope, query, Some(expression), REWARD);
-    let prepared = prepared.map_err(|e| worded(e, scope.text))?;
-    let mut collector = Collector::new(scope.view);
     let mut texts = Vec::new();
-    let ran = engine.run(&prepared, session.cancel(), &mut |batch| {
+    let mut take = |collector: &mut Collector<'_>, batch: &RecordBatch| {
         let mut places = batch.clone();
         if let Ok(at) = batch.schema().index_of(REWARD) {
             texts.extend(text(&places.remove_column(at))?);
         }
-        collector.take(&places).map(|()| ControlFlow::Continue(()))
+        collector.take(&places)
+    };
+    let (collector, _) = collected(session, scope, query, Some(expression), &mut take)?;
+    Ok(collector.rows.into_iter().zip(texts).collect())
+}
+
+/// Runs a query, with an expression over its columns as `REWARD`, and has `take` collect its rows.
+fn collected<'a>(
+    session: &Session,
+    scope: &Scope<'a>,
+    query: &QueryStatement,
+    expression: Option<&str>,
+    take: &mut dyn FnMut(&mut Collector<'a>, &RecordBatch) -> Result<(), QueryError>,
+) -> Result<(Collector<'a>, Prepared), SessionError> {
+    let engine = session.engine();
+    let prepared = engine.prepare_places(scope, query, expression, REWARD);
+    let prepared = prepared.map_err(|e| worded(e, scope.text))?;
+    let mut collector = Collector::new(scope.view);
+    let ran = engine.run(&prepared, session.cancel(), &mut |batch| {
+        take(&mut collector, batch).map(|()| ControlFlow::Continue(()))
     });
     ran.map_err(|e| worded(e, scope.text))?;
-    Ok(collector.rows.into_iter().zip(texts).collect())
+    Ok((collector, prepared))
 }
 
 /// Returns the only statement of a text: a query without a verb behind it. `what` is what takes it.

@@ -1,7 +1,5 @@
 //! Datasets, runs and metrics: named records.
 
-use std::sync::PoisonError;
-
 use super::StoreError;
 use super::engine::Changes;
 use super::open::{Durability, Store};
@@ -23,7 +21,7 @@ impl Store {
         dataset: &DatasetRecord,
         rows: &[DatasetRow],
     ) -> Result<(), StoreError> {
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writer = self.writer();
         if self.dataset(&dataset.name)?.is_some() {
             let name = &dataset.name;
             return Err(StoreError::Name(format!(
@@ -49,7 +47,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Name`] when there is none of that name; what the disk says.
     pub fn drop_dataset(&self, name: &str) -> Result<DatasetRecord, StoreError> {
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writer = self.writer();
         let Some(dataset) = self.dataset(name)? else {
             return Err(StoreError::Name(format!("there is no dataset '{name}'")));
         };
@@ -116,7 +114,7 @@ impl Store {
     /// # Errors
     /// What the disk says.
     pub fn put_run(&self, run: &RunRecord) -> Result<(), StoreError> {
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writer = self.writer();
         let mut changes = Changes::default();
         changes.put(&Key::Run(run.id.clone()), run);
         self.commit(changes)

@@ -1,7 +1,5 @@
 //! Corpora and their documents.
 
-use std::sync::PoisonError;
-
 use super::StoreError;
 use super::engine::Changes;
 use super::open::Store;
@@ -69,7 +67,7 @@ impl Store {
         corpus: &str,
         documents: Vec<(String, DocumentRecord)>,
     ) -> Result<Added, StoreError> {
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writer = self.writer();
         let keys: Vec<Key> =
             documents.iter().map(|(id, _)| Key::Document(corpus.to_owned(), id.clone())).collect();
         let encoded: Vec<Vec<u8>> = keys.iter().map(Key::encode).collect();

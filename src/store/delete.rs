@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt64Array};
 use arrow::compute::take;
@@ -163,7 +163,7 @@ impl Store {
         ordinals: impl IntoIterator<Item = u64>,
         cascade: bool,
     ) -> Result<Deletion, StoreError> {
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writer = self.writer();
         let view = self.view();
         let ordinals = ordinals.into_iter().filter(|ordinal| view.is_there(*ordinal));
         let ordinals: BTreeSet<u64> = ordinals.collect();

@@ -227,37 +227,30 @@ impl Engine {
         family: Family,
         keys: &[Vec<u8>],
     ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        self.get_each(family, keys, |_, value| Ok(value.to_vec()))
+        self.get_each(family, keys, false, |_, value| Ok(value.to_vec()))
     }
 
     /// Returns what `make` makes of the place and value of each key of one family, in the order of
-    /// the keys; `None` where there is no value.
+    /// the keys; `None` where there is no value. `neighbours`: the keys ascend, and little is
+    /// between them; walking from one to the next costs a fraction of looking each of them up.
     pub fn get_each<T>(
         &self,
         family: Family,
         keys: &[Vec<u8>],
+        neighbours: bool,
         mut make: impl FnMut(usize, &[u8]) -> Result<T, StoreError>,
     ) -> Result<Vec<Option<T>>, StoreError> {
         self.count(family, keys.len());
         let handle = self.family(family)?;
-        let values = self.db.batched_multi_get_cf(handle, keys, false);
-        let made = |(at, value): (usize, Result<Option<rocksdb::DBPinnableSlice<'_>>, _>)| {
-            let value = value.map_err(|e| read_error(family, e))?;
-            value.map(|value| make(at, &value)).transpose()
-        };
-        values.into_iter().enumerate().map(made).collect()
-    }
-
-    /// Returns what [`Engine::get_each`] does of ascending keys most of which are neighbours: by
-    /// walking from one to the next, which costs a fraction of looking each of them up.
-    pub fn get_run<T>(
-        &self,
-        family: Family,
-        keys: &[Vec<u8>],
-        mut make: impl FnMut(usize, &[u8]) -> Result<T, StoreError>,
-    ) -> Result<Vec<Option<T>>, StoreError> {
-        self.count(family, keys.len());
-        let mut entries = self.db.raw_iterator_cf(self.family(family)?);
+        if !neighbours {
+            let values = self.db.batched_multi_get_cf(handle, keys, false);
+            let made = |(at, value): (usize, Result<Option<rocksdb::DBPinnableSlice<'_>>, _>)| {
+                let value = value.map_err(|e| read_error(family, e))?;
+                value.map(|value| make(at, &value)).transpose()
+            };
+            return values.into_iter().enumerate().map(made).collect();
+        }
+        let mut entries = self.db.raw_iterator_cf(handle);
         let mut found = Vec::with_capacity(keys.len());
         for (at, key) in keys.iter().enumerate() {
             let mut steps = 0;
@@ -444,22 +437,23 @@ impl Engine {
 
     /// Returns the bytes of a family's files.
     pub fn bytes(&self, family: Family) -> Result<u64, StoreError> {
-        let handle = self.family(family)?;
-        let property = rocksdb::properties::TOTAL_SST_FILES_SIZE;
-        let value = self.db.property_int_value_cf(handle, property);
-        Ok(value.map_err(|e| read_error(family, e))?.unwrap_or(0))
+        self.number_of(family, rocksdb::properties::TOTAL_SST_FILES_SIZE)
     }
 
     /// Returns the bytes that were written and are in no file but the log.
     pub fn unflushed_bytes(&self) -> Result<u64, StoreError> {
         let property = rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES;
-        Family::ALL
-            .into_iter()
-            .map(|family| {
-                let value = self.db.property_int_value_cf(self.family(family)?, property);
-                Ok(value.map_err(|e| read_error(family, e))?.unwrap_or(0))
-            })
-            .sum()
+        Family::ALL.into_iter().map(|family| self.number_of(family, property)).sum()
+    }
+
+    /// Returns what RocksDB counts of a family.
+    fn number_of(
+        &self,
+        family: Family,
+        property: &rocksdb::properties::PropName,
+    ) -> Result<u64, StoreError> {
+        let value = self.db.property_int_value_cf(self.family(family)?, property);
+        Ok(value.map_err(|e| read_error(family, e))?.unwrap_or(0))
     }
 
     /// Returns what the files of a family hold.

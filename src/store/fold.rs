@@ -102,10 +102,6 @@ impl Store {
         self.folding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Makes chunks of all rows and label values beside the columns.
     fn folded(&self) -> Result<Folded, StoreError> {
         let state = self.state();

@@ -27,9 +27,8 @@ pub(super) struct Waiting {
 impl Store {
     /// Commits a batch; `together` with those of other threads that wait.
     pub(super) fn commit_batch(&self, part: Part<'_>, together: bool) -> Outcome {
-        let lock = || self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if !together {
-            return alone(self.append_new(&[part], &mut lock()));
+            return alone(self.append_new(&[part], &mut self.writer()));
         }
         // Where nobody commits, nothing is copied.
         if let Ok(mut writer) = self.writer.try_lock() {
@@ -38,7 +37,7 @@ impl Store {
         let outcome = Arc::new(OnceLock::new());
         let (batch, judges) = (part.0.to_vec(), part.1.to_vec());
         self.waiting().push(Waiting { batch, judges, outcome: outcome.clone() });
-        let mut writer = lock();
+        let mut writer = self.writer();
         if outcome.get().is_none() {
             let _of_no_own = self.lead(None, &mut writer);
         }

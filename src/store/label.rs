@@ -1,6 +1,6 @@
 //! Labels: facts that are only added, and the cells that make them columns.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::StoreError;
 use super::append::{add_judges, label_column};
@@ -48,7 +48,7 @@ impl Store {
             return Ok(report);
         }
         let sequence = {
-            let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let _writer = self.writer();
             let state = self.state();
             let mut next = State { sequence: state.sequence + 1, ..state.as_ref().clone() };
             let mut catalogue = state.catalogue.as_ref().clone();
@@ -123,7 +123,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Name`] when no label of that name has that judge.
     pub fn set_default_judge(&self, label: &str, judge: &str) -> Result<(), StoreError> {
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writer = self.writer();
         let state = self.state();
         let mut catalogue = state.catalogue.as_ref().clone();
         if !catalogue.labels.iter().any(|c| c.name == label && c.judge == judge) {

@@ -1,7 +1,7 @@
 //! Opening, creating and publishing.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use super::StoreError;
 use super::backup::durable_file;
@@ -231,6 +231,11 @@ impl Store {
         self.engine.sync()?;
         *durable = published;
         Ok(())
+    }
+
+    /// Waits until nobody else commits.
+    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn state(&self) -> Arc<State> {

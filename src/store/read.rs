@@ -155,16 +155,12 @@ impl View {
         Ok(newest)
     }
 
-    /// Lays over the `meta` of trajectories what labels of that name add to it: the newest patch of
-    /// each judge, in the order in which they were given.
+    /// Returns what labels lay over the `meta` of trajectories ([`Json::laid`]): the newest patch
+    /// of each judge, in the order in which they were given. A trajectory without any is left out.
     ///
     /// # Errors
     /// Damage, or what the disk says.
-    pub fn lay_meta(
-        &self,
-        ordinals: &[u64],
-        headers: &mut [HeaderRecord],
-    ) -> Result<(), StoreError> {
+    pub fn meta_patches(&self, ordinals: &[u64]) -> Result<HashMap<u64, Vec<Json>>, StoreError> {
         let all: Vec<i64> = ordinals.iter().map(|ordinal| *ordinal as i64).collect();
         let mut has_any = vec![false; all.len()];
         for (column, at) in self.labels().iter().zip(0..) {
@@ -174,8 +170,8 @@ impl View {
                 has_any.iter_mut().enumerate().for_each(|(row, any)| *any |= valid(row));
             }
         }
-        let laid = ordinals.iter().zip(headers).zip(has_any).filter(|(_, any)| *any);
-        for ((ordinal, header), _) in laid {
+        let mut found = HashMap::new();
+        for (ordinal, _) in ordinals.iter().zip(has_any).filter(|(_, any)| *any) {
             let is_meta = |l: &Label| l.name.as_str() == META && l.target == Target::Trajectory;
             let mut patches: Vec<(u64, Label)> = Vec::new();
             for (sequence, label) in self.labels_of(*ordinal)? {
@@ -185,16 +181,10 @@ impl View {
                 }
             }
             patches.sort_by_key(|(sequence, _)| *sequence);
-            let mut meta = header.meta.take().map(Json::stored);
-            for patch in patches.into_iter().filter_map(|(_, label)| label.raw) {
-                let patch = Json::stored(patch);
-                if patch.is_object() {
-                    meta = Some(meta.unwrap_or(Json::stored("{}".to_owned())).patched(&patch));
-                }
-            }
-            header.meta = meta.map(|meta| meta.as_str().to_owned());
+            let texts = patches.into_iter().filter_map(|(_, label)| label.raw);
+            found.insert(*ordinal, texts.map(Json::stored).filter(Json::is_object).collect());
         }
-        Ok(())
+        Ok(found)
     }
 
     /// Returns the content hashes of trajectories, in the order asked for.
@@ -222,12 +212,10 @@ impl View {
             })
         };
         let span = numbers.last().zip(numbers.first()).map_or(0, |(last, first)| last - first);
-        let values = match are_neighbours(numbers.len(), span) {
-            true => self.store.engine.get_run(Family::Body, &keys, text),
-            false => self.store.engine.get_each(Family::Body, &keys, text),
-        };
+        let neighbours = are_neighbours(numbers.len(), span);
+        let values = self.store.engine.get_each(Family::Body, &keys, neighbours, text)?;
         let mut bodies = HashMap::with_capacity(numbers.len());
-        for ((number, text), occurrences) in numbers.iter().zip(values?).zip(occurrences) {
+        for ((number, text), occurrences) in numbers.iter().zip(values).zip(occurrences) {
             if let Some(text) = text {
                 bodies.insert(*number, (occurrences, text));
             }
@@ -261,17 +249,14 @@ impl View {
         let record = |at: usize, value: &[u8]| {
             Record::decode(value).map_err(|e| StoreError::record(&keys[at], e))
         };
-        let records = match neighbours {
-            true => self.store.engine.get_run(family, &encoded, record),
-            false => self.store.engine.get_each(family, &encoded, record),
-        };
+        let records = self.store.engine.get_each(family, &encoded, neighbours, record)?;
         let is_there = |(key, record): (&Key, Option<R>)| {
             record.ok_or_else(|| StoreError::Damaged {
                 place: format!("{key:?}"),
                 why: "it is missing".into(),
             })
         };
-        keys.iter().zip(records?).map(is_there).collect()
+        keys.iter().zip(records).map(is_there).collect()
     }
 }
 

@@ -1,7 +1,5 @@
 //! Recorded calls, by cassette and key.
 
-use std::sync::PoisonError;
-
 use super::StoreError;
 use super::engine::Changes;
 use super::open::Store;
@@ -32,7 +30,7 @@ impl Store {
         durable: bool,
         change: impl FnOnce(Option<RecordingRecord>) -> RecordingRecord,
     ) -> Result<RecordingRecord, StoreError> {
-        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writer = self.writer();
         let key = Key::Recording(cassette.to_owned(), call);
         let earlier: Option<RecordingRecord> = self.engine.record(&key)?;
         let changed = change(earlier.clone());

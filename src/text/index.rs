@@ -257,11 +257,7 @@ impl TextIndex {
         let field = self.field(column)?;
         let searcher = self.searcher()?;
         let found = || scan(&searcher, plan(field, query, &searcher)?.as_ref());
-        let mut rows = guarded(found).map_err(TextError::from)?;
-        // Segments mostly hold ranges of rows one after the other, which this sort finds in order.
-        rows.sort();
-        rows.dedup();
-        Ok(rows)
+        guarded(found).map(ascending).map_err(TextError::from)
     }
 
     /// Returns rows, ascending, among which are all whose `column` holds every one of `runs`
@@ -286,10 +282,7 @@ impl TextIndex {
             }
             Ok(rows)
         };
-        let mut rows = guarded(found).map_err(TextError::from)?;
-        rows.sort_unstable();
-        rows.dedup();
-        Ok(rows)
+        guarded(found).map(ascending).map_err(TextError::from)
     }
 
     /// Returns the rows of which the query is true in any of `columns`, ascending, each once,
@@ -472,6 +465,14 @@ impl TextIndex {
 
 fn create(directory: &Path) -> Result<Index, TextError> {
     Ok(Index::create_in_dir(directory, schema())?)
+}
+
+/// Returns rows in their order, each once.
+fn ascending(mut rows: Vec<u64>) -> Vec<u64> {
+    // Segments mostly hold ranges of rows one after the other, which this sort finds in order.
+    rows.sort();
+    rows.dedup();
+    rows
 }
 
 /// Returns the row numbers of all matching documents, segment by segment.

@@ -1,6 +1,6 @@
 """Lets calls to the operating system fail, one after the other, and looks whether anything is lost.
 
-    python3 tests/oracle/store_faults.py PROGRAM [--every 7] [--steps 3000] [--only fsync]
+    python3 tests/oracle/store_faults.py PROGRAM [--every 7] [--steps 12000] [--only fsync]
 
 A library put before the C library counts calls of a kind that speak of files of the database, and
 lets one of them, or all from one on, fail: `fsync` and `fdatasync` with EIO, writes with ENOSPC or
@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from store_kills import GONE
 
 LIBRARY = r"""
 #define _GNU_SOURCE
@@ -89,9 +91,6 @@ EIO, ENOSPC = 5, 28
 # Kind, error, and whether the disk stays as it is from then on.
 FAULTS = [("fsync", EIO, False), ("fsync", EIO, True), ("write", ENOSPC, True),
           ("write", EIO, False), ("rename", EIO, False)]
-
-GONE = "DELETE FROM trajectories WHERE question_id LIKE '%7'"
-
 
 class Told:
     """What a program said and how it ended."""

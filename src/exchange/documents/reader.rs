@@ -217,7 +217,7 @@ impl FileSource {
         while let Some(block) = self.blocks.next_block()? {
             let mut batch = DocumentBatch::default();
             let out = &mut batch.documents;
-            match block.content.content() {
+            match block.cut.content() {
                 Content::Lines { bytes, first, place } => {
                     batch.bytes = bytes.len();
                     for (line, number) in bytes.split(|byte| *byte == b'\n').zip(first..) {

@@ -20,7 +20,7 @@ use super::scan::RowFinder;
 use super::text_predicates::TextPredicate;
 use crate::codec::HeaderRecord;
 use crate::diag::Progress;
-use crate::model::{Label, Step, Target, Trajectory};
+use crate::model::{Json, Label, Step, Target, Trajectory};
 use crate::store::{ColumnRef, Segment, StoreError, View, runs_of};
 
 /// Rows looked at together: half a chunk, so that what each batch costs beside its rows is small.
@@ -405,9 +405,11 @@ impl<'a> Records<'a> {
     fn header_column(&mut self, name: &str) -> Result<ArrayRef> {
         if self.headers.is_none() {
             let ordinals = self.ordinals();
-            let mut headers = self.view.headers(&ordinals).map_err(external)?;
-            self.view.lay_meta(&ordinals, &mut headers).map_err(external)?;
+            let headers = self.view.headers(&ordinals).map_err(external)?;
             self.headers = Some(ordinals.into_iter().zip(headers).collect());
+        }
+        if name == "meta" {
+            return self.metas();
         }
         let headers = self.headers.as_ref();
         let of_rows = self.places.iter().map(|(ordinal, _)| headers.and_then(|h| h.get(ordinal)));
@@ -425,10 +427,28 @@ impl<'a> Records<'a> {
         for header in of_rows {
             let text = header.and_then(|h| match name {
                 "question" => h.question.as_deref(),
-                "answer" => h.answer.as_deref(),
-                _ => h.meta.as_deref(),
+                _ => h.answer.as_deref(),
             });
             builder.append_option(text);
+        }
+        Ok(Arc::new(builder.finish()))
+    }
+
+    /// Returns the `meta` of each row's trajectory, once its header is there, with what labels lay
+    /// over it.
+    fn metas(&self) -> Result<ArrayRef> {
+        let patches = self.view.meta_patches(&self.ordinals()).map_err(external)?;
+        let mut builder = StringViewBuilder::new();
+        for (ordinal, _) in &self.places {
+            let header = self.headers.as_ref().and_then(|headers| headers.get(ordinal));
+            let came = header.and_then(|header| header.meta.as_deref());
+            match patches.get(ordinal) {
+                None => builder.append_option(came),
+                Some(patches) => {
+                    let came = came.map(|meta| Json::stored(meta.to_owned()));
+                    builder.append_option(Json::laid(came, patches).as_ref().map(Json::as_str));
+                }
+            }
         }
         Ok(Arc::new(builder.finish()))
     }
